@@ -1,0 +1,34 @@
+"""RankMatch and its baselines for semi-supervised semantic segmentation, as Keras 3 models and layers.
+
+Names load on first use: importing the package imports no framework.
+"""
+
+import importlib
+from typing import TYPE_CHECKING
+
+__version__ = "0.1.0"
+
+_PLACES = {
+    "RankMatch": "rankmatch_keras.methods",
+    "UniMatch": "rankmatch_keras.methods",
+    "FixMatch": "rankmatch_keras.methods",
+    "SupervisedOnly": "rankmatch_keras.methods",
+}
+_MODULES = ("callbacks", "data", "evaluation", "layers", "losses", "methods", "models", "training")
+
+__all__ = ["FixMatch", "RankMatch", "SupervisedOnly", "UniMatch", *_MODULES]
+
+if TYPE_CHECKING:
+    from rankmatch_keras.methods import FixMatch, RankMatch, SupervisedOnly, UniMatch
+
+
+def __getattr__(name):
+    if name in _MODULES:
+        return importlib.import_module(f"{__name__}.{name}")
+    if name in _PLACES:
+        return getattr(importlib.import_module(_PLACES[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__():
+    return sorted({*globals(), *__all__})

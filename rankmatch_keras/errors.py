@@ -1,0 +1,18 @@
+"""Errors that a person can mend: the command line prints their message without a trace."""
+
+
+class UserError(ValueError):
+    """Input that cannot work: the message says what was expected, what was found where, and what to do.
+
+    Args:
+        expected: what the program needed, as a short phrase.
+        found: what it found instead and where (file, option or folder).
+        remedy: what the person can do about it, as an imperative.
+    """
+
+    def __init__(self, expected: str, found: str, remedy: str):
+        super().__init__(f"Expected {expected}; found {found}. {remedy}")
+
+
+class NonFiniteLoss(RuntimeError):
+    """The loss became infinite or NaN: the run cannot go on."""

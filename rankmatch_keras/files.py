@@ -1,0 +1,22 @@
+"""Writing files so that a crash leaves the old one or the new one, never half of one."""
+
+import contextlib
+import os
+from pathlib import Path
+
+
+@contextlib.contextmanager
+def replacing(path):
+    """Yields a temporary path with the same ending beside `path`; renames it to `path` when the block succeeds.
+
+    Args:
+        path: file to write; its folder is made if needed.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".writing-{os.getpid()}-{path.name}")
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,127 @@
+"""Agents: the few pixels of a feature map that stand for all of them (RankMatch, Section 3.2)."""
+
+import keras
+from keras import ops
+
+
+def flatten_pixels(features):
+    """Turns a feature map `(B, h, w, C)` into a list of pixels `(B, h*w, C)`."""
+    shape = ops.shape(features)
+    height, width = features.shape[1], features.shape[2]
+    pixels = shape[1] * shape[2] if height is None or width is None else height * width
+    return ops.reshape(features, (-1, pixels, features.shape[3]))
+
+
+def gather_agents(features, indices):
+    """Gathers the features of the agents; gradient flows into them.
+
+    Args:
+        features: `(B, h, w, C)` float.
+        indices: `(B, N)` int32, flat pixel indices `y * w + x`.
+
+    Returns:
+        `(B, N, C)` float.
+    """
+    return ops.take_along_axis(flatten_pixels(features), indices[:, :, None], axis=1)
+
+
+@keras.saving.register_keras_serializable("rankmatch_keras")
+class OrthogonalAgents(keras.layers.Layer):
+    """Greedily picks the pixels whose features are most orthogonal to those picked before.
+
+    The first agent is a random pixel; each further one is `argmin_p max_{a in A} |cos(f_p, f_a)|`
+    over the pixels not yet picked, the lowest index where several are equal (Mai et al., CVPR 2024,
+    Section 3.2). Only a running maximum `(B, h*w)` is kept, so the cost is `O(N * h * w * C)` time and
+    `O(h * w)` memory per image. No gradient flows through the choice.
+
+    Args:
+        num_agents: N, at least 1. A grid with fewer pixels gives all of them.
+        seed: int or `keras.random.SeedGenerator` for the first agents; `None` draws one.
+
+    Raises:
+        ValueError: `num_agents` is smaller than 1.
+
+    Example:
+
+    >>> import numpy as np
+    >>> features = np.array([[[[1.0, 0.0], [1.0, 0.1], [0.0, 1.0]]]])  # 1 image, 1x3 pixels, 2 channels
+    >>> agents = OrthogonalAgents(num_agents=2)(features, first_index=np.array([0]))
+    >>> keras.ops.convert_to_numpy(agents).tolist()
+    [[0, 2]]
+    """
+
+    def __init__(self, num_agents: int = 128, seed=None, **kwargs):
+        kwargs.setdefault("dtype", "float32")
+        super().__init__(**kwargs)
+        self.built = True  # no weights
+        if num_agents < 1:
+            raise ValueError(f"Expected at least 1 agent. Received: num_agents={num_agents}")
+        self.num_agents = num_agents
+        self.seed = seed
+        self.seed_generator = seed if isinstance(seed, keras.random.SeedGenerator) else keras.random.SeedGenerator(seed)
+
+    def call(self, features, first_index=None):
+        """Picks the agents of each image.
+
+        Args:
+            features: `(B, h, w, C)` float.
+            first_index: `(B,)` int, the flat index `y * w + x` of each image's first agent; random by default.
+
+        Returns:
+            `(B, min(num_agents, h*w))` int32 flat indices in the order of selection.
+        """
+        pixels = flatten_pixels(ops.stop_gradient(features))  # (B, P, C)
+        pixels = pixels * ops.rsqrt(ops.maximum(ops.sum(ops.square(pixels), -1, keepdims=True), 1e-24))
+        num_pixels = pixels.shape[1]
+        if first_index is None:
+            first_index = self.random_pixels(pixels)
+        newest = ops.cast(first_index, "int32")  # (B,)
+        count = self.num_agents if num_pixels is None else min(self.num_agents, num_pixels)
+        positions = ops.arange(ops.shape(pixels)[1], dtype="int32")[None]  # (1, P)
+        order = ops.arange(count, dtype="int32")[None]  # (1, N)
+        largest = ops.zeros_like(pixels[:, :, 0])  # (B, P), the largest |cos| to any agent; infinite for agents
+        indices = ops.zeros_like(newest[:, None]) + ops.where(order == 0, 1, 0) * newest[:, None]  # (B, N)
+
+        def add_agent(step, state):
+            indices, newest, largest = state
+            agent = ops.take_along_axis(pixels, newest[:, None, None], axis=1)  # (B, 1, C)
+            cosine = ops.abs(ops.matmul(pixels, ops.transpose(agent, (0, 2, 1)))[:, :, 0])  # (B, P)
+            largest = ops.maximum(largest, cosine)
+            largest = ops.where(positions == newest[:, None], float("inf"), largest)
+            newest = ops.cast(ops.argmin(largest, axis=1), "int32")
+            return ops.where(order == step, newest[:, None], indices), newest, largest
+
+        indices, _, _ = ops.fori_loop(1, count, add_agent, (indices, newest, largest))
+        return indices
+
+    def random_pixels(self, pixels):
+        """Draws one flat pixel index per image, uniformly: `(B,)` int32 for pixels `(B, P, C)`."""
+        batch, num_pixels = ops.shape(pixels)[0], ops.shape(pixels)[1]
+        uniform = keras.random.uniform((batch,), seed=self.seed_generator, dtype="float32")
+        index = ops.floor(uniform * ops.cast(num_pixels, "float32"))
+        # A uniform number just below 1 can round up to the grid's size.
+        return ops.cast(ops.minimum(index, ops.cast(num_pixels - 1, "float32")), "int32")
+
+    def compute_output_spec(self, features, first_index=None):
+        """Returns `(B, min(num_agents, h*w))` int32."""
+        _, height, width, _ = features.shape
+        known = height is not None and width is not None
+        count = min(self.num_agents, height * width) if known else self.num_agents
+        return keras.KerasTensor((features.shape[0], count), dtype="int32")
+
+    def get_config(self):
+        """Returns the constructor's arguments."""
+        config = super().get_config()
+        seed = self.seed
+        if isinstance(seed, keras.random.SeedGenerator):
+            seed = keras.saving.serialize_keras_object(seed)
+        config.update(num_agents=self.num_agents, seed=seed)
+        return config
+
+    @classmethod
+    def from_config(cls, config):
+        """Makes the layer from `get_config()`."""
+        config = dict(config)
+        if isinstance(config.get("seed"), dict):
+            config["seed"] = keras.saving.deserialize_keras_object(config["seed"])
+        return cls(**config)

@@ -1,0 +1,35 @@
+"""Feature dropout: UniMatch's perturbation of the encoder's maps before decoding."""
+
+import keras
+
+
+@keras.saving.register_keras_serializable("rankmatch_keras")
+class FeatureDropout(keras.layers.Layer):
+    """Drops whole channels of every map, independently per map and image; the rest grows by `1 / (1 - rate)`.
+
+    Args:
+        rate: share of channels dropped, 0 up to but not including 1.
+        seed: int or `None`.
+    """
+
+    def __init__(self, rate: float = 0.5, seed: int | None = None, **kwargs):
+        super().__init__(**kwargs)
+        self.built = True  # no weights
+        if not 0.0 <= rate < 1.0:
+            raise ValueError(f"Expected a rate of 0 up to (not including) 1. Received: rate={rate}")
+        self.rate = rate
+        self.seed = seed
+        self.dropout = keras.layers.SpatialDropout2D(rate, seed=seed, dtype=self.dtype_policy)
+
+    def call(self, features):
+        """Drops channels of each `(B, h, w, C)` map; maps without channels pass unchanged."""
+        return keras.tree.map_structure(
+            lambda feature_map: self.dropout(feature_map, training=True) if feature_map.shape[-1] else feature_map,
+            features,
+        )
+
+    def get_config(self):
+        """Returns the constructor's arguments."""
+        config = super().get_config()
+        config.update(rate=self.rate, seed=self.seed)
+        return config

@@ -1,0 +1,43 @@
+"""Per-channel normalisation of raw images, as a layer that the saved model carries along."""
+
+from collections.abc import Sequence
+
+import keras
+from keras import ops
+
+
+@keras.saving.register_keras_serializable("rankmatch_keras")
+class ChannelNormalization(keras.layers.Layer):
+    """Maps raw images to what the encoder was trained on: `(x - mean) / std` per channel, then RGB to BGR if asked.
+
+    Args:
+        mean: one float per channel, in raw units (0..255 for 8-bit images).
+        std: one positive float per channel, in raw units.
+        reverse_channels: whether the last axis is reversed afterwards (the encoder expects BGR).
+    """
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float], reverse_channels: bool = False, **kwargs):
+        super().__init__(**kwargs)
+        self.mean = tuple(float(m) for m in mean)
+        self.std = tuple(float(s) for s in std)
+        self.reverse_channels = bool(reverse_channels)
+        if len(self.mean) != len(self.std) or min(self.std, default=0.0) <= 0.0:
+            raise ValueError(f"Expected as many positive std as mean values. Received: mean={mean}, std={std}")
+
+    def call(self, images):
+        """Normalises `(B, H, W, C)` raw images of any dtype; returns floats of the same shape."""
+        images = ops.cast(images, self.compute_dtype)
+        mean = ops.convert_to_tensor(self.mean, dtype=self.compute_dtype)
+        scale = ops.convert_to_tensor([1.0 / s for s in self.std], dtype=self.compute_dtype)
+        images = (images - mean) * scale
+        return ops.flip(images, axis=-1) if self.reverse_channels else images
+
+    def compute_output_shape(self, input_shape):
+        """Returns the input's shape: only values change."""
+        return input_shape
+
+    def get_config(self):
+        """Returns the constructor's arguments."""
+        config = super().get_config()
+        config.update(mean=self.mean, std=self.std, reverse_channels=self.reverse_channels)
+        return config

@@ -1,0 +1,6 @@
+"""The loss terms, each a Keras layer that returns a float32 scalar."""
+
+from rankmatch_keras.losses.consistency import PixelConsistencyLoss as PixelConsistencyLoss
+from rankmatch_keras.losses.correlation import CorrelationConsistencyLoss as CorrelationConsistencyLoss
+from rankmatch_keras.losses.rank import RankConsistencyLoss as RankConsistencyLoss
+from rankmatch_keras.losses.supervised import SupervisedLoss as SupervisedLoss

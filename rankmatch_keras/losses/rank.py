@@ -1,0 +1,68 @@
+"""Rank-aware correlation consistency: the agents' ranking must be the teacher's (RankMatch, Eq. 6-8)."""
+
+import math
+
+import keras
+from keras import ops
+
+from rankmatch_keras.layers.ranking import MAX_ITEMS, plackett_luce_kl
+from rankmatch_keras.losses.correlation import AgentLoss
+
+REDUCTIONS = ("per_pixel", "mean_all")
+
+
+@keras.saving.register_keras_serializable("rankmatch_keras")
+class RankConsistencyLoss(AgentLoss):
+    """KL divergence between the teacher's and the student's distribution of rankings of each pixel's top agents.
+
+    Per pixel, with s = f A^T the dot products of its feature with N agents and T the `top_k` agents that the teacher
+    ranks highest, `L_rank = mean over pixels of KL(P(.|s_teacher[T]) || P(.|s_student[T]))`, P being the
+    Plackett-Luce distribution over the K! rankings (Mai et al., CVPR 2024, Eq. 6-8). The softmax over the
+    agents (Eq. 4) is a common factor that cancels in P. Agents are chosen on the teacher's features; the student's
+    agents stand at the same positions, and gradient reaches the student through its pixels and its agents.
+
+    Args:
+        num_agents: N, at least `top_k`.
+        top_k: K, 2 to 10; the cost grows with 2^K.
+        reduction: `"per_pixel"` sums over rankings and averages over pixels (Eq. 8); `"mean_all"` also divides
+            by K!, as the published program does.
+        agents: how agents are chosen, see `AgentLoss`.
+        seed: int or `None`, for the random first agent.
+
+    Raises:
+        ValueError: an argument is out of range.
+    """
+
+    def __init__(
+        self,
+        num_agents: int = 128,
+        top_k: int = 4,
+        reduction: str = "per_pixel",
+        agents: str = "orthogonal",
+        seed: int | None = None,
+        **kwargs,
+    ):
+        super().__init__(num_agents=num_agents, agents=agents, seed=seed, **kwargs)
+        if not 2 <= top_k <= min(MAX_ITEMS, num_agents):
+            raise ValueError(
+                f"Expected 2 <= top_k <= {MAX_ITEMS} and top_k <= num_agents. "
+                f"Received: top_k={top_k}, num_agents={num_agents}"
+            )
+        if reduction not in REDUCTIONS:
+            raise ValueError(f"Expected reduction in {REDUCTIONS}. Received: reduction={reduction!r}")
+        self.top_k = top_k
+        self.reduction = reduction
+
+    def compare(self, teacher_products, student_products):
+        """Mean divergence of the rankings for dot products `(B, P, N)` of both networks."""
+        # indices (B, P, K): the teacher's favourites, used for both networks
+        teacher_top, indices = ops.top_k(teacher_products, self.top_k)
+        student_top = ops.take_along_axis(student_products, indices, axis=-1)
+        loss = ops.mean(plackett_luce_kl(teacher_top, student_top))
+        return loss / math.factorial(self.top_k) if self.reduction == "mean_all" else loss
+
+    def get_config(self):
+        """Returns the constructor's arguments."""
+        config = super().get_config()
+        config.update(top_k=self.top_k, reduction=self.reduction)
+        return config

@@ -1,0 +1,69 @@
+"""The supervised loss on labelled pixels (RankMatch, Eq. 1), with online hard example mining as an option."""
+
+import keras
+from keras import ops
+
+from rankmatch_keras.losses.cross_entropy import pixel_cross_entropy
+
+
+@keras.saving.register_keras_serializable("rankmatch_keras")
+class SupervisedLoss(keras.layers.Layer):
+    """Mean cross-entropy over the labelled pixels that are not ignored (Mai et al., CVPR 2024, Eq. 1).
+
+    With `ohem=(threshold, min_kept)` only hard pixels count: those whose probability of the true class is at most
+    the larger of `threshold` and the `min_kept`-th smallest probability of the batch. With fewer than `min_kept`
+    labelled pixels all count.
+
+    Args:
+        ignore_index: label value of pixels without truth.
+        ohem: `None`, or `(threshold in (0, 1], min_kept >= 1)`; Cityscapes uses (0.7, 200000).
+    """
+
+    def __init__(self, ignore_index: int = 255, ohem: tuple[float, int] | None = None, **kwargs):
+        kwargs.setdefault("dtype", "float32")
+        super().__init__(**kwargs)
+        self.built = True  # no weights
+        if ohem is not None:
+            threshold, min_kept = ohem
+            if not 0.0 < threshold <= 1.0 or min_kept < 1:
+                raise ValueError(f"Expected ohem=(threshold in (0, 1], min_kept >= 1). Received: ohem={ohem}")
+            ohem = (float(threshold), int(min_kept))
+        self.ignore_index = ignore_index
+        self.ohem = ohem
+
+    def call(self, mask, logits):
+        """Computes the loss of a batch.
+
+        Args:
+            mask: `(B, H, W)` int, class ids or `ignore_index`.
+            logits: `(B, H, W, K)` float.
+
+        Returns:
+            Scalar float32; 0 where every pixel is ignored.
+        """
+        mask = ops.cast(mask, "int32")
+        labelled = mask != self.ignore_index
+        cross_entropy = pixel_cross_entropy(ops.where(labelled, mask, 0), logits)
+        kept = labelled if self.ohem is None else self.hard_pixels(cross_entropy, labelled, *self.ohem)
+        kept = ops.cast(kept, "float32")
+        return ops.sum(cross_entropy * kept) / ops.maximum(ops.sum(kept), 1.0)
+
+    def hard_pixels(self, cross_entropy, labelled, threshold, min_kept):
+        """Marks the pixels that hard example mining keeps: `(B, H, W)` bool."""
+        # Large cross-entropy = small probability; unlabelled pixels sort last.
+        flat = ops.reshape(ops.where(labelled, ops.stop_gradient(cross_entropy), -1.0), (-1,))
+        if flat.shape[0] is not None and flat.shape[0] <= min_kept:
+            return labelled
+        kth_largest = ops.top_k(flat, min_kept)[0][-1]  # -1 where fewer than min_kept pixels are labelled
+        limit = ops.minimum(kth_largest, -ops.log(threshold))
+        return ops.logical_and(labelled, ops.stop_gradient(cross_entropy) >= limit)
+
+    def compute_output_shape(self, *args, **kwargs):
+        """The loss is a scalar."""
+        return ()
+
+    def get_config(self):
+        """Returns the constructor's arguments."""
+        config = super().get_config()
+        config.update(ignore_index=self.ignore_index, ohem=self.ohem)
+        return config

@@ -1,0 +1,36 @@
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from rankmatch_keras.layers import pseudo_labels
+
+
+def test_label_and_confidence_against_softmax():
+    logits = np.random.default_rng(0).normal(scale=3.0, size=(2, 3, 4, 5)).astype("float32")
+    probability = np.exp(np.float64(logits)) / np.exp(np.float64(logits)).sum(-1, keepdims=True)
+    label, confidence = (ops.convert_to_numpy(x) for x in pseudo_labels(logits))
+    assert label.dtype == np.int32 and confidence.dtype == np.float32
+    np.testing.assert_array_equal(label, probability.argmax(-1))
+    np.testing.assert_allclose(confidence, probability.max(-1), rtol=1e-6)
+
+
+def test_by_hand():
+    # softmax(log 3, 0) = 3/4, 1/4; two equal logits give 1/2 and the first class.
+    label, confidence = pseudo_labels(np.float32([[[[np.log(3), 0.0], [1.0, 1.0]]]]))
+    assert ops.convert_to_numpy(label).tolist() == [[[0, 0]]]
+    np.testing.assert_allclose(ops.convert_to_numpy(confidence), [[[0.75, 0.5]]], rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
+def test_extreme_logits(dtype):
+    label, confidence = pseudo_labels(ops.cast([[[[-1e4, 1e4, 0.0]]]], dtype))
+    assert keras.backend.standardize_dtype(confidence.dtype) == "float32"
+    assert int(label[0, 0, 0]) == 1 and float(confidence[0, 0, 0]) == 1.0
+
+
+def test_no_gradient(value_and_gradient):
+    logits = np.random.default_rng(1).normal(size=(1, 2, 2, 3)).astype("float32")
+    # The zero term connects the input, as every backend wants something to differentiate.
+    _, gradient = value_and_gradient(lambda z: ops.sum(pseudo_labels(z)[1]) + 0.0 * ops.sum(z), logits)
+    np.testing.assert_array_equal(gradient, np.zeros_like(logits))
