@@ -1,0 +1,215 @@
+"""DeepLabV3+ (Chen et al., ECCV 2018) as two plain Keras graphs: encoder and decoder.
+
+The network of the UniMatch family: ASPP with image pooling on the high-level map, its output projected to
+256 channels ("features"), joined at stride 4 with the projected low-level map, two 3x3 convolutions, a 1x1
+classifier. All resizing aligns corners.
+"""
+
+import keras
+from keras import layers
+
+from rankmatch_keras.errors import UserError
+from rankmatch_keras.layers.resize import ResizeLike
+from rankmatch_keras.models.segmenter import Segmenter
+
+# The papers' networks; backbones keep the epsilon that their weights were trained with.
+BATCH_NORM = {"momentum": 0.9, "epsilon": 1e-5}
+ATROUS_RATES = {8: (12, 24, 36), 16: (6, 12, 18), 32: (3, 6, 9)}
+
+
+def deeplab_v3_plus(
+    backbone,
+    num_classes,
+    projection_filters=48,
+    aspp_filters=256,
+    decoder_filters=256,
+    output_stride=None,
+    name="deeplab_v3_plus",
+):
+    """Builds DeepLabV3+ on a backbone.
+
+    Args:
+        backbone: functional ``keras.Model`` from images to {"low": stride 4, "high": stride 8, 16 or 32}
+            (see ``create_backbone``), or whatever ``low_high_encoder`` accepts: a keras-cv backbone, a
+            keras.applications network without top. Its weights are used, not copied.
+        num_classes: number of classes K.
+        projection_filters: channels of the projected low-level map.
+        aspp_filters: channels D of each ASPP branch and of the ASPP output.
+        decoder_filters: channels of the two decoder convolutions.
+        output_stride: 8, 16 or 32: selects the atrous rates 12/24/36, 6/12/18 or 3/6/9. None reads it off
+            the backbone.
+        name: name of the model.
+
+    Returns:
+        ``Segmenter`` with "logits" (B, H, W, K) and "features" (B, h, w, D).
+
+    Raises:
+        UserError: the backbone offers no low and high map, or has another output stride.
+    """
+    encoder = low_high_encoder(backbone)
+    stride = checked_output_stride(encoder, output_stride)
+    low, high = encoder.output["low"], encoder.output["high"]
+    decoder = build_decoder(
+        low.shape[-1],
+        high.shape[-1],
+        num_classes,
+        rates=ATROUS_RATES[stride],
+        projection_filters=projection_filters,
+        aspp_filters=aspp_filters,
+        decoder_filters=decoder_filters,
+    )
+    return Segmenter(encoder, decoder, name=name)
+
+
+def build_decoder(
+    low_channels,
+    high_channels,
+    num_classes,
+    rates=(6, 12, 18),
+    projection_filters=48,
+    aspp_filters=256,
+    decoder_filters=256,
+    spatial_pyramid_pooling=None,
+    segmentation_head=None,
+):
+    """Builds everything after the backbone as a functional model.
+
+    Args:
+        low_channels: channels of the stride 4 map.
+        high_channels: channels of the last map.
+        num_classes: number of classes K.
+        rates: atrous rates of the three 3x3 ASPP branches.
+        projection_filters: channels of the projected low-level map.
+        aspp_filters: channels of the ASPP output.
+        decoder_filters: channels of the two decoder convolutions.
+        spatial_pyramid_pooling: layer to use instead of our ASPP, (B, h, w, c) -> (B, h, w, D).
+        segmentation_head: layer to use instead of our head, (B, h, w, D + projection) -> (B, h', w', K) logits.
+
+    Returns:
+        ``keras.Model`` from {"low", "high"} to {"logits" at the size of low, "features" at that of high}.
+    """
+    low = keras.Input((None, None, low_channels), name="low")
+    high = keras.Input((None, None, high_channels), name="high")
+    if spatial_pyramid_pooling is None:
+        features = atrous_spatial_pyramid_pooling(high, aspp_filters, rates)
+    else:
+        features = spatial_pyramid_pooling(high)
+    projected = conv_norm_relu(low, projection_filters, 1, "low_projection")
+    upsampled = ResizeLike(name="features_upsampled")(features, projected)
+    x = layers.Concatenate(name="decoder_concat")([projected, upsampled])
+    if segmentation_head is None:
+        x = conv_norm_relu(x, decoder_filters, 3, "decoder_1")
+        x = conv_norm_relu(x, decoder_filters, 3, "decoder_2")
+        # float32 also under mixed precision: losses and softmax need the range.
+        logits = layers.Conv2D(num_classes, 1, dtype="float32", name="classifier")(x)
+    else:
+        logits = segmentation_head(x)
+    return keras.Model({"low": low, "high": high}, {"logits": logits, "features": features}, name="decoder")
+
+
+def atrous_spatial_pyramid_pooling(x, filters, rates):
+    """ASPP: 1x1, three atrous 3x3 and an image-pooling branch, concatenated and projected by a 1x1.
+
+    Args:
+        x: symbolic (B, h, w, c).
+        filters: channels of every branch and of the output.
+        rates: atrous rates, one branch each.
+
+    Returns:
+        symbolic (B, h, w, filters).
+    """
+    branches = [conv_norm_relu(x, filters, 1, "aspp_1x1")]
+    for i, rate in enumerate(rates, start=1):
+        branches.append(conv_norm_relu(x, filters, 3, f"aspp_atrous_{i}", dilation_rate=rate))
+    pooled = layers.GlobalAveragePooling2D(keepdims=True, name="aspp_pool")(x)
+    pooled = conv_norm_relu(pooled, filters, 1, "aspp_pool")
+    branches.append(ResizeLike(name="aspp_pool_upsampled")(pooled, x))
+    x = layers.Concatenate(name="aspp_concat")(branches)
+    return conv_norm_relu(x, filters, 1, "aspp_projection")
+
+
+def conv_norm_relu(x, filters, kernel_size, name, dilation_rate=1):
+    """Convolution without bias, batch normalisation, ReLU; keeps height and width."""
+    x = layers.Conv2D(
+        filters,
+        kernel_size,
+        padding="same",
+        dilation_rate=dilation_rate,
+        use_bias=False,
+        kernel_initializer="he_normal",
+        name=f"{name}_conv",
+    )(x)
+    x = layers.BatchNormalization(**BATCH_NORM, name=f"{name}_bn")(x)
+    return layers.ReLU(name=f"{name}_relu")(x)
+
+
+def low_high_encoder(backbone):
+    """The backbone as a functional model with the outputs {"low", "high"}.
+
+    Args:
+        backbone: model with these outputs; or one whose ``pyramid_level_inputs`` name the layers of the
+            levels P2 (stride 4) up to the last; or a functional model of one map, without top, whose last
+            layer at stride 4 gives the low map.
+
+    Returns:
+        functional ``keras.Model`` on the same layers.
+
+    Raises:
+        UserError: it is none of these.
+    """
+    outputs = getattr(backbone, "output", None)
+    if isinstance(outputs, dict) and {"low", "high"} <= set(outputs):
+        return backbone
+    levels = getattr(backbone, "pyramid_level_inputs", None)
+    if levels and "P2" in levels:
+        last = max(levels, key=lambda level: int(level[1:]))
+        low, high = backbone.get_layer(levels["P2"]).output, backbone.get_layer(levels[last]).output
+    elif isinstance(outputs, keras.KerasTensor) and len(outputs.shape) == 4:
+        low, high = _last_map_at_stride_4(backbone), outputs
+    else:
+        low = high = None
+    if low is None:
+        raise UserError(
+            expected="a functional backbone with the outputs low and high, pyramid levels, or one feature map",
+            found=f"{type(backbone).__name__} {getattr(backbone, 'name', '')!r}",
+            remedy='Use create_backbone(name), or keras.Model(inputs, {"low": ..., "high": ...}).',
+        )
+    return keras.Model(backbone.inputs[0], {"low": low, "high": high}, name=backbone.name)
+
+
+def _last_map_at_stride_4(backbone):
+    """Output of the last layer whose map is a quarter of the image, or None."""
+    maps = [
+        layer.output
+        for layer in backbone.layers
+        if isinstance(layer.output, keras.KerasTensor) and len(layer.output.shape) == 4
+    ]
+    side = 256
+    shapes = keras.Model(backbone.inputs[0], maps).compute_output_shape((1, side, side, backbone.input_shape[-1]))
+    low = [x for x, shape in zip(maps, shapes, strict=True) if tuple(shape[1:3]) == (side // 4, side // 4)]
+    return low[-1] if low else None
+
+
+def checked_output_stride(encoder, output_stride=None):
+    """The output stride of a {"low", "high"} encoder, read off its shapes.
+
+    Args:
+        encoder: model with the output "high".
+        output_stride: what the caller believes, or None.
+
+    Returns:
+        8, 16 or 32.
+
+    Raises:
+        UserError: it is another one, or not what the caller believes.
+    """
+    channels = encoder.input_shape[-1]
+    side = 256  # divisible by every stride we know
+    found = side // encoder.compute_output_shape((1, side, side, channels))["high"][1]
+    if found not in ATROUS_RATES or output_stride not in (None, found):
+        raise UserError(
+            expected=f"a backbone with output stride {output_stride or '8, 16 or 32'}",
+            found=f"{encoder.name!r} with output stride {found}",
+            remedy="Build it with create_backbone(name, output_stride=...) or dilate(backbone, output_stride).",
+        )
+    return found

@@ -1,0 +1,101 @@
+"""The model that is saved: raw images of any size in, class probabilities out."""
+
+import keras
+from keras import layers, ops
+
+from rankmatch_keras.layers.resize import ResizeLike
+from rankmatch_keras.models.segmenter import as_maps
+
+
+def predictor(segmenter, normalization, output_stride=16, name="predictor"):
+    """Wraps a segmenter into one functional model on raw images.
+
+    The weights are the segmenter's own, not copies. The file that ``save`` writes needs only keras and
+    rankmatch_keras to load, whatever library the backbone came from (unless its layers are that library's).
+
+    Args:
+        segmenter: ``Segmenter`` or ``DeepLabV3Plus``: a model with ``encoder``, ``decoder`` functional models.
+        normalization: ``ChannelNormalization`` layer as in training.
+        output_stride: the encoder's stride between feature pixels.
+        name: name of the model.
+
+    Returns:
+        functional ``keras.Model`` from (B, H, W, C) uint8 or float32 in 0..255 to probabilities
+        (B, H, W, K) float32 that sum to 1 per pixel.
+    """
+    channels = segmenter.encoder.input_shape[-1]
+    image = keras.Input((None, None, channels), name="image", dtype="float32")
+    x = normalization(image)
+    x = PadToGrid(output_stride, name="pad_to_grid")(x)
+    maps = as_maps(segmenter.encoder(x))
+    logits = segmenter.decoder(maps)["logits"]
+    logits = ResizeLike(dtype="float32", name="resize_logits")(logits, x)
+    logits = CropLike(dtype="float32", name="crop_to_image")(logits, image)
+    return keras.Model(image, layers.Softmax(dtype="float32", name="probabilities")(logits), name=name)
+
+
+@keras.saving.register_keras_serializable(package="rankmatch_keras")
+class PadToGrid(layers.Layer):
+    """Pads images with zeros at the bottom and right until each side is 1 modulo ``output_stride``.
+
+    At such sizes, 16k+1, the k+1 feature pixels lie exactly on every 16th image pixel, corners included, so
+    that align-corners resizing shifts nothing; training crops (321, 513, 801) have such sizes. Zero after
+    normalisation is the mean colour, which is also what convolutions pad with.
+
+    Args:
+        output_stride: spacing of the feature pixels in image pixels.
+        **kwargs: of ``keras.layers.Layer``.
+
+    Call arguments:
+        images: (B, H, W, C) normalised images.
+
+    Returns:
+        (B, H', W', C) with H <= H' < H + output_stride, the same for W.
+    """
+
+    def __init__(self, output_stride=16, **kwargs):
+        super().__init__(**kwargs)
+        self.output_stride = output_stride
+
+    def call(self, images):
+        """See the class."""
+        _, height, width, _ = ops.shape(images)
+        bottom, right = (1 - height) % self.output_stride, (1 - width) % self.output_stride
+        return ops.pad(images, ((0, 0), (0, bottom), (0, right), (0, 0)))
+
+    def compute_output_shape(self, input_shape):
+        """Known sides grow to the next grid size."""
+        batch, *sides, channels = input_shape
+        padded = [None if side is None else side + (1 - side) % self.output_stride for side in sides]
+        return (batch, *padded, channels)
+
+    def get_config(self):
+        """The constructor's arguments."""
+        return {**super().get_config(), "output_stride": self.output_stride}
+
+
+@keras.saving.register_keras_serializable(package="rankmatch_keras")
+class CropLike(layers.Layer):
+    """Cuts ``x`` at the bottom and right to the height and width of ``reference``.
+
+    Call arguments:
+        x: (B, H', W', C) with H' >= H and W' >= W.
+        reference: (B, H, W, any).
+
+    Returns:
+        (B, H, W, C).
+    """
+
+    def call(self, x, reference):
+        """See the class."""
+        height, width = ops.shape(reference)[1:3]
+        return x[:, :height, :width, :]
+
+    def compute_output_spec(self, x, reference):
+        """(B, H, W, C), without tracing the call."""
+        shape = (x.shape[0], *reference.shape[1:3], x.shape[3])
+        return keras.KerasTensor(shape, dtype=self.compute_dtype)
+
+    def compute_output_shape(self, x_shape, reference_shape):
+        """(B, H, W, C)."""
+        return (x_shape[0], *reference_shape[1:3], x_shape[3])

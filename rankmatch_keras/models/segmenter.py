@@ -1,0 +1,122 @@
+"""A segmenter: an encoder from image to feature maps and a decoder from feature maps to logits.
+
+The two halves are separate so that one encoder pass can serve several decoder passes, e.g. a clean one
+and one with dropped feature channels.
+"""
+
+from typing import Any
+
+import keras
+
+from rankmatch_keras.layers.resize import ResizeLike
+
+CANVAS = "canvas"
+
+
+def as_maps(outputs):
+    """Names an encoder's outputs: a dict stays, a list or one tensor becomes map_0, map_1, ..."""
+    if isinstance(outputs, dict):
+        return dict(outputs)
+    if isinstance(outputs, (list, tuple)):
+        return {f"map_{i}": x for i, x in enumerate(outputs)}
+    return {"map_0": outputs}
+
+
+class EncodeDecode:
+    """``encode`` and ``decode`` for a model with the attributes ``encoder``, ``decoder``, ``resize``."""
+
+    encoder: Any
+    decoder: Any
+    resize: Any
+
+    def encode(self, images, training=None):
+        """Runs the encoder.
+
+        Args:
+            images: (B, H, W, C) float32, normalised as the encoder expects.
+            training: whether layers such as batch normalisation run in training mode.
+
+        Returns:
+            dict of feature maps (B, h, w, c), and "canvas": (B, H, W, 0).
+        """
+        maps = as_maps(self.encoder(images, training=training))
+        # The decoder must know the image size. A tensor without channels carries it: it has no values, and
+        # the dict can still be sliced and concatenated along the batch like any map.
+        maps[CANVAS] = images[..., :0]
+        return maps
+
+    def decode(self, features, training=None):
+        """Runs the decoder.
+
+        Args:
+            features: what ``encode`` returned, possibly altered (but for "canvas").
+            training: as in ``encode``.
+
+        Returns:
+            dict of "logits" (B, H, W, K) float32 at image size and "features" (B, h, w, D).
+        """
+        maps = {name: x for name, x in features.items() if name != CANVAS}
+        outputs = self.decoder(maps, training=training)
+        return {
+            "logits": self.resize(outputs["logits"], features[CANVAS]),
+            "features": outputs["features"],
+        }
+
+
+@keras.saving.register_keras_serializable(package="rankmatch_keras")
+class Segmenter(EncodeDecode, keras.Model):
+    """Makes a segmenter of two Keras models.
+
+    Args:
+        encoder: ``keras.Model`` from images (B, H, W, C) to a dict of feature maps (B, h, w, c); a list or a
+            single map is renamed to map_0, map_1, ...
+        decoder: ``keras.Model`` from that dict to a dict of "logits" (B, h, w, K) at any resolution (they
+            are resized to the image, align-corners bilinear, in float32) and "features" (B, h', w', D).
+        **kwargs: name, dtype, trainable of the model.
+
+    Call arguments:
+        images: (B, H, W, C) float32.
+        training: bool or None.
+
+    Returns:
+        dict of "logits" (B, H, W, K) float32 and "features" (B, h', w', D).
+
+    Example:
+        >>> segmenter = deeplab_v3_plus(create_backbone("tiny"), num_classes=3)
+        >>> segmenter(keras.ops.zeros((1, 33, 49, 3)))["logits"].shape
+        (1, 33, 49, 3)
+    """
+
+    def __init__(self, encoder, decoder, **kwargs):
+        super().__init__(**kwargs)
+        self.encoder = encoder
+        self.decoder = decoder
+        self.resize = ResizeLike(dtype="float32", name="resize_logits")
+        # All variables live in the two models, so there is nothing to wait for when they are built.
+        self.built = bool(encoder.built and decoder.built)
+
+    def call(self, images, training=None):
+        """See the class."""
+        return self.decode(self.encode(images, training=training), training=training)
+
+    def compute_output_spec(self, images, training=None):
+        """Symbolic outputs from the halves' own; tracing with unknown sizes fails on JAX and guesses on torch."""
+        maps = as_maps(self.encoder.compute_output_spec(images))
+        outputs = self.decoder.compute_output_spec(maps)
+        logits = self.resize.compute_output_spec(outputs["logits"], images)
+        return {"logits": logits, "features": outputs["features"]}
+
+    def get_config(self):
+        """Configuration with both models, for saving and cloning."""
+        config = super().get_config()
+        config["encoder"] = keras.saving.serialize_keras_object(self.encoder)
+        config["decoder"] = keras.saving.serialize_keras_object(self.decoder)
+        return config
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        """Builds the segmenter with new weights from ``get_config``."""
+        config = dict(config)
+        for half in ("encoder", "decoder"):
+            config[half] = keras.saving.deserialize_keras_object(config[half], custom_objects=custom_objects)
+        return cls(**config)

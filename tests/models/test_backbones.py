@@ -1,0 +1,117 @@
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from keras import layers, ops
+
+from rankmatch_keras.errors import UserError
+from rankmatch_keras.layers.normalization import ChannelNormalization
+from rankmatch_keras.models import BACKBONES, backbone_normalization, create_backbone
+
+WEIGHTS = Path(__file__).resolve().parents[2].parent / "shared/data/weights/mobilenet_v2_imagenet_no_top.weights.h5"
+
+
+def norms(model):
+    return [x for x in model.layers if isinstance(x, layers.BatchNormalization)]
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "low", "high"),
+    [
+        ("tiny", 172_816, 24, 96),
+        ("mobilenet_v2", 2_257_984, 24, 1280),
+        ("resnet50", 23_587_712, 256, 2048),
+        ("kerascv_resnet50", 23_561_152, 256, 2048),
+    ],
+)
+def test_maps_of_every_network(name, parameters, low, high):
+    backbone = create_backbone(name)
+    assert backbone.count_params() == parameters
+    # Odd crops stay odd: 321 -> 161 -> 81 -> 41 -> 21.
+    shapes = backbone.compute_output_shape((1, 321, 321, 3))
+    assert tuple(shapes["low"]) == (1, 81, 81, low)
+    assert tuple(shapes["high"]) == (1, 21, 21, high)
+    outputs = backbone(np.zeros((1, 33, 49, 3), "float32"))
+    assert tuple(outputs["low"].shape) == (1, 9, 13, low)
+    assert tuple(outputs["high"].shape) == (1, 3, 4, high)
+    assert {x.momentum for x in norms(backbone)} == {0.9}
+
+
+def test_output_strides():
+    shapes = create_backbone("tiny", output_stride=8).compute_output_shape((1, 321, 321, 3))
+    assert shapes["high"] == (1, 41, 41, 96) and shapes["low"] == (1, 81, 81, 24)
+    with pytest.raises(UserError, match="output stride 32.*'tiny' with output stride 16"):
+        create_backbone("tiny", output_stride=32)
+
+
+def test_real_weights_give_the_library_networks_features():
+    if not WEIGHTS.is_file():
+        pytest.skip("needs the MobileNetV2 weights file in shared/data/weights")
+    network = keras.applications.MobileNetV2(include_top=False, weights=None, input_shape=(None, None, 3))
+    network.load_weights(WEIGHTS)
+    x = np.random.default_rng(0).uniform(-1, 1, size=(1, 64, 64, 3)).astype("float32")
+    expected = ops.convert_to_numpy(network(x, training=False))
+    backbone = create_backbone("mobilenet_v2", weights=str(WEIGHTS), output_stride=32)
+    high = ops.convert_to_numpy(backbone(x, training=False)["high"])
+    np.testing.assert_allclose(high, expected, atol=1e-4)
+    assert (high > 0).mean() > 0.02
+
+
+def test_local_weights_round_trip(tmp_path):
+    source = create_backbone("tiny")
+    path = tmp_path / "tiny.weights.h5"
+    source.save_weights(path)
+    loaded = create_backbone("tiny", weights=path, output_stride=8)
+    for a, b in zip(source.weights, loaded.weights, strict=True):
+        np.testing.assert_array_equal(ops.convert_to_numpy(a), ops.convert_to_numpy(b))
+
+
+def test_weights_of_another_network(tmp_path):
+    path = tmp_path / "tiny.weights.h5"
+    create_backbone("tiny").save_weights(path)
+    with pytest.raises(UserError, match="mobilenet.*tiny.weights.h5, which does not fit"):
+        create_backbone("mobilenet_v2", weights=path)
+
+
+def test_no_silent_fallback_when_the_download_fails(monkeypatch):
+    def offline(weights=None, **_):
+        raise Exception(f"URL fetch failure for {weights}")  # what keras.utils.get_file raises
+
+    monkeypatch.setattr(keras.applications, "MobileNetV2", offline)
+    with pytest.raises(UserError, match="URL fetch failure for imagenet.*local"):
+        create_backbone("mobilenet_v2", weights="imagenet")
+    with pytest.raises(UserError, match="no pretrained weights of the tiny"):
+        create_backbone("tiny", weights="imagenet")
+    with pytest.raises(UserError, match="no file"):
+        create_backbone("tiny", weights="/nowhere/x.weights.h5")
+
+
+def test_unknown_name_suggests_the_nearest():
+    with pytest.raises(UserError, match="Did you mean 'resnet50'"):
+        create_backbone("resnet5O")
+    with pytest.raises(UserError, match="Did you mean 'mobilenet_v2'"):
+        backbone_normalization("mobilenetv2")
+
+
+@pytest.mark.parametrize(
+    ("name", "reference"),
+    [
+        ("resnet50", keras.applications.resnet50.preprocess_input),
+        ("resnet101", keras.applications.resnet.preprocess_input),
+        ("mobilenet_v2", keras.applications.mobilenet_v2.preprocess_input),
+    ],
+)
+def test_normalisation_is_the_librarys(name, reference):
+    images = np.random.default_rng(0).integers(0, 256, size=(2, 5, 6, 3)).astype("float32")
+    layer = ChannelNormalization(**backbone_normalization(name))
+    np.testing.assert_allclose(ops.convert_to_numpy(layer(images)), reference(images.copy()), atol=1e-4)
+
+
+def test_every_backbone_has_a_normalisation():
+    for name in BACKBONES:
+        values = backbone_normalization(name)
+        assert set(values) == {"mean", "std", "reverse_channels"} and len(values["mean"]) == 3
+    # 0..255 to 0..1, then the usual ImageNet statistics
+    mean = np.array(backbone_normalization("tiny")["mean"]) / 255
+    np.testing.assert_allclose(mean, [0.485, 0.456, 0.406], atol=1e-6)

@@ -1,0 +1,120 @@
+import keras
+import numpy as np
+import pytest
+from keras import layers, ops
+
+from rankmatch_keras.errors import UserError
+from rankmatch_keras.models import dilate
+from rankmatch_keras.models.tiny import tiny_encoder
+
+
+def randomise(model, seed=0):
+    """Random weights near the initial ones, so that biases and statistics matter."""
+    rng = np.random.default_rng(seed)
+    for v in model.weights:
+        value = ops.convert_to_numpy(v)
+        v.assign(value + 0.05 * np.abs(rng.normal(size=value.shape)).astype("float32"))
+    return model
+
+
+def run(model, size, seed=1):
+    x = np.random.default_rng(seed).normal(size=(1, size, size, model.input_shape[-1])).astype("float32")
+    return ops.convert_to_numpy(model(x, training=False))
+
+
+def assert_dense(backbone, output_stride, size, every):
+    before = [ops.convert_to_numpy(v) for v in backbone.weights]
+    strided = run(backbone, size)
+    dense = run(dilate(backbone, output_stride), size)
+    assert dense.shape[1] > strided.shape[1]
+    scale = np.abs(strided).max()
+    np.testing.assert_allclose(dense[:, ::every, ::every] / scale, strided / scale, atol=2e-5)
+    # The original is as it was.
+    assert all(np.array_equal(b, ops.convert_to_numpy(v)) for b, v in zip(before, backbone.weights, strict=True))
+
+
+def test_tiny_encoder_at_stride_8():
+    assert_dense(randomise(tiny_encoder()), 8, 97, every=2)
+
+
+def test_mobilenet_v2_with_explicit_padding():
+    network = keras.applications.MobileNetV2(include_top=False, weights=None, input_shape=(None, None, 3), alpha=0.35)
+    assert_dense(randomise(network), 8, 64, every=4)
+
+
+def test_resnet50():
+    network = keras.applications.ResNet50(include_top=False, weights=None, input_shape=(None, None, 3))
+    assert_dense(network, 16, 65, every=2)
+
+
+def every_kind():
+    """Max pooling, separable convolution, a nested model, own dilation, an operator."""
+    image = keras.Input((None, None, 2))
+    x = layers.Conv2D(4, 3, strides=4, padding="same")(image)
+    x = layers.MaxPooling2D(3, strides=2, padding="same")(x)
+    x = layers.SeparableConv2D(6, 3, strides=2, padding="same")(x)
+    inside = keras.Input((None, None, 6))
+    y = layers.Conv2D(8, 3, strides=2, padding="same", dilation_rate=1)(inside)
+    y = layers.ZeroPadding2D(2)(layers.ReLU()(y))
+    y = layers.DepthwiseConv2D(3, dilation_rate=2)(y)
+    x = keras.Model(inside, y, name="nested")(x)
+    x = layers.Concatenate()([x, x + layers.BatchNormalization()(x)])
+    return keras.Model(image, x)
+
+
+def test_every_kind_of_layer():
+    assert_dense(randomise(every_kind()), 8, 129, every=4)
+
+
+def test_pooling_without_its_stride():
+    image = keras.Input((None, None, 2))
+    x = layers.Conv2D(4, 3, strides=8, padding="same")(image)
+    x = layers.AveragePooling2D(3, strides=2, padding="same")(layers.MaxPooling2D(1)(x))
+    network = keras.Model(image, layers.Conv2D(3, 3, padding="same")(x))
+    assert_dense(randomise(network), 8, 97, every=2)
+
+
+def test_global_pooling_joins_without_a_grid():
+    image = keras.Input((None, None, 2))
+    x = layers.Conv2D(4, 3, strides=16, padding="same")(image)
+    gate = layers.Conv2D(4, 1, activation="sigmoid")(layers.GlobalAveragePooling2D(keepdims=True)(x))
+    network = keras.Model(image, layers.Multiply()([x, gate]))
+    copy = dilate(network, 16)
+    np.testing.assert_array_equal(run(copy, 33), run(network, 33))
+
+
+def test_equal_where_no_stride_changes():
+    network = randomise(tiny_encoder())
+    copy = dilate(network, 16)
+    np.testing.assert_array_equal(run(copy, 50), run(network, 50))
+    assert [x.name for x in copy.layers] == [x.name for x in network.layers]
+    assert not {id(v) for v in copy.weights} & {id(v) for v in network.weights}
+
+
+def failing(layer):
+    image = keras.Input((None, None, 2))
+    x = layers.Conv2D(4, 3, strides=8, padding="same")(image)
+    x = layers.Conv2D(4, 3, strides=2, padding="same")(x)
+    return keras.Model(image, layer(x))
+
+
+@pytest.mark.parametrize(
+    ("layer", "reason"),
+    [
+        (layers.AveragePooling2D(2, name="the_layer"), "pools over a dilated map"),
+        (layers.UpSampling2D(2, name="the_layer"), "not known to keep the grid"),
+        (layers.Conv2DTranspose(2, 3, strides=2, name="the_layer"), "not known to keep the grid"),
+    ],
+)
+def test_what_cannot_be_dilated_is_named(layer, reason):
+    with pytest.raises(UserError, match=f"the_layer.*{reason}"):
+        dilate(failing(layer), 8)
+
+
+def test_stride_across_the_output_stride_is_refused():
+    image = keras.Input((None, None, 2))
+    network = keras.Model(image, layers.Conv2D(4, 3, strides=32, name="the_layer")(image))
+    with pytest.raises(UserError, match="the_layer.*split"):
+        dilate(network, 16)
+    with pytest.raises(UserError, match="8, 16 or 32"):
+        dilate(network, 4)
