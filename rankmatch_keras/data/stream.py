@@ -1,0 +1,43 @@
+"""The endless order in which the samples of one list are seen."""
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy as np
+
+from rankmatch_keras.data.decoding import read_image, read_mask
+from rankmatch_keras.data.samples import Sample
+
+
+class SampleStream:
+    """Sample number n of a list that is reshuffled for every pass; a pure function of seed and n.
+
+    Args:
+        samples: the list.
+        seed: whole numbers that decide the order.
+    """
+
+    def __init__(self, samples: Sequence[Sample], seed: tuple[int, ...]):
+        self.samples = tuple(samples)
+        self.seed = seed
+        # Workers ask for neighbouring numbers: at most two passes are needed at a time.
+        self._order = lru_cache(maxsize=4)(self._permutation)
+
+    def __getitem__(self, n: int) -> Sample:
+        """Return sample number n >= 0; every pass of len(samples) numbers holds each sample once."""
+        turn, place = divmod(int(n), len(self.samples))
+        return self.samples[self._order(turn)[place]]
+
+    def _permutation(self, turn: int) -> np.ndarray:
+        return np.random.default_rng((*self.seed, turn)).permutation(len(self.samples))
+
+    def image(self, n: int) -> np.ndarray:
+        """Decode image number n: uint8 (H, W, 3)."""
+        return read_image(self[n].image)
+
+    def mask(self, n: int) -> np.ndarray:
+        """Decode mask number n: int32 (H, W)."""
+        mask = self[n].mask
+        if mask is None:
+            raise ValueError(f"Sample {self[n].name!r} has no mask.")
+        return read_mask(mask)
