@@ -1,0 +1,124 @@
+"""Learning curves from training histories."""
+
+import csv
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+from rankmatch_keras.errors import UserError
+
+# Panel title, y label, factor, and which columns belong to it, tested in this order.
+PANELS = (
+    ("Mean IoU on the validation set", "mean IoU (%)", 100.0, ("iou",)),
+    ("Pseudo-labels", "share or probability (%)", 100.0, ("mask_ratio", "confidence")),
+    ("Losses", "loss (nats)", 1.0, ("loss", "supervised", "strong", "feature_dropout", "rank", "correlation")),
+)
+
+
+def save_curves(path, history, title="Training"):
+    """Writes learning curves as a PNG: mean IoU, pseudo-labels, losses, over epochs.
+
+    Columns are recognised by name: with ``iou`` (0..1, shown in percent), with ``mask_ratio`` or
+    ``confidence`` (likewise), with ``loss`` or the name of a loss term (``supervised``, ``rank``, ...). Panels
+    without a column are left out; several runs share panels, one per column.
+
+    Args:
+        path: file to write.
+        history: one run as a path to a CSV (one row per epoch, as ``keras.callbacks.CSVLogger`` writes it) or
+            as a list of dicts; or several runs as a mapping from label to such. Empty, unreadable and NaN
+            values are gaps. The column ``epoch`` is used as it stands; without it epochs count from 1.
+        title: title of the picture.
+
+    Raises:
+        UserError: if no known column holds a number.
+    """
+    runs = history if isinstance(history, Mapping) else {"": history}
+    series = {label: _series(_rows(run)) for label, run in runs.items()}
+    panels = _panels(series)
+    if not panels:
+        raise UserError(
+            "a history with losses, pseudo-label figures or IoU",
+            f"{', '.join(sorted({c for s in series.values() for c in s})) or 'nothing'} in {history!s:.80}",
+            "Give the history that training has written.",
+        )
+    _draw(path, panels, title)
+
+
+def _rows(run):
+    if isinstance(run, str | Path):
+        with open(run, newline="", encoding="utf-8") as file:
+            return list(csv.DictReader(file))
+    return list(run)
+
+
+def _series(rows):
+    """Column -> (epochs, values), numbers only."""
+    columns: dict[str, tuple[list[float], list[float]]] = {}
+    for i, row in enumerate(rows, start=1):
+        epoch = _number(row.get("epoch", i))
+        for name, text in row.items():
+            value = _number(text)
+            if name != "epoch" and value is not None and epoch is not None:
+                epochs, values = columns.setdefault(name, ([], []))
+                epochs.append(epoch)
+                values.append(value)
+    return columns
+
+
+def _number(text):
+    try:
+        value = float(text)
+    except (TypeError, ValueError):
+        return None
+    return value if math.isfinite(value) else None
+
+
+def _panels(series):
+    """List of (title, y label, [(label, epochs, values)]): one per group, or per column for several runs."""
+    panels = []
+    for title, unit, factor, words in PANELS:
+        names = dict.fromkeys(n for run in series.values() for n in run if _belongs(n, words))
+        lines = {
+            name: [
+                (label or name, run[name][0], [factor * v for v in run[name][1]])
+                for label, run in series.items()
+                if name in run
+            ]
+            for name in names
+        }
+        if len(series) > 1:
+            panels += [(name, unit, runs) for name, runs in lines.items()]
+        elif lines:
+            panels.append((title, unit, [line for runs in lines.values() for line in runs]))
+    return panels
+
+
+def _belongs(name, words):
+    """Whether a column is of this panel: of the first one, in order, that has a word in its name."""
+    first = next((w for _, _, _, w in PANELS if any(word in name.lower() for word in w)), None)
+    return first == words
+
+
+def _draw(path, panels, title):
+    from matplotlib.figure import Figure  # without pyplot: no window, no global state
+    from matplotlib.ticker import MaxNLocator
+
+    columns = min(3, len(panels))
+    rows = -(-len(panels) // columns)
+    figure = Figure(figsize=(4.6 * columns, 3.4 * rows + 0.4), dpi=130, layout="constrained")
+    figure.suptitle(title, fontsize=13)
+    every = [epoch for _, _, lines in panels for _, epochs, _ in lines for epoch in epochs]
+    margin = max(0.5, 0.03 * (max(every) - min(every)))
+    for i, (name, unit, lines) in enumerate(panels, start=1):
+        axes = figure.add_subplot(rows, columns, i)
+        for label, epochs, values in lines:
+            marker = "o" if len(epochs) < 20 else None  # a run of one epoch would be invisible without
+            axes.plot(epochs, values, label=label, marker=marker, markersize=3.5, linewidth=1.6)
+        axes.set(title=name, xlabel="epoch", ylabel=unit, xlim=(min(every) - margin, max(every) + margin))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.grid(color="0.9")
+        axes.spines[["top", "right"]].set_visible(False)
+        if len(lines) > 1 or lines[0][0] != name:
+            axes.legend(fontsize=8, frameon=False)
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, format="png", facecolor="white")

@@ -1,0 +1,192 @@
+"""Pictures of predictions: overlays, sheets of image, truth and prediction, and palette PNG masks."""
+
+from pathlib import Path
+
+import numpy as np
+
+from rankmatch_keras.errors import UserError
+from rankmatch_keras.evaluation.palette import IGNORED_COLOUR, default_palette
+
+IGNORE = 255
+CELL_INCHES = 3.2  # width of one picture on a sheet
+LEGEND_ROW_INCHES = 0.26
+
+
+def colour_classes(classes, palette=None):
+    """Class ids as colours.
+
+    Args:
+        classes: integer (H, W), 0..255; 255 is ignored and shown almost white.
+        palette: uint8 (n, 3); None: `default_palette`.
+
+    Returns:
+        uint8 (H, W, 3) RGB.
+    """
+    return _full_palette(palette)[_checked(classes)]
+
+
+def overlay(image, classes, palette=None, strength=0.65, outlines=True):
+    """Lays the colours of the classes over an image.
+
+    Args:
+        image: uint8 (H, W, C); one channel is shown grey, of more than three the first three.
+        classes: integer (H, W), 0..255; pixels of 255 (ignored) turn pale.
+        palette: uint8 (n, 3); None: `default_palette`.
+        strength: weight of the colour, 0..1.
+        outlines: whether to draw the pixels at class boundaries in white.
+
+    Returns:
+        uint8 (H, W, 3) RGB.
+    """
+    image, classes = to_rgb(image), _checked(classes)
+    if image.shape[:2] != classes.shape:
+        raise UserError(
+            "classes at the size of the image", f"{classes.shape} for {image.shape[:2]}", "Pair them rightly."
+        )
+    colours = colour_classes(classes, palette)
+    mixed = (1.0 - strength) * image + strength * colours
+    mixed = np.round(mixed).astype(np.uint8)
+    if outlines:
+        mixed[_boundaries(classes)] = 255
+    return mixed
+
+
+def save_mask_png(path, classes, palette=None):
+    """Writes class ids as a PNG with a palette: the pixel values are the ids, viewers show colours.
+
+    Args:
+        path: file to write.
+        classes: integer (H, W), 0..255.
+        palette: uint8 (n, 3); None: `default_palette`.
+    """
+    from PIL import Image
+
+    picture = Image.fromarray(_checked(classes).astype(np.uint8)).convert("L")
+    picture.putpalette(_full_palette(palette).tobytes())
+    _make_folder(path)
+    picture.save(path, format="PNG", optimize=True)
+
+
+def save_prediction_sheet(path, images, truths, predictions, class_names, palette=None):
+    """Writes a PNG with one row per image: image | truth | prediction, and a legend of the classes seen.
+
+    Args:
+        path: file to write.
+        images: list of uint8 (H, W, C), at most about 20.
+        truths: list of integer (H, W), 255 ignored; or None for images without masks.
+        predictions: list of integer (H, W).
+        class_names: names of the K classes.
+        palette: uint8 (>= K, 3); None: `default_palette`.
+    """
+    if not images or len(images) != len(predictions) or (truths is not None and len(truths) != len(images)):
+        counts = f"{len(images)} images, {None if truths is None else len(truths)} truths"
+        raise UserError(
+            "equally many images, truths and predictions, at least one of each",
+            f"{counts}, {len(predictions)} predictions",
+            "Give lists of one length, or truths=None.",
+        )
+    maps = [predictions] if truths is None else [truths, predictions]
+    titles = ["Image", "Prediction"] if truths is None else ["Image", "Truth", "Prediction"]
+    cells = [[to_rgb(image), *(overlay(image, m[i], palette) for m in maps)] for i, image in enumerate(images)]
+    seen = sorted(set().union(*(np.unique(c).tolist() for m in maps for c in m)))
+    _draw_sheet(path, cells, titles, _legend(seen, class_names, palette))
+
+
+def to_rgb(image):
+    """Any uint8 (H, W) or (H, W, C) image as uint8 (H, W, 3)."""
+    image = np.asarray(image)
+    if image.ndim == 2:
+        image = image[..., None]
+    return np.repeat(image[..., :1], 3, axis=-1) if image.shape[-1] < 3 else image[..., :3]
+
+
+def _draw_sheet(path, cells, titles, legend):
+    from matplotlib.figure import Figure  # without pyplot: no window, no global state
+
+    columns = len(titles)
+    heights = [CELL_INCHES * row[0].shape[0] / row[0].shape[1] for row in cells]
+    width = CELL_INCHES * columns
+    per_row = max(1, int(width // (0.45 + 0.085 * max((len(name) for name, _ in legend), default=1))))
+    legend_rows = -(-len(legend) // per_row)
+    foot = LEGEND_ROW_INCHES * legend_rows + 0.15
+    height = sum(heights) + 0.06 * len(cells) + 0.3 + foot
+    figure = Figure(figsize=(width, height), dpi=130)
+    grid = figure.add_gridspec(
+        len(cells),
+        columns,
+        height_ratios=heights,
+        left=0.004,
+        right=0.996,
+        top=1 - 0.3 / height,
+        bottom=foot / height,
+        wspace=0.012,
+        hspace=0.012 * columns,
+    )
+    for r, row in enumerate(cells):
+        for c, picture in enumerate(row):
+            axes = figure.add_subplot(grid[r, c])
+            axes.imshow(picture, aspect="auto", interpolation="antialiased")
+            axes.set_axis_off()
+            if r == 0:
+                axes.set_title(titles[c], fontsize=10, pad=4)
+    _draw_legend(figure, legend, per_row)
+    _make_folder(path)
+    figure.savefig(path, format="png", facecolor="white")
+
+
+def _draw_legend(figure, legend, per_row):
+    from matplotlib.patches import Patch
+
+    patches = [Patch(facecolor=colour, edgecolor="0.4", linewidth=0.5, label=name) for name, colour in legend]
+    figure.legend(
+        handles=patches,
+        loc="lower center",
+        ncols=min(per_row, len(patches)),
+        frameon=False,
+        fontsize=9,
+        handlelength=1.2,
+        handleheight=1.0,
+        columnspacing=1.2,
+        borderaxespad=0.2,
+    )
+
+
+def _legend(seen, class_names, palette):
+    """(name, colour in 0..1) of each class seen, and of ignored pixels."""
+    colours = _full_palette(palette) / 255.0
+    named = {k: class_names[k] if k < len(class_names) else f"unknown {k}" for k in seen}
+    if IGNORE in named:
+        named[IGNORE] = "ignored"
+    return [(name, tuple(colours[k].tolist())) for k, name in named.items()]
+
+
+def _boundaries(classes):
+    """Bool (H, W): pixels whose right or lower neighbour is of another class."""
+    edge = np.zeros(classes.shape, bool)
+    edge[:, :-1] |= classes[:, :-1] != classes[:, 1:]
+    edge[:-1] |= classes[:-1] != classes[1:]
+    return edge
+
+
+def _full_palette(palette):
+    """All 256 colours: the given ones first, the default ones after, 255 for ignored pixels."""
+    colours = default_palette(256)
+    if palette is not None:
+        colours[: len(palette)] = palette
+    colours[IGNORE] = IGNORED_COLOUR
+    return colours
+
+
+def _checked(classes):
+    classes = np.asarray(classes)
+    if classes.ndim != 2 or (classes.size and (classes.min() < 0 or classes.max() > 255)):
+        raise UserError(
+            "class ids (H, W) in 0..255",
+            f"shape {classes.shape}, values {classes.min()}..{classes.max()}",
+            "Take the argmax over the classes.",
+        )
+    return classes
+
+
+def _make_folder(path):
+    Path(path).parent.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,126 @@
+"""Scores as a table of text and as a JSON file."""
+
+import json
+import math
+import os
+from pathlib import Path
+
+from rankmatch_keras.errors import UserError
+from rankmatch_keras.evaluation.scores import Scores
+
+ABSENT = "absent"
+
+
+def format_table(scores, baseline=None):
+    """IoU per class, mean and pixel accuracy in percent, as aligned text.
+
+    Args:
+        scores: `Scores`.
+        baseline: `Scores` of the same classes to compare with; adds its column and the difference.
+
+    Returns:
+        str of several lines, without a final newline.
+    """
+    if baseline is not None:
+        return format_comparison({"baseline": baseline, "this": scores})
+    return format_comparison({"IoU %": scores})
+
+
+def format_comparison(columns):
+    """Several scores side by side, in percent, each after the first with its difference to the first.
+
+    Args:
+        columns: label -> `Scores`, e.g. ``{"before": first, "after": second}``; all of the same classes.
+
+    Returns:
+        str of several lines, without a final newline: what was scored and how, the table, the absent classes.
+
+    Raises:
+        UserError: without scores, or for scores of unlike classes.
+    """
+    if not columns:
+        raise UserError("at least one set of scores", "none", "Evaluate a model first.")
+    labels, scores = list(columns), list(columns.values())
+    for label, other in columns.items():
+        if other.class_names != scores[0].class_names:
+            raise UserError(
+                f"the classes {', '.join(scores[0].class_names)} in every column",
+                f"{', '.join(other.class_names)} in {label}",
+                "Compare scores of one data set.",
+            )
+    header = ["class", *labels, *(_difference_label(label, labels) for label in labels[1:])]
+    rows = [_row(name, [s.iou[k] for s in scores]) for k, name in enumerate(scores[0].class_names)]
+    totals = [
+        _row("mean IoU", [s.mean_iou for s in scores]),
+        _row("pixel accuracy", [s.pixel_accuracy for s in scores]),
+    ]
+    return "\n".join([*_how(columns), *_align(header, rows, totals), *_absent_lines(columns)])
+
+
+def write_json(path, content):
+    """Writes strict JSON under a temporary name, then renames: readers never see half a file.
+
+    Args:
+        path: file to write; its folder is made if needed.
+        content: `Scores`, or anything fit for JSON.
+
+    Raises:
+        ValueError: for NaN or infinity outside of `Scores`; an existing file is then left as it was.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    plain = content.to_dict() if isinstance(content, Scores) else content
+    text = json.dumps(plain, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _difference_label(label, labels):
+    return "difference" if len(labels) == 2 else f"{label} - {labels[0]}"
+
+
+def _row(name, values):
+    shown = [ABSENT if math.isnan(v) else f"{100 * v:.2f}" for v in values]
+    # Differences of the shown numbers, so that a reader who subtracts finds them; + 0.0 turns -0.0 to 0.0.
+    gaps = [round(round(100 * v, 2) - round(100 * values[0], 2), 2) + 0.0 for v in values[1:]]
+    return [name, *shown, *("-" if math.isnan(gap) else f"{gap:+.2f}" for gap in gaps)]
+
+
+def _align(header, rows, totals):
+    """Names to the left, numbers to the right, a rule around the classes."""
+    widths = [max(map(len, column)) for column in zip(header, *rows, *totals, strict=True)]
+    rule = "-" * (sum(widths) + 2 * (len(widths) - 1))
+
+    def line(cells):
+        numbers = (cell.rjust(width) for cell, width in zip(cells[1:], widths[1:], strict=True))
+        return "  ".join([cells[0].ljust(widths[0]), *numbers])
+
+    return [line(header), rule, *map(line, rows), rule, *map(line, totals)]
+
+
+def _how(columns):
+    """What each column was measured on: one line if all agree, else one line per column."""
+    described = {label: _describe(scores) for label, scores in columns.items()}
+    if len(set(described.values())) == 1:
+        return [next(iter(described.values()))]
+    return [f"{label}: {text}" for label, text in described.items()]
+
+
+def _describe(scores):
+    of = f" of {scores.images_available}" if scores.images < scores.images_available else ""
+    facts = [f"{key} {value}" for key, value in scores.provenance.items()]
+    return ", ".join([scores.mode, f"{scores.images}{of} images", *facts])
+
+
+def _absent_lines(columns):
+    lines = []
+    for label, scores in columns.items():
+        if scores.absent:
+            where = f" ({label})" if len(columns) > 1 else ""
+            names = ", ".join(scores.absent)
+            lines.append(f"Absent from truth and prediction, left out of the mean{where}: {names}")
+    return lines

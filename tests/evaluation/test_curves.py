@@ -1,0 +1,54 @@
+import pytest
+from PIL import Image
+
+from rankmatch_keras.errors import UserError
+from rankmatch_keras.evaluation import save_curves
+from rankmatch_keras.evaluation.curves import _panels, _rows, _series
+
+HISTORY = [
+    {"epoch": 0, "loss": 2.0, "supervised": 1.5, "rank_1": 0.2, "mask_ratio": 0.1, "learning_rate": 0.01},
+    {"epoch": 1, "loss": 1.0, "supervised": 0.5, "rank_1": 0.1, "mask_ratio": 0.4, "val_mean_iou": 0.25},
+]
+
+
+def test_one_run_has_a_panel_per_kind():
+    panels = _panels({"": _series(HISTORY)})
+    assert [(unit, [line[0] for line in lines]) for _, unit, lines in panels] == [
+        ("mean IoU (%)", ["val_mean_iou"]),
+        ("share or probability (%)", ["mask_ratio"]),
+        ("loss (nats)", ["loss", "supervised", "rank_1"]),
+    ]
+    assert panels[0][2] == [("val_mean_iou", [1.0], [25.0])]
+    assert panels[1][2] == [("mask_ratio", [0.0, 1.0], [10.0, 40.0])]
+
+
+def test_several_runs_share_a_panel_per_column():
+    panels = _panels({"a": _series(HISTORY), "b": _series([{"loss": 3.0}, {"loss": 2.5}])})
+    loss = next(lines for name, _, lines in panels if name == "loss")
+    assert loss == [("a", [0.0, 1.0], [2.0, 1.0]), ("b", [1.0, 2.0], [3.0, 2.5])]
+    assert [name for name, _, _ in panels] == ["val_mean_iou", "mask_ratio", "loss", "supervised", "rank_1"]
+
+
+def test_csv_with_gaps(tmp_path):
+    path = tmp_path / "history.csv"
+    path.write_text("epoch,loss,val_mean_iou\n0,1.5,NA\n1,nan,0.5\n2,1.0,\n")
+    series = _series(_rows(path))
+    assert series["loss"] == ([0.0, 2.0], [1.5, 1.0])
+    assert series["val_mean_iou"] == ([1.0], [0.5])
+
+
+@pytest.mark.parametrize("make", [lambda csv: csv, lambda csv: HISTORY, lambda csv: {"a": csv, "b": HISTORY}])
+def test_writes_a_picture(tmp_path, make):
+    csv = tmp_path / "history.csv"
+    csv.write_text("epoch,loss\n0,1.5\n1,1.2\n")
+    save_curves(tmp_path / "new" / "curves.png", make(csv), title="CamVid")
+    with Image.open(tmp_path / "new" / "curves.png") as picture:
+        assert picture.format == "PNG"
+        assert min(picture.size) > 300
+
+
+def test_nothing_to_draw(tmp_path):
+    with pytest.raises(UserError, match="learning_rate"):
+        save_curves(tmp_path / "x.png", [{"epoch": 1, "learning_rate": 0.1}])
+    with pytest.raises(UserError, match="found nothing"):
+        save_curves(tmp_path / "x.png", [])

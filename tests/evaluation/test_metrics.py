@@ -1,0 +1,128 @@
+import math
+import time
+
+import numpy as np
+import pytest
+
+from rankmatch_keras.errors import UserError
+from rankmatch_keras.evaluation import ConfusionMatrix
+
+
+def test_two_classes_by_hand():
+    matrix = ConfusionMatrix(2)
+    matrix.update(np.array([[0, 0, 0, 1], [1, 255, 255, 0]]), np.array([[0, 0, 1, 1], [0, 0, 1, 0]]))
+    # Six pixels count: truth 0 -> 0 three times, 0 -> 1 once, 1 -> 1 once, 1 -> 0 once.
+    assert matrix.counts.tolist() == [[3, 1], [1, 1]]
+    assert matrix.counts.dtype == np.int64
+    # Class 0: I 3, U 3 + 1 + 1 = 5. Class 1: I 1, U 1 + 1 + 1 = 3.
+    np.testing.assert_allclose(matrix.iou(), [3 / 5, 1 / 3], rtol=1e-15)
+    assert matrix.mean_iou() == pytest.approx((3 / 5 + 1 / 3) / 2, rel=1e-15)
+    assert matrix.pixel_accuracy() == pytest.approx(4 / 6, rel=1e-15)
+
+
+def test_rows_are_truth():
+    matrix = ConfusionMatrix(3)
+    matrix.update(np.array([[2]]), np.array([[1]]))
+    assert matrix.counts[2, 1] == 1
+    assert matrix.counts.sum() == 1
+
+
+def test_all_right():
+    matrix = ConfusionMatrix(3)
+    mask = np.array([[0, 1, 2], [2, 1, 0]])
+    matrix.update(mask, mask)
+    assert matrix.iou().tolist() == [1, 1, 1]
+    assert matrix.mean_iou() == matrix.pixel_accuracy() == 1
+
+
+def test_all_ignored_counts_nothing():
+    matrix = ConfusionMatrix(2)
+    matrix.update(np.full((3, 3), 255), np.zeros((3, 3), int))
+    assert matrix.counts.sum() == 0
+    assert np.isnan(matrix.iou()).all()
+    assert math.isnan(matrix.mean_iou())
+    assert math.isnan(matrix.pixel_accuracy())
+
+
+def test_absent_class_stays_out_of_the_mean_and_a_false_alarm_does_not():
+    matrix = ConfusionMatrix(4)
+    matrix.update(np.array([0, 0, 1, 1]), np.array([0, 0, 1, 3]))
+    # Class 0: 2/2. Class 1: 1/2. Class 2 occurs nowhere. Class 3 is only predicted: 0/1.
+    np.testing.assert_array_equal(matrix.iou(), [1, 0.5, np.nan, 0])
+    assert matrix.mean_iou() == 0.5
+
+
+def test_many_images_equal_one_and_slow_twin():
+    rng = np.random.default_rng(0)
+    masks, predictions = rng.integers(0, 5, (4, 9, 7)), rng.integers(0, 5, (4, 9, 7))
+    masks[rng.random(masks.shape) < 0.2] = 255
+    parts = [ConfusionMatrix(5) for _ in masks]
+    for part, mask, prediction in zip(parts, masks, predictions, strict=True):
+        part.update(mask.astype(np.uint8), prediction.astype(np.int32))
+    joined = parts[0] + parts[1] + parts[2] + parts[3]
+    twin = np.zeros((5, 5), int)
+    for truth, predicted in zip(masks.ravel(), predictions.ravel(), strict=True):
+        if truth != 255:
+            twin[truth, predicted] += 1
+    np.testing.assert_array_equal(joined.counts, twin)
+    assert parts[0].counts.sum() == (masks[0] != 255).sum(), "adding must not change the parts"
+    for k in range(5):
+        union = ((masks == k) | (predictions == k)) & (masks != 255)
+        assert joined.iou()[k] == ((masks == k) & (predictions == k)).sum() / union.sum()
+
+
+def test_uint8_ids_do_not_overflow():
+    matrix = ConfusionMatrix(200)
+    matrix.update(np.array([199], np.uint8), np.array([198], np.uint8))
+    assert matrix.counts[199, 198] == 1
+
+
+def test_other_ignore_index():
+    matrix = ConfusionMatrix(2, ignore_index=0)
+    matrix.update(np.array([0, 1, 1]), np.array([1, 1, 0]))
+    assert matrix.counts.tolist() == [[0, 0], [1, 1]]
+
+
+@pytest.mark.parametrize(
+    ("mask", "prediction", "message"),
+    [
+        ([[0, 2]], [[0, 0]], r"0\.\.1 .* in road\.png; found 2"),
+        ([[0, -1]], [[0, 0]], "found -1"),
+        ([[0, 1]], [[0, 2]], "the prediction; found 2"),
+        ([[0, 1]], [[0, 255]], "the prediction; found 255"),
+        ([[0, 1]], [[0]], "one shape"),
+        ([[0.0, 1.0]], [[0, 1]], "float64"),
+    ],
+)
+def test_mistakes_are_value_errors_and_count_nothing(mask, prediction, message):
+    matrix = ConfusionMatrix(2)
+    with pytest.raises(ValueError, match=message):
+        matrix.update(np.array(mask), np.array(prediction), name="road.png")
+    assert matrix.counts.sum() == 0
+
+
+def test_out_of_range_prediction_on_ignored_pixels_is_no_mistake():
+    matrix = ConfusionMatrix(2)
+    matrix.update(np.array([255, 1]), np.array([7, 1]))
+    assert matrix.counts.tolist() == [[0, 0], [0, 1]]
+
+
+def test_adding_unlike_matrices():
+    with pytest.raises(UserError, match="same classes"):
+        ConfusionMatrix(2) + ConfusionMatrix(3)
+    with pytest.raises(TypeError):
+        ConfusionMatrix(2) + 1
+
+
+def test_no_classes():
+    with pytest.raises(UserError, match="num_classes=0"):
+        ConfusionMatrix(0)
+
+
+def test_fast():
+    rng = np.random.default_rng(0)
+    mask, prediction = rng.integers(0, 21, (1000, 1000)), rng.integers(0, 21, (1000, 1000))
+    matrix = ConfusionMatrix(21)
+    started = time.perf_counter()
+    matrix.update(mask, prediction)
+    assert time.perf_counter() - started < 1  # about 10 ms; a Python loop takes over a second

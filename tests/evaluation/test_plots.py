@@ -1,0 +1,97 @@
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from rankmatch_keras.errors import UserError
+from rankmatch_keras.evaluation import default_palette, overlay, save_mask_png, save_prediction_sheet
+
+PALETTE = np.array([[0, 0, 0], [200, 100, 0]], np.uint8)
+
+
+def _image(height=24, width=32, channels=3):
+    return np.random.default_rng(0).integers(0, 256, (height, width, channels), dtype=np.uint8)
+
+
+def _classes(height=24, width=32):
+    classes = np.zeros((height, width), np.int32)
+    classes[5:15, 8:20] = 1
+    classes[0, :] = 255
+    return classes
+
+
+def test_overlay_by_hand():
+    image = np.full((1, 3, 3), 100, np.uint8)
+    mixed = overlay(image, np.array([[0, 1, 255]]), PALETTE, strength=0.5, outlines=False)
+    # Half of (100, 100, 100) and half of black, of the second colour, and of the pale ignored colour.
+    assert mixed[0].tolist() == [[50, 50, 50], [150, 100, 50], [170, 170, 170]]
+    assert mixed.dtype == np.uint8
+
+
+def test_overlay_outlines_are_white_and_only_at_boundaries():
+    mixed = overlay(_image(), _classes(), PALETTE)
+    assert mixed[8, 7].tolist() == [255] * 3, "left of the object"
+    plain = overlay(_image(), _classes(), PALETTE, outlines=False)
+    np.testing.assert_array_equal(mixed[8, 10], plain[8, 10])
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_overlay_of_any_channel_count(channels):
+    image = _image(channels=channels)
+    before = image.copy()
+    assert overlay(image, _classes()).shape == (24, 32, 3)
+    np.testing.assert_array_equal(image, before)
+
+
+def test_overlay_mistakes():
+    with pytest.raises(UserError, match=r"\(2, 2\) for \(24, 32\)"):
+        overlay(_image(), np.zeros((2, 2), int))
+    with pytest.raises(UserError, match=r"-1\.\.0"):
+        overlay(_image(), _classes() * 0 - np.eye(24, 32, dtype=int))
+
+
+def test_mask_png_holds_ids_and_colours(tmp_path):
+    classes = _classes()
+    classes[20, 20] = 254
+    save_mask_png(tmp_path / "new" / "mask.png", classes)
+    with Image.open(tmp_path / "new" / "mask.png") as picture:
+        assert picture.mode == "P"
+        np.testing.assert_array_equal(np.asarray(picture), classes)
+        assert np.asarray(picture.convert("RGB"))[10, 10].tolist() == default_palette(2)[1].tolist()
+
+
+@pytest.mark.parametrize("with_truth", [True, False])
+def test_prediction_sheet(tmp_path, with_truth):
+    images, classes = [_image(), _image(40, 20, 1)], [_classes(), _classes(40, 20)]
+    path = tmp_path / "sheet.png"
+    save_prediction_sheet(path, images, classes if with_truth else None, classes, ["ground", "thing"])
+    with Image.open(path) as picture:
+        pixels = np.asarray(picture.convert("RGB")).astype(int)
+    assert pixels.shape[1] == (1248 if with_truth else 832)
+    legend = pixels[-70:]
+    for colour in default_palette(2):
+        assert (abs(legend - colour.astype(int)).sum(-1) == 0).any(), f"{colour} missing in the legend"
+
+
+def test_prediction_sheet_of_many_long_names(tmp_path):
+    names = [f"a rather long class name {k}" for k in range(40)]
+    classes = (np.arange(24 * 32).reshape(24, 32) // 8) % 40
+    save_prediction_sheet(tmp_path / "sheet.png", [_image()], None, [classes], names)
+    with Image.open(tmp_path / "sheet.png") as picture:
+        assert picture.size[1] > 832 * 24 / 32 / 2 + 20 * 0.26 * 130, "20 rows of legend need room"
+
+
+def test_prediction_sheet_mistakes(tmp_path):
+    with pytest.raises(UserError, match="2 predictions"):
+        save_prediction_sheet(tmp_path / "x.png", [_image()], None, [_classes()] * 2, ["a", "b"])
+    with pytest.raises(UserError, match="0 images"):
+        save_prediction_sheet(tmp_path / "x.png", [], None, [], ["a"])
+
+
+def test_matplotlib_is_not_imported_before_a_picture_is_drawn():
+    code = (
+        "import sys, rankmatch_keras.evaluation; sys.exit('matplotlib' in sys.modules or 'tensorflow' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
