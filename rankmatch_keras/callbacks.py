@@ -1,0 +1,5 @@
+"""The Keras callbacks under their public name."""
+
+from rankmatch_keras.training.callbacks import Checkpoint as Checkpoint
+from rankmatch_keras.training.callbacks import Evaluation as Evaluation
+from rankmatch_keras.training.callbacks import StopOnNonFinite as StopOnNonFinite

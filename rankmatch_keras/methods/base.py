@@ -1,0 +1,135 @@
+"""What every method shares: one segmenter, named loss terms, and a training step per backend."""
+
+import importlib
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import keras
+
+from rankmatch_keras.losses import SupervisedLoss
+
+LABELED = ("labeled_image", "labeled_mask")
+
+
+def backend_steps():
+    """The training step of the running backend: the module `training.steps_<backend>`."""
+    return importlib.import_module(f"rankmatch_keras.training.steps_{keras.backend.backend()}")
+
+
+class Method(keras.Model):
+    """A way to train a segmenter: forward passes, loss terms and their weights.
+
+    A subclass names its terms in `term_weights` and computes them in `compute_terms`; `fit` takes batches as
+    `data.training_batches` makes them, and logs every term by its name, with the running mean over the epoch.
+
+    Args:
+        segmenter: the network that is trained, see `models.Segmenter`.
+        ignore_index: mask value of pixels without truth.
+        ohem: hard example mining of the supervised loss, see `losses.SupervisedLoss`.
+    """
+
+    term_weights: dict[str, float]
+    diagnostics: ClassVar[tuple[str, ...]] = ()
+    required: ClassVar[tuple[str, ...]] = LABELED
+
+    def __init__(self, segmenter, *, ignore_index: int = 255, ohem: tuple[float, int] | None = None, **kwargs):
+        super().__init__(**kwargs)
+        self.segmenter = segmenter
+        self.ignore_index = ignore_index
+        self.ohem = ohem
+        self.supervised_loss = SupervisedLoss(ignore_index, ohem)
+        self._steps = backend_steps()
+        self._checked = False
+
+    def _make_trackers(self):
+        """Creates a running mean per logged value; called last in each constructor."""
+        names = ("loss", *self.term_weights, *self.diagnostics)
+        self.trackers = {name: keras.metrics.Mean(name=name) for name in names}
+        self.built = True
+
+    def compile(self, optimizer="sgd", jit_compile="auto", **kwargs):
+        """Sets the optimizer; the losses are the method's own.
+
+        Args:
+            optimizer: a Keras optimizer or its name. With `training.SGD(head_multiplier=...)` the segmenter's decoder
+                is the head.
+            jit_compile: whether XLA compiles the step; `"auto"` decides per backend and device.
+            **kwargs: other arguments of `keras.Model.compile`, but `loss`.
+
+        Raises:
+            ValueError: `loss` is given.
+        """
+        if "loss" in kwargs or "loss_weights" in kwargs:
+            raise ValueError(f"{type(self).__name__} brings its own losses: compile it without `loss`.")
+        if jit_compile == "auto":
+            jit_compile = self._steps.default_jit_compile()
+        # Before Keras may wrap the optimizer for loss scaling.
+        optimizer = keras.optimizers.get(optimizer)
+        if hasattr(optimizer, "set_head"):
+            optimizer.set_head(self.segmenter.decoder.trainable_variables)
+        super().compile(optimizer=optimizer, jit_compile=jit_compile, **kwargs)
+        # Built now, so that a resumed run finds variables to restore before its first step.
+        self.optimizer.build(self.trainable_variables)
+
+    def compute_terms(self, batch: Mapping[str, Any]) -> dict[str, Any]:
+        """Computes every loss term of `term_weights` and every value of `diagnostics` for one batch."""
+        raise NotImplementedError
+
+    def compute_losses(self, batch: Mapping[str, Any]) -> dict[str, Any]:
+        """Computes `{"loss": weighted sum, term: scalar, ...}` for one training batch, with gradient.
+
+        Args:
+            batch: the flat dict of DESIGN's training batch: channels-last images float32, masks int32.
+
+        Returns:
+            Float32 scalars by name; `"loss"` is what the optimizer minimises.
+
+        Raises:
+            ValueError: the batch lacks an entry that the method needs.
+        """
+        self._check(batch)
+        terms = self.compute_terms(batch)
+        loss = sum(weight * terms[name] for name, weight in self.term_weights.items())
+        return {"loss": loss, **terms}
+
+    def train_step(self, *args):
+        """Runs one optimizer step; the backend's own module decides how."""
+        return self._steps.train_step(self, *args)
+
+    def log(self, losses: Mapping[str, Any]) -> dict[str, Any]:
+        """Adds the step's values to the running means and returns those."""
+        for name, value in losses.items():
+            self.trackers[name].update_state(value)
+        return {name: tracker.result() for name, tracker in self.trackers.items()}
+
+    def call(self, inputs, training=None):
+        """Returns the logits `(B, H, W, K)` of normalised images `(B, H, W, C)` (or of a batch's labelled images)."""
+        images = inputs["labeled_image"] if isinstance(inputs, Mapping) else inputs
+        return self.segmenter(images, training=training)["logits"]
+
+    def _check(self, batch):
+        if self._checked:
+            return
+        missing = [name for name in self.required if name not in batch]
+        if missing:
+            raise ValueError(
+                f"{type(self).__name__} needs a batch with {list(self.required)}, as data.training_batches makes it. "
+                f"Received: {sorted(batch)}; missing: {missing}"
+            )
+        self._checked = True
+
+    def get_config(self):
+        """Returns the constructor's arguments."""
+        return {
+            "segmenter": keras.saving.serialize_keras_object(self.segmenter),
+            "ignore_index": self.ignore_index,
+            "ohem": self.ohem,
+            "name": self.name,
+        }
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        """Makes the method from `get_config()`."""
+        config = dict(config)
+        config["segmenter"] = keras.saving.deserialize_keras_object(config["segmenter"], custom_objects)
+        return cls(**config)

@@ -1,0 +1,38 @@
+"""FixMatch for segmentation: one strong view learns from confident pseudo-labels of the weak view."""
+
+import keras
+from keras import ops
+
+from rankmatch_keras.methods.weak_to_strong import WeakToStrong, decide
+
+
+@keras.saving.register_keras_serializable("rankmatch_keras")
+class FixMatch(WeakToStrong):
+    """`L = (L_sup + L_s) / 2` with one strong view (Sohn et al., NeurIPS 2020, as in UniMatch, CVPR 2023, Section 3.1).
+
+    Args:
+        segmenter: the network that is trained.
+        threshold: smallest confidence of a pseudo-label that counts.
+        **kwargs: see `Method`.
+    """
+
+    def __init__(self, segmenter, **kwargs):
+        super().__init__(segmenter, **kwargs)
+        self.term_weights = {"supervised": 0.5, "strong_1": 0.5}
+        self._make_trackers()
+
+    def compute_terms(self, batch):
+        """Supervised and one consistency term."""
+        source = self.box_source(batch)
+        num_labeled = ops.shape(batch["labeled_image"])[0]
+        images = ops.concatenate([batch["labeled_image"], batch["weak_image"]])
+        outputs = self.segmenter(images, training=True)
+        weak = decide({name: value[num_labeled:] for name, value in outputs.items()}, batch["valid"])
+
+        view = self.strong_view(batch, 1, weak, source)
+        strong_logits = self.segmenter(view.image, training=True)["logits"]
+        return {
+            "supervised": self.supervised_loss(batch["labeled_mask"], outputs["logits"][:num_labeled]),
+            "strong_1": self.consistency(view.target, strong_logits),
+            **self.diagnose(weak),
+        }

@@ -1,0 +1,98 @@
+"""What FixMatch and its descendants share: decisions on the weak view, and strong views with pasted boxes."""
+
+from typing import Any, ClassVar, NamedTuple
+
+from keras import ops
+
+from rankmatch_keras.layers import box_mask, mix, pseudo_labels
+from rankmatch_keras.losses import PixelConsistencyLoss
+from rankmatch_keras.methods.base import LABELED, Method
+
+
+class Decision(NamedTuple):
+    """What the teacher says of a batch of images: no gradient flows back through it."""
+
+    label: Any  # (B, H, W) int32
+    confidence: Any  # (B, H, W) float32
+    valid: Any  # (B, H, W) bool, False on padding
+    features: Any  # (B, h, w, D) float
+
+
+class StrongView(NamedTuple):
+    """A strong view with its pasted box, and the teacher's decision pasted alike."""
+
+    image: Any  # (B, H, W, C) float32
+    target: Decision
+
+
+def decide(outputs, valid) -> Decision:
+    """Turns the segmenter's outputs on weak views into the teacher's decision."""
+    label, confidence = pseudo_labels(outputs["logits"])
+    return Decision(label, confidence, valid, ops.stop_gradient(outputs["features"]))
+
+
+class WeakToStrong(Method):
+    """Base of the methods whose student is also its teacher: the weak view labels the strong views.
+
+    CutMix boxes are pasted from a second view of the same images where the batch brings one
+    (`box_source="second_view"` of `data.training_batches`, labelled by an extra pass in inference mode without
+    gradient), otherwise from the batch in reverse order (`"in_batch"`, no extra pass).
+
+    Args:
+        segmenter: the network that is trained.
+        threshold: smallest confidence of a pseudo-label that counts, 0 to 1.
+        **kwargs: see `Method`.
+    """
+
+    diagnostics = ("mask_ratio", "confidence")
+    required: ClassVar[tuple[str, ...]] = (*LABELED, "weak_image", "strong_image_1", "valid", "cutmix_box_1")
+
+    def __init__(self, segmenter, *, threshold: float = 0.95, **kwargs):
+        super().__init__(segmenter, **kwargs)
+        self.threshold = threshold
+        self.consistency_loss = PixelConsistencyLoss(threshold)
+
+    def box_source(self, batch) -> Decision | None:
+        """The teacher's decision on the second view, or `None` where the batch brings none."""
+        if "source_weak_image" not in batch:
+            return None
+        # Nothing is learnt from this pass, so it keeps no activations.
+        with self._steps.no_gradient():
+            outputs = self.segmenter(batch["source_weak_image"], training=False)
+            return decide(outputs, batch["source_valid"])
+
+    def strong_view(self, batch, number: int, weak: Decision, source: Decision | None) -> StrongView:
+        """Pastes the boxes of strong view `number` into its images and into the teacher's decision."""
+        image, boxes = batch[f"strong_image_{number}"], batch[f"cutmix_box_{number}"]
+        if source is None:
+            source = Decision(*(ops.flip(value, axis=0) for value in weak))
+            other_image = ops.flip(image, axis=0)
+        else:
+            other_image = batch[f"source_strong_image_{number}"]
+        size, grid = ops.shape(image)[1:3], ops.shape(weak.features)[1:3]
+        pixels, cells = box_mask(boxes, size), box_mask(boxes, size, grid)
+        target = Decision(
+            label=mix(weak.label, source.label, pixels),
+            confidence=mix(weak.confidence, source.confidence, pixels),
+            valid=mix(weak.valid, source.valid, pixels),
+            features=mix(weak.features, source.features, cells),
+        )
+        return StrongView(mix(image, other_image, pixels), target)
+
+    def consistency(self, target: Decision, logits):
+        """Pixel consistency of the student's logits with the teacher's decision (Eq. 2-3)."""
+        return self.consistency_loss(target.label, target.confidence, target.valid, logits)
+
+    def diagnose(self, weak: Decision) -> dict[str, Any]:
+        """Share of valid pixels whose pseudo-label counts, and mean confidence of the valid pixels."""
+        valid = ops.cast(weak.valid, "float32")
+        total = ops.maximum(ops.sum(valid), 1.0)
+        kept = ops.cast(weak.confidence >= self.threshold, "float32")
+        return {
+            "mask_ratio": ops.sum(kept * valid) / total,
+            "confidence": ops.sum(weak.confidence * valid) / total,
+        }
+
+    def get_config(self):
+        """Returns the constructor's arguments."""
+        return {**super().get_config(), "threshold": self.threshold}

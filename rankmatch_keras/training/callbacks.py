@@ -1,0 +1,148 @@
+"""Keras callbacks: evaluation after each epoch, checkpoints and resume, a stop when the loss is no number."""
+
+import csv
+import math
+import time
+
+import keras
+
+from rankmatch_keras.errors import NonFiniteLoss
+from rankmatch_keras.files import replacing
+from rankmatch_keras.training.state import load_state, save_state
+
+
+class StopOnNonFinite(keras.callbacks.Callback):
+    """Ends the run at the first step whose loss is not finite, and says which terms were to blame."""
+
+    def __init__(self):
+        super().__init__()
+        self._epoch = 0
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Remembers the epoch, to number the steps of the whole run."""
+        self._epoch = epoch
+
+    def on_train_batch_end(self, batch, logs=None):
+        """Looks at the step's logs.
+
+        Raises:
+            NonFiniteLoss: with the step's number and the terms.
+        """
+        if logs is None or math.isfinite(float(logs["loss"])):
+            return
+        step = self._epoch * (self.params.get("steps") or 0) + batch + 1
+        terms = {name: float(value) for name, value in logs.items() if name != "loss"}
+        culprits = [name for name, value in terms.items() if not math.isfinite(value)]
+        listed = ", ".join(f"{name} {value:.4g}" for name, value in terms.items())
+        raise NonFiniteLoss(
+            f"The loss is not finite at step {step}: {', '.join(culprits) or 'the sum'} (running means: {listed}). "
+            "The state of the last whole epoch is kept; lower the learning rate or the term's weight and start again."
+        )
+
+
+class Evaluation(keras.callbacks.Callback):
+    """Scores the predictor after each epoch and adds `mean_iou` and `iou_<class>` (0..1) to the logs.
+
+    Args:
+        evaluator: `evaluation.Evaluator`, or anything with `evaluate(predictor) -> Scores`.
+        predictor: the inference model that shares the trained weights (`models.predictor`).
+        every: evaluate every so many epochs, and after the last one.
+    """
+
+    def __init__(self, evaluator, predictor, every: int = 1):
+        super().__init__()
+        self.evaluator = evaluator
+        self.predictor = predictor
+        self.every = every
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Evaluates and fills the logs; epochs without evaluation get NaN, so that tables keep their columns."""
+        last = epoch + 1 == self.params.get("epochs")
+        logs = {} if logs is None else logs
+        logs["mean_iou"] = math.nan
+        logs.update({f"iou_{name}": math.nan for name in self.evaluator.class_names})
+        if not last and (epoch + 1) % self.every:
+            return
+        scores = self.evaluator.evaluate(self.predictor)
+        logs["mean_iou"] = scores.mean_iou
+        logs.update({f"iou_{name}": iou for name, iou in zip(scores.class_names, scores.iou, strict=True)})
+        print(f" - mean IoU {100 * scores.mean_iou:.2f} %")
+
+
+class Checkpoint(keras.callbacks.Callback):
+    """Keeps a run: after each epoch its state, its history, its last and its best predictor.
+
+    Every file is written whole under another name and then renamed, so that a crash loses at most the epoch under way.
+    In the run's folder: `state.npz` (resume), `history.csv`, `last.keras`, `best.keras`. Put this callback after
+    `Evaluation`, which brings the score.
+
+    Args:
+        run: the run's folder, see `training.Run`.
+        predictor: the inference model that shares the trained weights.
+        monitor: the logged value that makes a predictor the best; larger is better.
+    """
+
+    def __init__(self, run, predictor, monitor: str = "mean_iou"):
+        super().__init__()
+        self.run = run
+        self.predictor = predictor
+        self.monitor = monitor
+        self.history: list[dict[str, float]] = []
+        self.best = -math.inf
+        self._epoch_start = 0.0
+
+    def restore(self, method) -> int:
+        """Puts the last saved state back into a compiled method.
+
+        Args:
+            method: a `Method` compiled with the options of the original run.
+
+        Returns:
+            The number of epochs done: pass it to `fit` as `initial_epoch`; 0 where nothing was saved yet.
+        """
+        if not self.run.state.exists():
+            return 0
+        record = load_state(self.run.state, method)
+        self.history = [{name: _number(value) for name, value in row.items()} for row in record["history"]]
+        self.best = _number(record["best"])
+        self._write_history()
+        return record["epochs"]
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Starts the epoch's clock."""
+        self._epoch_start = time.perf_counter()
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Writes the epoch's files; the state last, since it vouches for the others."""
+        values = {name: float(value) for name, value in (logs or {}).items()}
+        seconds = time.perf_counter() - self._epoch_start
+        self.history.append({"epoch": epoch + 1, **values, "seconds": round(seconds, 3)})
+        score = values.get(self.monitor, math.nan)
+        if score > self.best:
+            self.best = score
+            self._save_predictor(self.run.best)
+        self._save_predictor(self.run.last)
+        history = [{name: _plain(value) for name, value in row.items()} for row in self.history]
+        record = {"epochs": epoch + 1, "best": _plain(self.best), "history": history}
+        save_state(self.run.state, self.model, record)
+        self._write_history()
+
+    def _save_predictor(self, path):
+        with replacing(path) as temporary:
+            self.predictor.save(temporary)
+
+    def _write_history(self):
+        columns = list(dict.fromkeys(name for row in self.history for name in row))
+        with replacing(self.run.history) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, columns)
+            writer.writeheader()
+            writer.writerows(self.history)
+
+
+def _plain(value):
+    """JSON has no NaN or infinity."""
+    return value if math.isfinite(value) else str(value)
+
+
+def _number(value):
+    return float(value) if isinstance(value, str) else value

@@ -1,0 +1,69 @@
+"""The whole state of a training run in one file: weights, optimizer, random streams, history."""
+
+import json
+import zipfile
+from typing import Any
+
+import numpy as np
+from keras import ops
+
+from rankmatch_keras.errors import UserError
+from rankmatch_keras.files import replacing
+
+
+def save_state(path, method, record: dict[str, Any]):
+    """Writes everything that the next step depends on.
+
+    Args:
+        path: `.npz` file, replaced as a whole.
+        method: a compiled `Method`.
+        record: further facts fit for JSON, e.g. the epoch and the history.
+    """
+    arrays = {key: ops.convert_to_numpy(variable.value) for key, variable in _variables(method).items()}
+    with replacing(path) as temporary:
+        np.savez(temporary, record=np.array(json.dumps(record)), **arrays)
+
+
+def load_state(path, method) -> dict[str, Any]:
+    """Puts a saved state back into a method that was compiled alike.
+
+    Args:
+        path: file that `save_state` wrote.
+        method: a compiled `Method`; its variables are overwritten.
+
+    Returns:
+        The record that was saved.
+
+    Raises:
+        UserError: the file is unreadable or belongs to another network, method or optimizer.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise UserError("a training state", f"{path}, which cannot be read ({error})", "Start a new run.") from error
+    record = json.loads(str(arrays.pop("record")))
+    variables = _variables(method)
+    _check_same(path, arrays, variables)
+    for key, variable in variables.items():
+        variable.assign(arrays[key])
+    return record
+
+
+def _variables(method):
+    """All variables by position and name, random seeds and metrics included."""
+    variables = [*method.variables, *method.optimizer.variables]
+    return {f"{number:04d} {variable.name}": variable for number, variable in enumerate(variables)}
+
+
+def _check_same(path, arrays, variables):
+    shapes = {key: tuple(variable.shape) for key, variable in variables.items()}
+    found = {key: array.shape for key, array in arrays.items()}
+    if shapes != found:
+        first = next(key for key in (*shapes, *found) if shapes.get(key) != found.get(key))
+        raise UserError(
+            f"the state of the same network, method and optimizer ({len(shapes)} variables)",
+            f"{path} with {len(found)} variables; the first that differs is {first!r}: "
+            f"{found.get(first, 'missing')} instead of {shapes.get(first, 'none')}",
+            "Resume with the options of the original run.",
+        )

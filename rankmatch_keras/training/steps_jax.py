@@ -1,0 +1,59 @@
+"""The training step on JAX. Imports nothing of the package, so that methods may use it."""
+
+import contextlib
+
+import jax
+import keras
+
+
+def train_step(method, state, data):
+    """Runs one optimizer step of `method` on explicit state.
+
+    Args:
+        method: the method.
+        state: values of the trainable, non-trainable, optimizer and metric variables.
+        data: the training batch, as `fit` and `train_on_batch` pass it.
+
+    Returns:
+        The running means by name, and the new state.
+    """
+    batch, _, _ = keras.utils.unpack_x_y_sample_weight(data)
+    trainable, non_trainable, optimizer, metrics = state
+    (_, (logs, non_trainable, metrics)), gradients = jax.value_and_grad(_scaled_loss, argnums=1, has_aux=True)(
+        method, trainable, non_trainable, optimizer, metrics, batch
+    )
+    trainable, optimizer = method.optimizer.stateless_apply(optimizer, gradients, trainable)
+    return logs, (trainable, non_trainable, optimizer, metrics)
+
+
+def _scaled_loss(method, trainable, non_trainable, optimizer, metrics, batch):
+    """The loss as a pure function of the state, with the logs and the changed state beside it."""
+    variables = [
+        *zip(method.trainable_variables, trainable, strict=True),
+        *zip(method.non_trainable_variables, non_trainable, strict=True),
+        *zip(method.optimizer.variables, optimizer, strict=True),
+        *zip(method.metrics_variables, metrics, strict=True),
+    ]
+    with keras.StatelessScope(state_mapping=variables) as scope:
+        losses = method.compute_losses(batch)
+        logs = method.log(losses)
+        scaled_loss = method.optimizer.scale_loss(losses["loss"])
+    changed = [
+        [_value(scope, v) for v in group] for group in (method.non_trainable_variables, method.metrics_variables)
+    ]
+    return scaled_loss, (logs, *changed)
+
+
+def _value(scope, variable):
+    value = scope.get_current_value(variable)
+    return variable.value if value is None else value
+
+
+def no_gradient():
+    """Nothing to do: a compiled step keeps only the activations that a gradient needs."""
+    return contextlib.nullcontext()
+
+
+def default_jit_compile():
+    """JAX is compiled by XLA."""
+    return True

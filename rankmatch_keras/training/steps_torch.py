@@ -1,0 +1,26 @@
+"""The training step on PyTorch. Imports nothing of the package, so that methods may use it."""
+
+import keras
+import torch
+
+
+def train_step(method, data):
+    """Runs one optimizer step of `method` and returns the running means by name."""
+    batch, _, _ = keras.utils.unpack_x_y_sample_weight(data)
+    method.zero_grad()
+    losses = method.compute_losses(batch)
+    method.optimizer.scale_loss(losses["loss"]).backward()
+    variables = method.trainable_variables
+    with torch.no_grad():
+        method.optimizer.apply([variable.value.grad for variable in variables], variables)
+        return method.log(losses)
+
+
+def no_gradient():
+    """A context in which no activations are kept."""
+    return torch.no_grad()
+
+
+def default_jit_compile():
+    """Compiling a Keras model costs minutes of recompilation here, so it is left to those who ask for it."""
+    return False

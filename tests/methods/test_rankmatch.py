@@ -1,0 +1,124 @@
+import numpy as np
+import pytest
+from keras import ops
+
+from rankmatch_keras import RankMatch
+from rankmatch_keras.losses import RankConsistencyLoss
+
+
+def test_paper_preset(small_segmenter):
+    method = RankMatch(small_segmenter())
+    assert method.preset == "paper"
+    assert (method.num_agents, method.top_k, method.reduction, method.rank_weight) == (128, 4, "per_pixel", 0.1)
+    # Eq. 9: L_sup + L_reg + 0.1 L_rank, with L_reg = L_s1 / 4 + L_s2 / 4 + L_fp / 2 and L_rank the mean of two views.
+    assert method.term_weights == {
+        "supervised": 1.0,
+        "strong_1": 0.25,
+        "strong_2": 0.25,
+        "feature_dropout": 0.5,
+        "rank_1": 0.05,
+        "rank_2": 0.05,
+    }
+
+
+def test_reference_preset(small_segmenter):
+    method = RankMatch(small_segmenter(), preset="reference")
+    assert (method.num_agents, method.top_k, method.reduction, method.rank_weight) == (64, 4, "mean_all", 0.1)
+    # (L_x + L_s1 / 4 + L_s2 / 4 + L_fp / 2) / 2 + 0.1 (L_c1 + L_c2) / 2
+    assert method.term_weights == {
+        "supervised": 0.5,
+        "strong_1": 0.125,
+        "strong_2": 0.125,
+        "feature_dropout": 0.25,
+        "rank_1": 0.05,
+        "rank_2": 0.05,
+    }
+
+
+@pytest.mark.parametrize("preset", ["paper", "reference"])
+def test_presets_reach_the_rank_loss(preset, small_segmenter):
+    method = RankMatch(small_segmenter(), preset, seed=3)
+    loss = method.rank_loss
+    assert isinstance(loss, RankConsistencyLoss)
+    assert (loss.num_agents, loss.top_k, loss.reduction) == (method.num_agents, method.top_k, method.reduction)
+    assert loss.seed == 3
+
+
+def test_overrides(small_segmenter):
+    method = RankMatch(
+        small_segmenter(), "reference", num_agents=20, top_k=3, reduction="per_pixel", rank_weight=0.4, pixel_scale=2.0
+    )
+    loss = method.rank_loss
+    assert (loss.num_agents, loss.top_k, loss.reduction) == (20, 3, "per_pixel")
+    assert list(method.term_weights.values()) == pytest.approx([2.0, 0.5, 0.5, 1.0, 0.2, 0.2])
+    method = RankMatch(small_segmenter(), threshold=0.5, feature_dropout=0.2, ignore_index=0, ohem=(0.7, 9))
+    assert (method.threshold, method.feature_dropout, method.ignore_index, method.ohem) == (0.5, 0.2, 0, (0.7, 9))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "near"), [("num_agent", "num_agents"), ("rank_wieght", "rank_weight"), ("treshold", "threshold")]
+)
+def test_unknown_option_suggests_the_nearest(wrong, near, small_segmenter):
+    with pytest.raises(ValueError, match=f"RankMatch has no option '{wrong}'. Did you mean '{near}'?"):
+        RankMatch(small_segmenter(), **{wrong: 1})
+
+
+def test_unlike_any_option_lists_them(small_segmenter):
+    with pytest.raises(ValueError, match="no option 'zzz'. Known options: num_agents, .*ohem"):
+        RankMatch(small_segmenter(), zzz=1)
+
+
+def test_unknown_preset(small_segmenter):
+    with pytest.raises(ValueError, match="preset in .*paper.*reference.*Received: preset='code'"):
+        RankMatch(small_segmenter(), preset="code")
+
+
+def number(value):
+    return float(ops.convert_to_numpy(value))
+
+
+@pytest.mark.parametrize("second_view", [False, True])
+def test_rank_terms_compare_the_mixed_teacher_with_the_strong_views(second_view, small_segmenter, random_batch):
+    # All 9 pixels of the grid are agents, so that no random choice matters.
+    method = RankMatch(small_segmenter(), num_agents=9, seed=0)
+    batch = random_batch(second_view=second_view)
+    seen = []
+    compare = method.rank_loss.compare
+    method.rank_loss.compare = lambda t, s: seen.append(compare(t, s)) or seen[-1]
+    terms = method.compute_terms(batch)
+    assert [number(terms["rank_1"]), number(terms["rank_2"])] == [number(value) for value in seen]
+
+    other = RankMatch(small_segmenter(), num_agents=9, seed=0)  # the same weights and statistics as before the step
+    streams = other.run_streams(batch)
+    for view, features, name in zip(streams.views, streams.strong_features, ("rank_1", "rank_2"), strict=True):
+        target = view.target.features
+        assert tuple(target.shape) == tuple(features.shape) == (2, 3, 3, 16)
+        expected = RankConsistencyLoss(9)(target, features)
+        assert number(terms[name]) == pytest.approx(number(expected), rel=1e-4)
+
+
+def test_pixel_terms_are_unimatchs(small_segmenter, random_batch):
+    from rankmatch_keras import UniMatch
+
+    batch = random_batch()
+    rank = RankMatch(small_segmenter(), threshold=0.0, seed=0).compute_losses(batch)
+    uni = UniMatch(small_segmenter(), threshold=0.0, seed=0).compute_losses(batch)
+    for name in ("supervised", "strong_1", "strong_2", "feature_dropout"):
+        assert number(rank[name]) == pytest.approx(number(uni[name]), rel=1e-5)
+
+
+def test_identical_views_have_no_rank_loss(small_segmenter, random_batch):
+    # In inference mode equal images give equal features, and boxes from the same images change nothing.
+    method = RankMatch(small_segmenter(), num_agents=6)
+    method.segmenter.trainable = False
+    batch = random_batch(second_view=True)
+    for name in (
+        "strong_image_1",
+        "strong_image_2",
+        "source_weak_image",
+        "source_strong_image_1",
+        "source_strong_image_2",
+    ):
+        batch[name] = batch["weak_image"]
+    terms = method.compute_terms({name: ops.convert_to_tensor(value) for name, value in batch.items()})
+    np.testing.assert_allclose([number(terms["rank_1"]), number(terms["rank_2"])], 0.0, atol=1e-6)

@@ -1,0 +1,94 @@
+"""Evaluation, checkpoints and the stop on a broken loss."""
+
+import csv
+import math
+
+import keras
+import numpy as np
+import pytest
+
+from rankmatch_keras import models
+from rankmatch_keras.callbacks import Checkpoint, Evaluation, StopOnNonFinite
+from rankmatch_keras.errors import NonFiniteLoss
+from rankmatch_keras.evaluation import Scores
+from rankmatch_keras.training import Run
+
+
+class Evaluator:
+    """Gives prepared scores."""
+
+    class_names = ("ground", "thing")
+
+    def __init__(self, *means):
+        self.means = list(means)
+
+    def evaluate(self, predictor):
+        mean = self.means.pop(0)
+        return Scores(self.class_names, (mean, mean), mean, 0.9, images=1, images_available=1)
+
+
+def predictor(value=0.0):
+    image = keras.Input((None, None, 3))
+    layer = keras.layers.Conv2D(2, 1, kernel_initializer="zeros", bias_initializer=keras.initializers.Constant(value))
+    return keras.Model(image, layer(image))
+
+
+def test_the_best_and_the_last_predictor_are_kept(tmp_path):
+    run = Run.create(tmp_path / "run", {})
+    model = predictor()
+    model.compile("sgd")
+    model.optimizer.build(model.trainable_variables)
+    evaluation, checkpoint = Evaluation(Evaluator(0.5, 0.25), model), Checkpoint(run, model)
+    for callback in (evaluation, checkpoint):
+        callback.set_model(model)
+        callback.set_params({"epochs": 2})
+    for epoch, bias in enumerate((1.0, 2.0)):
+        model.layers[-1].bias.assign([bias, bias])
+        logs = {"loss": 0.5}
+        checkpoint.on_epoch_begin(epoch)
+        evaluation.on_epoch_end(epoch, logs)
+        checkpoint.on_epoch_end(epoch, logs)
+    biases = [models.load_predictor(path).layers[-1].bias.numpy()[0] for path in (run.best, run.last)]
+    assert biases == [1.0, 2.0]
+    rows = list(csv.DictReader(run.history.open()))
+    assert [float(row["mean_iou"]) for row in rows] == [0.5, 0.25]
+    assert set(rows[0]) == {"epoch", "loss", "mean_iou", "iou_ground", "iou_thing", "seconds"}
+    left = [path.name for path in run.folder.iterdir() if path.name.startswith(".writing")]
+    assert left == []
+
+
+def test_evaluation_every_second_epoch_and_after_the_last():
+    callback = Evaluation(Evaluator(0.1, 0.2), predictor(), every=2)
+    callback.set_params({"epochs": 3})
+    means = []
+    for epoch in range(3):
+        logs = {}
+        callback.on_epoch_end(epoch, logs)
+        means.append(logs["mean_iou"])
+    assert math.isnan(means[0]) and means[1:] == [0.1, 0.2]
+
+
+def test_a_broken_loss_stops_with_step_and_terms():
+    callback = StopOnNonFinite()
+    callback.set_params({"steps": 10})
+    callback.on_epoch_begin(2)
+    callback.on_train_batch_end(3, {"loss": 1.0, "rank_1": 2.0})
+    with pytest.raises(NonFiniteLoss, match=r"step 25: rank_1 .*supervised 0.5"):
+        callback.on_train_batch_end(4, {"loss": np.nan, "supervised": 0.5, "rank_1": np.inf})
+
+
+def test_fit_stops_on_a_broken_loss_and_keeps_the_epoch_before(make_job):
+    job = make_job("run")
+
+    class Break(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            if epoch == 1:
+                bias = self.model.segmenter.decoder.get_layer("classifier").bias
+                bias.assign(np.full(bias.shape, np.nan, "float32"))
+
+    checkpoint = Checkpoint(job.run, job.predictor, monitor="confidence")
+    with pytest.raises(NonFiniteLoss, match="step 3: .*supervised"):
+        job.fit([StopOnNonFinite(), checkpoint, Break()])
+    fresh = make_job("run", resume=True)
+    assert Checkpoint(fresh.run, fresh.predictor).restore(fresh.model) == 1
+    assert all(np.isfinite(keras.ops.convert_to_numpy(v.value)).all() for v in fresh.model.trainable_variables)

@@ -1,0 +1,48 @@
+"""Run folders: complete records, and nothing overwritten."""
+
+import json
+
+import pytest
+
+from rankmatch_keras.errors import UserError
+from rankmatch_keras.training.runs import Run, read_config
+
+
+def test_the_record_is_complete(tmp_path):
+    run = Run.create(tmp_path / "a" / "run", {"seed": 3, "out": "x"}, {"split": {"id": "abc"}, "backend": "torch"})
+    content = json.loads(run.config.read_text())
+    assert content["options"]["seed"] == 3
+    assert content["split"]["id"] == "abc" and content["backend"] == "torch"
+    assert {"python", "keras", "numpy"} <= set(content["versions"])
+    assert read_config(run.folder) == content
+
+
+def test_another_run_is_not_overwritten(tmp_path):
+    Run.create(tmp_path / "run", {"seed": 1})
+    with pytest.raises(UserError, match="another run in .*--resume"):
+        Run.create(tmp_path / "run", {"seed": 1})
+
+
+def test_other_files_are_not_overwritten(tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(UserError, match="empty output folder"):
+        Run.create(tmp_path, {})
+    with pytest.raises(UserError, match="empty output folder"):
+        Run.create(tmp_path / "notes.txt", {})
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+def test_resume_wants_the_same_options(tmp_path):
+    Run.create(tmp_path / "run", {"seed": 1, "out": "a", "resume": False})
+    assert Run.create(tmp_path / "run", {"seed": 1, "out": "b", "resume": True}, resume=True).config.exists()
+    with pytest.raises(UserError, match="seed was 1, is 2"):
+        Run.create(tmp_path / "run", {"seed": 2, "out": "a"}, resume=True)
+
+
+def test_resume_of_nothing_starts_a_new_run(tmp_path):
+    assert Run.create(tmp_path / "run", {"seed": 1}, resume=True).config.exists()
+
+
+def test_a_folder_without_a_run_is_named(tmp_path):
+    with pytest.raises(UserError, match="config.json"):
+        read_config(tmp_path)
