@@ -1,0 +1,28 @@
+"""Running a command so that mistakes of the user end with one line and exit code 2, never with a trace."""
+
+import click
+
+from rankmatch_keras.errors import NonFiniteLoss, UserError
+
+
+def run(command: click.Command, arguments: list[str] | None = None) -> None:
+    """Runs a command and turns the errors that a person can mend into one line each.
+
+    Args:
+        command: the command.
+        arguments: the command line; that of the program by default.
+    """
+    try:
+        command.main(arguments, standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        raise SystemExit(2) from None
+    except UserError as error:
+        click.echo(f"Error: {error}", err=True)
+        raise SystemExit(2) from None
+    except NonFiniteLoss as error:
+        click.echo(f"Error: {error}", err=True)
+        raise SystemExit(1) from None
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("Interrupted; a training run keeps its last whole epoch: continue with --resume.", err=True)
+        raise SystemExit(130) from None

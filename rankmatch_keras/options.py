@@ -1,0 +1,165 @@
+"""The flags that all recipes share, as one checked record."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import click
+
+from rankmatch_keras.errors import UserError
+
+METHODS = ("rankmatch", "unimatch", "fixmatch", "supervised")
+POSITIVE = click.IntRange(min=1)
+RATE = click.FloatRange(min=0.0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What a person can choose for a training run; a recipe sets its own defaults.
+
+    Durations are given once: `steps`, or `epochs` (passes over the unlabelled images), which `schedule` turns into
+    steps.
+    """
+
+    data: Path | None = None
+    out: Path | None = None
+    labels: int | None = None
+    method: str = "rankmatch"
+    preset: str = "paper"
+    backbone: str = "mobilenet_v2"
+    weights: str | None = None
+    output_stride: int = 16
+    aspp_filters: int = 256
+    decoder_filters: int = 256
+    crop: int = 321
+    batch: int = 2
+    steps: int | None = None
+    epochs: int | None = None
+    interval: int = 50
+    learning_rate: float = 0.001
+    head_multiplier: float = 10.0
+    l2: float = 1e-4
+    threshold: float = 0.95
+    num_agents: int | None = None
+    rank_weight: float | None = None
+    box_source: str | None = None
+    min_scale: float = 0.5
+    max_scale: float = 2.0
+    val_images: int | None = None
+    seed: int = 0
+    resume: bool = False
+    smoke: bool = False
+
+    def as_dict(self) -> dict[str, Any]:
+        """All options by name, paths absolute, fit for JSON."""
+        return {
+            name: str(value.resolve()) if isinstance(value, Path) else value
+            for name, value in dataclasses.asdict(self).items()
+        }
+
+    def chosen_box_source(self) -> str:
+        """Where CutMix boxes come from: as published for the `reference` preset, the cheaper way elsewhere."""
+        return self.box_source or ("second_view" if self.preset == "reference" else "in_batch")
+
+    def schedule(self, num_unlabeled: int) -> tuple[int, int]:
+        """Resolves the duration.
+
+        Args:
+            num_unlabeled: number of unlabelled images (of labelled ones, where there are no others).
+
+        Returns:
+            `(epochs, steps per epoch)` for `fit`: the run is evaluated and saved after each epoch.
+
+        Raises:
+            UserError: both durations are given, or steps that do not divide into intervals.
+        """
+        if self.epochs is not None and self.steps is not None:
+            raise UserError("one duration", f"--steps {self.steps} and --epochs {self.epochs}", "Give one of them.")
+        if self.epochs is not None:
+            return self.epochs, max(1, num_unlabeled // self.batch)
+        steps = 300 if self.steps is None else self.steps
+        interval = min(self.interval, steps)
+        if steps % interval:
+            raise UserError(
+                "--steps that divide into intervals of --interval steps",
+                f"{steps} steps and {interval} an interval",
+                f"Take {steps // interval * interval} steps, or another interval.",
+            )
+        return steps // interval, interval
+
+
+SMOKE = {
+    "backbone": "tiny",
+    "weights": None,
+    "crop": 65,
+    "batch": 2,
+    "epochs": None,
+    "steps": 2,
+    "interval": 1,
+    "val_images": 2,
+}
+
+HELP: dict[str, tuple[Any, str]] = {
+    "data": (click.Path(path_type=Path), "Folder of the data set."),
+    "out": (click.Path(path_type=Path), "Folder of the run; must not hold another one."),
+    "labels": (POSITIVE, "Number of labelled images; the others are used without their masks."),
+    "method": (click.Choice(METHODS), "How to train."),
+    "preset": (click.Choice(("paper", "reference")), "RankMatch as in the article or as in its published program."),
+    "backbone": (str, "Encoder: mobilenet_v2, resnet50, resnet101, kerascv_resnet50, kerascv_resnet101 or tiny."),
+    "weights": (str, "Encoder weights: a file, `imagenet`, or `random`."),
+    "output_stride": (click.Choice((8, 16, 32)), "Pixels per feature pixel."),
+    "aspp_filters": (POSITIVE, "Channels of the features (ASPP output); 256 in the articles, fewer are faster."),
+    "decoder_filters": (POSITIVE, "Channels of the two decoder convolutions; 256 in the articles, fewer are faster."),
+    "crop": (click.IntRange(min=32), "Side of the training crops in pixels; 16k + 1 lines up best."),
+    "batch": (POSITIVE, "Labelled and unlabelled images per step, each."),
+    "steps": (POSITIVE, "Optimizer steps of the run (300 unless --epochs is given)."),
+    "epochs": (POSITIVE, "Duration as passes over the unlabelled images, instead of --steps."),
+    "interval": (POSITIVE, "Steps between evaluations and checkpoints, with --steps."),
+    "learning_rate": (RATE, "Learning rate of the encoder at the first step; decays polynomially to 0."),
+    "head_multiplier": (RATE, "Learning rate of the decoder over that of the encoder."),
+    "l2": (RATE, "Factor of the L2 penalty on all weights."),
+    "threshold": (click.FloatRange(0.0, 1.0), "Smallest confidence of a pseudo-label that counts."),
+    "num_agents": (click.IntRange(min=4), "Agents of the rank loss, instead of the preset's."),
+    "rank_weight": (RATE, "Weight of the rank loss, instead of the preset's."),
+    "box_source": (
+        click.Choice(("in_batch", "second_view")),
+        "Where CutMix boxes come from; second_view costs one more pass. Default: as the preset.",
+    ),
+    "min_scale": (click.FloatRange(min=0.1), "Smallest factor of the random resize."),
+    "max_scale": (click.FloatRange(max=10.0), "Largest factor of the random resize."),
+    "val_images": (POSITIVE, "Evaluate on so many images during training, spread evenly; all by default."),
+    "seed": (click.IntRange(min=0), "Decides the labelled images, weights, batches and dropout."),
+    "resume": (bool, "Continue the run in --out after its last whole epoch."),
+    "smoke": (bool, "Shrink everything to a run of seconds that only shows that it works."),
+}
+
+
+def click_options(defaults: Options) -> list[click.Option]:
+    """The flags of a recipe with its defaults, for a `click.Command`."""
+    return [_click_option(field.name, getattr(defaults, field.name)) for field in dataclasses.fields(Options)]
+
+
+def _click_option(name, default):
+    kind, text = HELP[name]
+    flag = f"--{name.replace('_', '-')}"
+    if kind is bool:
+        return click.Option([flag], is_flag=True, default=default, help=text)
+    return click.Option([flag], type=kind, default=default, show_default=default is not None, help=text)
+
+
+def read_options(values: dict[str, Any], explicit: set[str]) -> Options:
+    """Makes the record from parsed flags; `--smoke` shrinks what was not given explicitly.
+
+    Args:
+        values: all flags by name.
+        explicit: names of the flags that the person gave.
+    """
+    if values["weights"] == "random":
+        values["weights"] = None
+    if values["smoke"]:
+        values.update({name: value for name, value in SMOKE.items() if name not in explicit})
+    elif "steps" in explicit and "epochs" not in explicit:
+        values["epochs"] = None
+    elif "epochs" in explicit and "steps" not in explicit:
+        values["steps"] = None
+    return Options(**values)

@@ -1,0 +1,54 @@
+"""Mitochondria in electron microscopy (Lucchi et al., 2011) from few labelled slices, cf. the article's Table 3.
+
+Example:
+  KERAS_BACKEND=torch rankmatch train recipes/lucchi.py \
+      --data path/to/lucchi --labels 10 --out runs/l10
+
+The slices are grey, 1024 x 768; every second slice of the volume, 165 for training and 83 for testing.
+--method supervised gives the baseline. The scores that were seen, with their times, are in docs/results.md.
+"""
+
+from rankmatch_keras import recipe  # first: checks that the backend can run
+
+# isort: split
+import keras
+
+from rankmatch_keras import data, models, training
+from rankmatch_keras.callbacks import Checkpoint
+
+
+@recipe.recipe(labels=10, crop=193, batch=2, steps=300, learning_rate=0.005, threshold=0.95, val_images=12)
+def main(options):
+    """Trains on the training slices and scores the test slices."""
+    keras.utils.set_random_seed(options.seed)
+    dataset = data.Lucchi(recipe.require_data(options))
+    split = recipe.choose_split(dataset, options)
+    epochs, steps_per_epoch = options.schedule(len(split.unlabeled))
+    normalization = recipe.normalization_of(options)
+
+    backbone = models.create_backbone(options.backbone, options.weights, options.output_stride)
+    segmenter = models.deeplab_v3_plus(
+        backbone, dataset.num_classes, aspp_filters=options.aspp_filters, decoder_filters=options.decoder_filters
+    )
+    predictor = models.predictor(segmenter, normalization, options.output_stride)
+    model = recipe.build_method(segmenter, options)
+    learning_rate = training.polynomial_decay(options.learning_rate, epochs * steps_per_epoch)
+    model.compile(training.SGD(learning_rate, 0.9, options.l2, options.head_multiplier))
+
+    run = recipe.open_run(options, dataset, split, loader="Lucchi")
+    checkpoint = Checkpoint(run, predictor)
+    done = checkpoint.restore(model)
+    batches = recipe.build_batches(split, normalization, options, start_step=done * steps_per_epoch)
+    model.fit(
+        batches,
+        epochs=epochs,
+        steps_per_epoch=steps_per_epoch,
+        initial_epoch=done,
+        shuffle=False,  # the batches come in their own seeded order
+        callbacks=recipe.standard_callbacks(recipe.build_evaluator(dataset, split, options), predictor, checkpoint),
+    )
+    recipe.report(run, dataset, {"IoU %": recipe.score(run, dataset, split, options)})
+
+
+if __name__ == "__main__":
+    recipe.run(main)

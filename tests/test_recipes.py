@@ -1,0 +1,59 @@
+"""Every recipe runs in its smoke form, and the demonstration compares the two methods."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+
+def camvid_tree(root):
+    for part, count in (("train", 4), ("val", 2), ("test", 2)):
+        write_pairs(root / "images" / part, root / "masks" / part, count, classes=11)
+    return root
+
+
+def voc_tree(root):
+    names = write_pairs(root / "JPEGImages", root / "SegmentationClass", 6, classes=21, ending="jpg")
+    (root / "ImageSets/Segmentation").mkdir(parents=True)
+    (root / "ImageSets/Segmentation/train.txt").write_text("\n".join(names[:4]))
+    (root / "ImageSets/Segmentation/val.txt").write_text("\n".join(names[4:]))
+    return root
+
+
+def write_pairs(images, masks, count, classes, ending="png"):
+    rng = np.random.default_rng(0)
+    images.mkdir(parents=True)
+    masks.mkdir(parents=True)
+    for number in range(count):
+        mask = np.full((40, 52), number % classes, dtype="uint8")
+        mask[:, 26:] = classes - 1
+        Image.fromarray(rng.integers(0, 255, (40, 52, 3)).astype("uint8")).save(images / f"{number}.{ending}")
+        Image.fromarray(mask).save(masks / f"{number}.png")
+    return [str(number) for number in range(count)]
+
+
+def run(checkout, recipe, *arguments):
+    """As a user does: the script itself, in a process of its own."""
+    command = [sys.executable, f"recipes/{recipe}.py", "--smoke", "--crop", "33", *map(str, arguments)]
+    result = subprocess.run(command, cwd=checkout, capture_output=True, text=True, timeout=300)
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+@pytest.mark.parametrize(("recipe", "tree"), [("camvid", camvid_tree), ("pascal_voc", voc_tree)])
+def test_a_recipe_runs(recipe, tree, checkout, tmp_path):
+    out = run(checkout, recipe, "--data", tree(tmp_path / "data"), "--labels", 2, "--out", tmp_path / "run")
+    assert "mean IoU" in out
+    assert {"best.keras", "last.keras", "predictions.png"} <= {path.name for path in (tmp_path / "run").iterdir()}
+
+
+def test_the_demonstration_compares(checkout, tmp_path):
+    out = run(checkout, "demo", "--out", tmp_path / "run")
+    assert "supervised" in out and "points of mean IoU" in out
+    for method in ("supervised", "rankmatch"):
+        scores = json.loads((tmp_path / "run" / method / "scores.json").read_text())
+        assert set(scores) == {"before", "after"}
+    assert (tmp_path / "run/curves.png").stat().st_size > 1000
