@@ -6,24 +6,31 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 .PHONY: demo test lint test-tensorflow test-torch clean
 
-$(VENV)/ready: pyproject.toml constraints.txt
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+# The demonstration needs one backend only.
+$(VENV)/demo-ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	# The pinned torch first: left to choose, pip takes the newest build and gigabytes for GPUs.
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[tensorflow,torch,dev]"
+	$(INSTALL) --editable ".[tensorflow]"
 	touch $@
 
-demo: $(VENV)/ready
-	$(BIN)/rankmatch train recipes/demo.py --out $(shell mktemp -u -d runs/demo-XXXX)
+# torch by itself first: pip resolves its pinned build in seconds then, and never looks at those for GPUs.
+$(VENV)/test-ready: $(VENV)/demo-ready
+	$(INSTALL) torch
+	$(INSTALL) --editable ".[tensorflow,torch,dev]"
+	touch $@
+
+demo: $(VENV)/demo-ready
+	KERAS_BACKEND=tensorflow $(BIN)/rankmatch train recipes/demo.py --out runs/demo-$$(date +%Y%m%d-%H%M%S)
 
 test: lint test-tensorflow test-torch
 
-lint: $(VENV)/ready
+lint: $(VENV)/test-ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-test-tensorflow test-torch: test-%: $(VENV)/ready
+test-tensorflow test-torch: test-%: $(VENV)/test-ready
 	KERAS_BACKEND=$* $(BIN)/python -m pytest
 
 clean:

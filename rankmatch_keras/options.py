@@ -24,6 +24,8 @@ class Options:
     data: Path | None = None
     out: Path | None = None
     labels: int | None = None
+    labeled_list: Path | None = None
+    unlabeled_list: Path | None = None
     method: str = "rankmatch"
     preset: str = "paper"
     backbone: str = "mobilenet_v2"
@@ -103,6 +105,11 @@ HELP: dict[str, tuple[Any, str]] = {
     "data": (click.Path(path_type=Path), "Folder of the data set."),
     "out": (click.Path(path_type=Path), "Folder of the run; must not hold another one."),
     "labels": (POSITIVE, "Number of labelled images; the others are used without their masks."),
+    "labeled_list": (
+        click.Path(path_type=Path),
+        "Text file of `image mask` lines below --data: exactly these are labelled, instead of --labels.",
+    ),
+    "unlabeled_list": (click.Path(path_type=Path), "Text file of the unlabelled images, with --labeled-list."),
     "method": (click.Choice(METHODS), "How to train."),
     "preset": (click.Choice(("paper", "reference")), "RankMatch as in the article or as in its published program."),
     "backbone": (str, "Encoder: mobilenet_v2, resnet50, resnet101, kerascv_resnet50, kerascv_resnet101 or tiny."),

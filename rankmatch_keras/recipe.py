@@ -68,8 +68,11 @@ def choose_split(dataset: data.SegmentationData, options: Options) -> data.Split
     Raises:
         UserError: too many labels are asked for, or a file cannot be used.
     """
-    labels = len(dataset.train) if options.labels is None else options.labels
-    split = data.choose_labeled([*dataset.train, *dataset.unlabeled], labels, options.seed)
+    if options.labeled_list:
+        split = data.split_from_lists(options.labeled_list, options.unlabeled_list, require_data(options))
+    else:
+        labels = len(dataset.train) if options.labels is None else options.labels
+        split = data.choose_labeled([*dataset.train, *dataset.unlabeled], labels, options.seed)
     data.check_samples([*split.labeled, *dataset.val], dataset.num_classes)
     if split.unlabeled and options.method != "supervised":
         data.check_samples(split.unlabeled, dataset.num_classes)

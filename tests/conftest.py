@@ -5,6 +5,7 @@ import pathlib
 import keras
 import numpy as np
 import pytest
+from PIL import Image
 
 CHECKOUT = pathlib.Path(__file__).resolve().parents[1]
 
@@ -13,6 +14,27 @@ CHECKOUT = pathlib.Path(__file__).resolve().parents[1]
 def checkout():
     """The folder of the project."""
     return CHECKOUT
+
+
+@pytest.fixture(scope="session")
+def write_lucchi():
+    """Writes a small tree in the layout of Lucchi into a folder: a bright square on noise is class 1."""
+    return _write_lucchi
+
+
+def _write_lucchi(root, train, test=2, size=(48, 56)):
+    rng = np.random.default_rng(0)
+    for part, count in (("train", train), ("test", test)):
+        for kind in ("images", "masks"):
+            (root / kind / part).mkdir(parents=True)
+        for number in range(count):
+            mask = np.zeros(size, dtype="uint8")
+            y, x = rng.integers(4, 24, 2)
+            mask[y : y + 18, x : x + 18] = 1
+            image = rng.integers(0, 90, size) + 150 * mask
+            Image.fromarray(image.astype("uint8")).save(root / f"images/{part}/{number:02d}.png")
+            Image.fromarray(mask).save(root / f"masks/{part}/{number:02d}.png")
+    return root
 
 
 @pytest.fixture

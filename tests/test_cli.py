@@ -13,24 +13,9 @@ from rankmatch_keras import cli, models
 SIZE = (48, 56)
 
 
-def write_tree(root):
-    """A Lucchi tree: a bright square on noise is class 1."""
-    rng = np.random.default_rng(0)
-    for part, count in (("train", 6), ("test", 2)):
-        for kind in ("images", "masks"):
-            (root / kind / part).mkdir(parents=True)
-        for number in range(count):
-            mask = np.zeros(SIZE, dtype="uint8")
-            mask[8:30, 10:30] = 1
-            image = rng.integers(0, 90, SIZE) + 150 * mask
-            Image.fromarray(image.astype("uint8")).save(root / f"images/{part}/{number:02d}.png")
-            Image.fromarray(mask).save(root / f"masks/{part}/{number:02d}.png")
-    return root
-
-
 @pytest.fixture(scope="module")
-def clean_tree(tmp_path_factory):
-    return write_tree(tmp_path_factory.mktemp("data") / "tree")
+def clean_tree(tmp_path_factory, write_lucchi):
+    return write_lucchi(tmp_path_factory.mktemp("data") / "tree", train=6, size=SIZE)
 
 
 @pytest.fixture

@@ -35,25 +35,37 @@ def write_pairs(images, masks, count, classes, ending="png"):
     return [str(number) for number in range(count)]
 
 
-def run(checkout, recipe, *arguments):
+def run(checkout, script, *arguments):
     """As a user does: the script itself, in a process of its own."""
-    command = [sys.executable, f"recipes/{recipe}.py", "--smoke", "--crop", "33", *map(str, arguments)]
+    command = [sys.executable, script, "--crop", "33", *map(str, arguments)]
     result = subprocess.run(command, cwd=checkout, capture_output=True, text=True, timeout=300)
     assert result.returncode == 0, result.stderr
     return result.stdout
 
 
+def smoke(checkout, recipe, *arguments):
+    return run(checkout, f"recipes/{recipe}.py", "--smoke", *arguments)
+
+
 @pytest.mark.parametrize(("recipe", "tree"), [("camvid", camvid_tree), ("pascal_voc", voc_tree)])
 def test_a_recipe_runs(recipe, tree, checkout, tmp_path):
-    out = run(checkout, recipe, "--data", tree(tmp_path / "data"), "--labels", 2, "--out", tmp_path / "run")
+    out = smoke(checkout, recipe, "--data", tree(tmp_path / "data"), "--labels", 2, "--out", tmp_path / "run")
     assert "mean IoU" in out
     assert {"best.keras", "last.keras", "predictions.png"} <= {path.name for path in (tmp_path / "run").iterdir()}
 
 
 def test_the_demonstration_compares(checkout, tmp_path):
-    out = run(checkout, "demo", "--out", tmp_path / "run")
+    out = smoke(checkout, "demo", "--out", tmp_path / "run")
     assert "supervised" in out and "points of mean IoU" in out
     for method in ("supervised", "rankmatch"):
         scores = json.loads((tmp_path / "run" / method / "scores.json").read_text())
         assert set(scores) == {"before", "after"}
     assert (tmp_path / "run/curves.png").stat().st_size > 1000
+
+
+def test_the_step_benchmark_prints_ratios(checkout):
+    flags = ["--backbone", "tiny", "--batch", 1, "--steps", 2, "--methods", "UniMatch,RankMatch", "--no-memory"]
+    out = run(checkout, "benchmarks/step_time.py", *flags)
+    assert "share of the rank loss" in out
+    rows = {line.split()[0]: line.split() for line in out.splitlines() if line.startswith(("UniMatch", "RankMatch"))}
+    assert rows["UniMatch"][4] == "1.000" and float(rows["RankMatch"][4]) > 0

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
         SegmentationData,
     )
     from rankmatch_keras.data.decoding import read_image, read_mask
-    from rankmatch_keras.data.splits import Split, choose_labeled, read_list, samples_from_list
+    from rankmatch_keras.data.splits import Split, choose_labeled, read_list, samples_from_list, split_from_lists
 
 __all__ = [
     "CamVid",
@@ -40,6 +40,7 @@ __all__ = [
     "read_list",
     "read_mask",
     "samples_from_list",
+    "split_from_lists",
     "training_batches",
 ]
 
@@ -56,7 +57,7 @@ _MODULES = {
         "SegmentationData",
     ),
     "decoding": ("read_image", "read_mask"),
-    "splits": ("Split", "choose_labeled", "read_list", "samples_from_list"),
+    "splits": ("Split", "choose_labeled", "read_list", "samples_from_list", "split_from_lists"),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
 

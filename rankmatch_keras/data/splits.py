@@ -76,10 +76,13 @@ def samples_from_list(path: str | Path, root: str | Path) -> tuple[Sample, ...]:
         UserError: a path leaves the root, a file is missing (counted, the first five shown), an image is
             listed twice.
     """
-    root = Path(root)
+    return _find(read_list(path), path, Path(root))
+
+
+def _find(pairs: Sequence[tuple[str, str | None]], path: str | Path, root: Path) -> tuple[Sample, ...]:
     samples = tuple(
         Sample(Path(image).with_suffix("").as_posix(), _below(root, image, path), _mask(root, mask, path))
-        for image, mask in read_list(path)
+        for image, mask in pairs
     )
     require_files((file for s in samples for file in (s.image, s.mask) if file), path)
     _require_unique(samples, f"in '{path}'")
@@ -134,6 +137,31 @@ def choose_labeled(samples: Sequence[Sample], count: int, seed: int) -> Split:
     chosen = {s.name for s in labeled}
     unlabeled = tuple(replace(s, mask=None) for s in samples if s.name not in chosen)
     return Split(labeled, unlabeled, split_id(labeled))
+
+
+def split_from_lists(labeled: str | Path, unlabeled: str | Path | None, root: str | Path) -> Split:
+    """Read a public split: a list of labelled and a list of unlabelled images.
+
+    Args:
+        labeled: list of `image mask` lines, as `read_list` takes it.
+        unlabeled: list of the other images; their masks, if named, need not exist. None for none.
+        root: the folder that the paths are relative to.
+
+    Returns:
+        The split.
+
+    Raises:
+        UserError: see `samples_from_list`; also if a labelled line names no mask.
+    """
+    with_masks = samples_from_list(labeled, root)
+    for sample in with_masks:
+        if sample.mask is None:
+            raise UserError("`image mask` per line", f"no mask for '{sample.name}' in '{labeled}'", "Name its mask.")
+    others: tuple[Sample, ...] = ()
+    if unlabeled is not None:
+        pairs = [(image, None) for image, _ in read_list(unlabeled)]
+        others = _find(pairs, unlabeled, Path(root))
+    return Split(with_masks, others, split_id(with_masks))
 
 
 def split_id(labeled: Sequence[Sample]) -> str:

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from rankmatch_keras.data.samples import Sample
-from rankmatch_keras.data.splits import choose_labeled, read_list, samples_from_list
+from rankmatch_keras.data.splits import choose_labeled, read_list, samples_from_list, split_from_lists
 from rankmatch_keras.errors import UserError
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
@@ -104,3 +104,18 @@ def test_samples_without_mask_are_never_labelled():
     assert split.unlabeled == (bare,)
     with pytest.raises(UserError, match="'bare' twice"):
         choose_labeled([*SAMPLES, bare, bare], 1, seed=0)
+
+
+def test_a_public_split_is_read_as_it_is(tmp_path):
+    for name in ("images/a.jpg", "masks/a.png", "images/b.jpg"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "labeled.txt").write_text("images/a.jpg masks/a.png\n")
+    (tmp_path / "unlabeled.txt").write_text("images/b.jpg masks/hidden.png\n")
+    split = split_from_lists(tmp_path / "labeled.txt", tmp_path / "unlabeled.txt", tmp_path)
+    assert [(s.name, s.mask) for s in split.labeled] == [("images/a", tmp_path / "masks/a.png")]
+    assert [(s.name, s.mask) for s in split.unlabeled] == [("images/b", None)]
+    assert split.id == hashlib.sha256(b"images/a").hexdigest()[:12]
+    with pytest.raises(UserError, match="no mask for 'images/b'"):
+        (tmp_path / "labeled.txt").write_text("images/b.jpg\n")
+        split_from_lists(tmp_path / "labeled.txt", None, tmp_path)

@@ -1,35 +1,16 @@
 """What the tests of training share: a small job on images that the test makes, with real batches."""
 
 import keras
-import numpy as np
 import pytest
-from PIL import Image
 
 from rankmatch_keras import data, methods, models, training
 from rankmatch_keras.layers import ChannelNormalization
 
-SIZE = 48
-
 
 @pytest.fixture
-def image_tree(tmp_path):
-    """A Lucchi tree of 8 training and 2 test images: a bright square on noise is class 1."""
-    return write_tree(tmp_path / "tree")
-
-
-def write_tree(root, train=8, test=2):
-    rng = np.random.default_rng(0)
-    for part, count in (("train", train), ("test", test)):
-        for kind in ("images", "masks"):
-            (root / kind / part).mkdir(parents=True)
-        for number in range(count):
-            mask = np.zeros((SIZE, SIZE + 8), dtype="uint8")
-            y, x = rng.integers(4, 24, 2)
-            mask[y : y + 18, x : x + 18] = 1
-            image = rng.integers(0, 90, mask.shape) + 150 * mask
-            Image.fromarray(image.astype("uint8")).save(root / f"images/{part}/{number:02d}.png")
-            Image.fromarray(mask).save(root / f"masks/{part}/{number:02d}.png")
-    return root
+def image_tree(tmp_path, write_lucchi):
+    """A Lucchi tree of 8 training and 2 test images."""
+    return write_lucchi(tmp_path / "tree", train=8)
 
 
 class Job:
