@@ -1,5 +1,6 @@
 """Checks that the chosen Keras backend can run, before Keras is imported and fails with a trace."""
 
+import ctypes
 import importlib.util
 import json
 import os
@@ -51,8 +52,25 @@ def require_environment():
     """Like `check_environment`, but for the top of a script: prints the error and ends with exit code 2."""
     # TensorFlow's information messages would bury the progress.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    return_freed_memory()
     try:
         check_environment()
     except UserError as error:
         print(f"Error: {error}", file=sys.stderr)
         raise SystemExit(2) from None
+
+
+def return_freed_memory(threshold: int = 1 << 20):
+    """Makes glibc give large freed blocks back to the system at once; does nothing on other C libraries.
+
+    Otherwise feature maps of many sizes leave holes in the heap: 5.1 instead of 4.0 GB at ResNet-50 and 321 px on
+    PyTorch. For programs of our own only, since it concerns the whole process.
+
+    Args:
+        threshold: smallest block in bytes that is returned.
+    """
+    mmap_threshold = -3  # M_MMAP_THRESHOLD of malloc.h
+    try:
+        ctypes.CDLL(None).mallopt(mmap_threshold, threshold)
+    except (AttributeError, OSError, TypeError):
+        pass

@@ -17,7 +17,7 @@ from rankmatch_keras import data, models, training
 from rankmatch_keras.callbacks import Checkpoint
 
 
-@recipe.recipe(labels=10, crop=193, batch=2, steps=300, learning_rate=0.005, threshold=0.95, val_images=12)
+@recipe.recipe(labels=10, crop=193, batch=2, steps=300, learning_rate=0.002, head_multiplier=3.0, val_images=12)
 def main(options):
     """Trains on the training slices and scores the test slices."""
     keras.utils.set_random_seed(options.seed)

@@ -61,6 +61,7 @@ class Method(keras.Model):
         """
         if "loss" in kwargs or "loss_weights" in kwargs:
             raise ValueError(f"{type(self).__name__} brings its own losses: compile it without `loss`.")
+        self._steps.prepare(self.segmenter)
         if jit_compile == "auto":
             jit_compile = self._steps.default_jit_compile()
         # Before Keras may wrap the optimizer for loss scaling.

@@ -49,6 +49,10 @@ def _value(scope, variable):
     return variable.value if value is None else value
 
 
+def prepare(segmenter):
+    """Nothing to do: the compiler chooses the kernels."""
+
+
 def no_gradient():
     """Nothing to do: a compiled step keeps only the activations that a gradient needs."""
     return contextlib.nullcontext()

@@ -1,7 +1,9 @@
-"""The training step on PyTorch. Imports nothing of the package, so that methods may use it."""
+"""The training step on PyTorch. Imports nothing of the package but its kernels, so that methods may use it."""
 
 import keras
 import torch
+
+from rankmatch_keras.training.steps_torch_kernels import use_torch_kernels
 
 
 def train_step(method, data):
@@ -14,6 +16,11 @@ def train_step(method, data):
     with torch.no_grad():
         method.optimizer.apply([variable.value.grad for variable in variables], variables)
         return method.log(losses)
+
+
+def prepare(segmenter):
+    """Lets the network run in PyTorch's own kernels: the same numbers, faster and with half the memory."""
+    use_torch_kernels(segmenter)
 
 
 def no_gradient():
