@@ -31,7 +31,8 @@ lint: $(VENV)/test-ready
 	$(BIN)/mypy
 
 test-tensorflow test-torch: test-%: $(VENV)/test-ready
-	KERAS_BACKEND=$* $(BIN)/python -m pytest
+	# One process and one thread per core: threads of several processes would wait for each other.
+	KERAS_BACKEND=$* OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 clean:
 	rm -rf $(VENV) build .pytest_cache .mypy_cache .ruff_cache

@@ -43,6 +43,11 @@ def rankmatch(checkout, monkeypatch, capsys):
     return run
 
 
+def pixels(path):
+    with Image.open(path) as picture:
+        return np.asarray(picture)
+
+
 def smoke(tree, out, *more):
     return ["train", "recipes/lucchi.py", "--data", tree, "--labels", 3, "--smoke", "--crop", 33, "--out", out, *more]
 
@@ -95,11 +100,11 @@ def test_predict_writes_masks_and_overlays(run_folder, clean_tree, tmp_path, ran
     images = clean_tree / "images" / "test"
     code, out, err = rankmatch("predict", run_folder, "--images", images, "--out", tmp_path / "seen")
     assert code == 0, err
-    mask = np.asarray(Image.open(tmp_path / "seen/masks/00.png"))
+    mask = pixels(tmp_path / "seen/masks/00.png")
     predictor = models.load_predictor(run_folder / "best.keras")
-    raw = np.repeat(np.asarray(Image.open(images / "00.png"))[None, ..., None], 3, axis=-1)
+    raw = np.repeat(pixels(images / "00.png")[None, ..., None], 3, axis=-1)
     np.testing.assert_array_equal(mask, np.asarray(predictor.predict_on_batch(raw))[0].argmax(-1))
-    assert Image.open(tmp_path / "seen/overlays/01.png").size == SIZE[::-1]
+    assert pixels(tmp_path / "seen/overlays/01.png").shape == (*SIZE, 3)
 
 
 def test_a_finished_run_resumes_to_itself(run_folder, clean_tree, rankmatch):

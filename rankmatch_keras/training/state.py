@@ -38,7 +38,7 @@ def load_state(path, method) -> dict[str, Any]:
         UserError: the file is unreadable or belongs to another network, method or optimizer.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
     except (OSError, ValueError, zipfile.BadZipFile) as error:
         raise UserError("a training state", f"{path}, which cannot be read ({error})", "Start a new run.") from error

@@ -50,7 +50,7 @@ def test_the_best_and_the_last_predictor_are_kept(tmp_path):
         checkpoint.on_epoch_end(epoch, logs)
     biases = [models.load_predictor(path).layers[-1].bias.numpy()[0] for path in (run.best, run.last)]
     assert biases == [1.0, 2.0]
-    rows = list(csv.DictReader(run.history.open()))
+    rows = list(csv.DictReader(run.history.read_text().splitlines()))
     assert [float(row["mean_iou"]) for row in rows] == [0.5, 0.25]
     assert set(rows[0]) == {"epoch", "loss", "mean_iou", "iou_ground", "iou_thing", "seconds"}
     left = [path.name for path in run.folder.iterdir() if path.name.startswith(".writing")]

@@ -49,7 +49,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(make_job):
     assert expected.keys() == found.keys()
     for name, value in expected.items():
         np.testing.assert_allclose(found[name], value, rtol=1e-5, atol=1e-6, err_msg=name)
-    rows = [list(csv.DictReader(run.history.open())) for run in (whole.run, second.run)]
+    rows = [list(csv.DictReader(run.history.read_text().splitlines())) for run in (whole.run, second.run)]
     assert [row["epoch"] for row in rows[1]] == ["1", "2"]
     for row, other in zip(*rows, strict=True):
         np.testing.assert_allclose(float(other["loss"]), float(row["loss"]), rtol=1e-5)
