@@ -2,11 +2,10 @@
 
 import json
 import math
-import os
-from pathlib import Path
 
 from rankmatch_keras.errors import UserError
 from rankmatch_keras.evaluation.scores import Scores
+from rankmatch_keras.files import replacing
 
 ABSENT = "absent"
 
@@ -67,16 +66,10 @@ def write_json(path, content):
     Raises:
         ValueError: for NaN or infinity outside of `Scores`; an existing file is then left as it was.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     plain = content.to_dict() if isinstance(content, Scores) else content
     text = json.dumps(plain, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _difference_label(label, labels):
