@@ -73,7 +73,7 @@ def choose_split(dataset: data.SegmentationData, options: Options) -> data.Split
     else:
         labels = len(dataset.train) if options.labels is None else options.labels
         split = data.choose_labeled([*dataset.train, *dataset.unlabeled], labels, options.seed)
-    data.check_samples([*split.labeled, *dataset.val], dataset.num_classes)
+    data.check_samples([*split.labeled, *dataset.val, *dataset.test], dataset.num_classes)
     if split.unlabeled and options.method != "supervised":
         data.check_samples(split.unlabeled, dataset.num_classes)
     elif options.method != "supervised":

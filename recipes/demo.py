@@ -42,7 +42,7 @@ def main(options):
     dataset = data.SampleScenes(recipe.require_data(options))
     split = recipe.choose_split(dataset, options)
     scores = {}
-    for method in ("supervised", options.method):
+    for method in dict.fromkeys(("supervised", options.method)):
         print(f"\n== {method}")
         run, before, after = train(recipe.changed(options, method=method, out=options.out / method), dataset, split)
         scores.setdefault("before", before)
