@@ -61,16 +61,16 @@ class Method(keras.Model):
         """
         if "loss" in kwargs or "loss_weights" in kwargs:
             raise ValueError(f"{type(self).__name__} brings its own losses: compile it without `loss`.")
-        self._steps.prepare(self.segmenter)
         if jit_compile == "auto":
             jit_compile = self._steps.default_jit_compile()
-        # Before Keras may wrap the optimizer for loss scaling.
         optimizer = keras.optimizers.get(optimizer)
         if hasattr(optimizer, "set_head"):
             optimizer.set_head(self.segmenter.decoder.trainable_variables)
         super().compile(optimizer=optimizer, jit_compile=jit_compile, **kwargs)
         # Built now, so that a resumed run finds variables to restore before its first step.
         self.optimizer.build(self.trainable_variables)
+        # Not `self.optimizer`: Keras may have wrapped it for loss scaling.
+        self._steps.prepare(self.segmenter, optimizer)
 
     def compute_terms(self, batch: Mapping[str, Any]) -> dict[str, Any]:
         """Computes every loss term of `term_weights` and every value of `diagnostics` for one batch."""

@@ -39,6 +39,10 @@ class SGD(keras.optimizers.SGD):
         # Not by identity: on TensorFlow `update_step` sees the variable inside the Keras variable.
         self._head = {self._var_key(variable) for variable in variables}
 
+    def rate_factor(self, variable) -> float:
+        """Learning rate of a variable over that of the encoder."""
+        return self.head_multiplier if self._var_key(variable) in self._head else 1.0
+
     def build(self, variables):
         """Creates a velocity per variable, momentum or not."""
         if self.built:
@@ -48,9 +52,7 @@ class SGD(keras.optimizers.SGD):
 
     def update_step(self, gradient, variable, learning_rate):
         """Moves one variable."""
-        learning_rate = ops.cast(learning_rate, variable.dtype)
-        if self._var_key(variable) in self._head:
-            learning_rate = learning_rate * self.head_multiplier
+        learning_rate = ops.cast(learning_rate, variable.dtype) * self.rate_factor(variable)
         velocity = self.momentums[self._get_variable_index(variable)]
         gradient = ops.cast(gradient, variable.dtype)
         self.assign(velocity, velocity * self.momentum + gradient + variable * self.l2)

@@ -17,7 +17,7 @@ def train_step(method, data):
     return method.log(losses)
 
 
-def prepare(segmenter):
+def prepare(segmenter, optimizer):
     """Nothing to do: the compiler chooses the kernels."""
 
 

@@ -3,7 +3,7 @@
 import keras
 import torch
 
-from rankmatch_keras.training.steps_torch_kernels import use_torch_kernels
+from rankmatch_keras.training.steps_torch_kernels import use_torch_kernels, use_torch_update
 
 
 def train_step(method, data):
@@ -18,9 +18,10 @@ def train_step(method, data):
         return method.log(losses)
 
 
-def prepare(segmenter):
-    """Lets the network run in PyTorch's own kernels: the same numbers, faster and with half the memory."""
+def prepare(segmenter, optimizer):
+    """Lets network and optimizer run in PyTorch's own kernels: the same numbers, faster and with half the memory."""
     use_torch_kernels(segmenter)
+    use_torch_update(optimizer)
 
 
 def no_gradient():

@@ -1,8 +1,9 @@
-"""PyTorch's own kernels for convolution and batch normalisation: the same numbers with half the memory.
+"""PyTorch's own kernels for convolution, batch normalisation and the optimizer: the same numbers, less time and memory.
 
 Under Keras a convolution copies its input twice and its kernel once per call, and batch normalisation is five
 operations that each keep a feature map for the backward pass. PyTorch's kernels read channels-last maps as they are
-and keep the input alone. Imports nothing of the package.
+and keep the input alone. Convolution kernels keep their shape but are stored in the order that these kernels read:
+in Keras' order a 3x3 convolution of 304 channels takes three times as long. Imports nothing of the package.
 """
 
 import functools
@@ -29,8 +30,48 @@ def use_torch_kernels(model):
         kernel = KERNELS.get(type(layer))
         if kernel is not None and _is_plain(layer):
             layer.call = functools.partial(kernel, layer)
+            if kernel is _convolution:
+                _store_outputs_first(layer.kernel)
             changed += 1
     return changed
+
+
+def use_torch_update(optimizer):
+    """Lets `training.SGD` move all variables in a few calls, and stores its velocities in their variables' order.
+
+    Args:
+        optimizer: a built optimizer; any but `training.SGD` stays as it is.
+
+    Returns:
+        Whether it was changed.
+    """
+    if not hasattr(optimizer, "head_multiplier"):
+        return False
+    for velocity in optimizer.momentums:
+        _store_outputs_first(velocity)
+    optimizer._backend_update_step = functools.partial(_update_all, optimizer)
+    return True
+
+
+def _store_outputs_first(variable):
+    """Stores a kernel (kh, kw, in, out) in the order out, kh, kw, in; its shape and values stay."""
+    if len(variable.shape) == 4:
+        value = variable.value
+        value.data = value.data.permute(3, 0, 1, 2).contiguous().permute(1, 2, 3, 0)
+
+
+@torch.no_grad()
+def _update_all(optimizer, gradients, variables, learning_rate):
+    """`SGD.update_step` of all variables together."""
+    velocities = [optimizer.momentums[optimizer._get_variable_index(variable)].value.data for variable in variables]
+    weights = [variable.value.data for variable in variables]
+    torch._foreach_mul_(velocities, optimizer.momentum)
+    torch._foreach_add_(velocities, list(gradients))
+    torch._foreach_add_(velocities, weights, alpha=optimizer.l2)
+    rates = [-float(learning_rate * optimizer.rate_factor(variable)) for variable in variables]
+    for rate in set(rates):
+        group = [i for i, other in enumerate(rates) if other == rate]
+        torch._foreach_add_([weights[i] for i in group], [velocities[i] for i in group], alpha=rate)
 
 
 def _is_plain(layer):

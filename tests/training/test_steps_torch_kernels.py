@@ -73,3 +73,41 @@ def test_saved_files_do_not_change(tmp_path):
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras", safe_mode=True)
     np.testing.assert_allclose(loaded.predict_on_batch(images), model.predict_on_batch(images), atol=1e-5)
+
+
+def test_updates_of_all_variables_together_are_unchanged():
+    from rankmatch_keras.training.optimizers import SGD
+    from rankmatch_keras.training.steps_torch_kernels import use_torch_update
+
+    shapes = [(3, 3, 4, 5), (5,), (1, 1, 5, 2)]
+    start = [np.random.default_rng(i).normal(size=shape).astype("float32") for i, shape in enumerate(shapes)]
+    results = []
+    for together in (False, True):
+        variables = [keras.Variable(value) for value in start]
+        optimizer = SGD(0.1, momentum=0.9, l2=0.3, head_multiplier=10.0, clipnorm=3.0)
+        optimizer.set_head(variables[2:])
+        optimizer.build(variables)
+        assert not together or use_torch_update(optimizer)
+        for step in range(3):
+            gradients = [keras.ops.convert_to_tensor(np.cos(step + value)) for value in start]
+            optimizer.apply(gradients[::-1], variables[::-1])
+        results.append([np.array(v) for v in (*variables, *optimizer.momentums, optimizer.iterations)])
+    for expected, found in zip(*results, strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_other_optimizers_stay_as_they_are():
+    from rankmatch_keras.training.steps_torch_kernels import use_torch_update
+
+    optimizer = keras.optimizers.AdamW(0.1)
+    optimizer.build([keras.Variable([1.0])])
+    assert not use_torch_update(optimizer)
+
+
+def test_kernels_are_stored_in_the_order_that_is_read():
+    model = small_model(native=True)
+    kernel = model.layers[1].kernel
+    assert tuple(kernel.shape) == (3, 3, 3, 4)
+    assert kernel.value.permute(3, 0, 1, 2).is_contiguous()
+    kernel.assign(np.zeros((3, 3, 3, 4)))  # as loading a file does
+    assert kernel.value.permute(3, 0, 1, 2).is_contiguous()
