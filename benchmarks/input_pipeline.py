@@ -1,12 +1,17 @@
-"""Measures the input pipeline: images per second, and what share decoding, weak and strong view take.
+"""Measures the input pipeline against Pillow, and what share decoding, weak and strong view take.
 
+
     python benchmarks/input_pipeline.py --images data/sample/train/images --crop 321 --batch 2
 
 The images serve as unlabelled images, and with made-up masks as labelled ones. One "image" is one labelled
 image (weak view) or one unlabelled image (weak view and two strong views; with --box-source second_view two
-of each). Shares are of the processor time of one unlabelled image, measured on one thread.
+of each). The same operations are done with Pillow, one image at a time on one core, in turns with the pipeline.
+Shares are of the processor time of one unlabelled image, measured on one thread.
 """
 
+import os
+import random
+import statistics
 import tempfile
 import time
 from pathlib import Path
@@ -15,10 +20,9 @@ from types import SimpleNamespace
 import click
 import numpy as np
 import tensorflow as tf
-from PIL import Image
+from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 
 from rankmatch_keras.data.batches import training_batches
-from rankmatch_keras.data.decoding import read_image
 from rankmatch_keras.data.folders import unlabeled_samples
 from rankmatch_keras.data.samples import Sample
 from rankmatch_keras.data.seeds import fold
@@ -34,7 +38,7 @@ def with_masks(samples: tuple[Sample, ...], folder: str) -> list[Sample]:
     labeled = []
     for sample in samples[:20]:
         mask = Path(folder) / f"{sample.name}.png"
-        Image.fromarray(np.zeros(read_image(sample.image).shape[:2], np.uint8)).save(mask)
+        Image.fromarray(np.zeros(sample.read_image().shape[:2], np.uint8)).save(mask)
         labeled.append(Sample(sample.name, sample.image, mask))
     return labeled
 
@@ -60,28 +64,88 @@ def stages(samples: tuple[Sample, ...], crop: int) -> dict[str, float]:
     def two_strong(view, n):
         return strong.augment(view, fold((1, 0), n)), strong.augment(view, fold((2, 0), n))
 
-    paths = [sample.image for sample in samples[:60]]
-    images = [(tf.constant(read_image(path)), tf.constant(n)) for n, path in enumerate(paths)]
+    images = [(tf.constant(sample.read_image()), tf.constant(n)) for n, sample in enumerate(samples[:60])]
     # One signature for all sizes, as in the pipeline.
     spec = (tf.TensorSpec((None, None, 3), tf.uint8), tf.TensorSpec((), tf.int32))
     weak = weak.get_concrete_function(*spec)
     views = [(weak(*pair), pair[1]) for pair in images]
     return {
-        "decode": milliseconds(read_image, paths),
+        "decode": milliseconds(Sample.read_image, samples[:60]),
         "weak view": milliseconds(lambda pair: weak(*pair), images),
         "2 strong views": milliseconds(lambda pair: two_strong(*pair), views),
     }
 
 
-def speed(dataset: tf.data.Dataset, batches: int) -> float:
-    """Return batches per second after the first three."""
+class Pillow:
+    """The weak and the strong view with Pillow, one image at a time; the distribution is that of the pipeline."""
+
+    def __init__(self, crop: int):
+        self.crop = crop
+        self.rng = random.Random(0)
+
+    def labeled(self, sample: Sample) -> tuple:
+        """Return image and mask of one weak view."""
+        return self.weak(Image.open(sample.image.path).convert("RGB"), Image.open(sample.mask.path))
+
+    def unlabeled(self, sample: Sample) -> list:
+        """Return one weak and two strong views as arrays."""
+        view = self.weak(Image.open(sample.image.path).convert("RGB"), None)[0]
+        return [np.asarray(picture, np.float32) / 255 for picture in (view, self.strong(view), self.strong(view))]
+
+    def weak(self, image: Image.Image, mask: Image.Image | None) -> tuple:
+        """Resize, pad, crop and flip."""
+        factor, crop = self.rng.uniform(0.5, 2.0), self.crop
+        size = tuple(max(1, round(side * factor)) for side in image.size)
+        pad = (0, 0, max(crop - size[0], 0), max(crop - size[1], 0))
+        image = ImageOps.expand(image.resize(size, Image.Resampling.BILINEAR), pad)
+        left, top = (self.rng.randint(0, side - crop) for side in image.size)
+        flip = self.rng.random() < 0.5
+        views = [image.crop((left, top, left + crop, top + crop))]
+        if mask is not None:
+            mask = ImageOps.expand(mask.resize(size, Image.Resampling.NEAREST), pad, 255)
+            views.append(mask.crop((left, top, left + crop, top + crop)))
+        return tuple(ImageOps.mirror(view) if flip else view for view in views)
+
+    def strong(self, view: Image.Image) -> Image.Image:
+        """Jitter, grey and blur."""
+        rng = self.rng
+        if rng.random() < 0.8:
+            kinds = [ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color, None]
+            rng.shuffle(kinds)
+            for kind in kinds:
+                view = kind(view).enhance(rng.uniform(0.5, 1.5)) if kind else turn_hue(view, rng.uniform(-0.25, 0.25))
+        if rng.random() < 0.2:
+            view = view.convert("L").convert("RGB")
+        if rng.random() < 0.5:
+            view = view.filter(ImageFilter.GaussianBlur(rng.uniform(0.1, 2.0)))
+        return view
+
+
+def turn_hue(view: Image.Image, shift: float) -> Image.Image:
+    """Turn the colour circle."""
+    hue, saturation, value = view.convert("HSV").split()
+    turned = np.asarray(hue) + np.uint8(int(shift * 255) % 256)
+    return Image.merge("HSV", (Image.fromarray(turned), saturation, value)).convert("RGB")
+
+
+def pillow_speed(pillow: Pillow, labeled: list[Sample], unlabeled: tuple[Sample, ...], count: int) -> float:
+    """Return images per processor second, half of them labelled."""
+    start = time.process_time()
+    for n in range(count // 2):
+        pillow.labeled(labeled[n % len(labeled)])
+        pillow.unlabeled(unlabeled[n % len(unlabeled)])
+    return 2 * (count // 2) / (time.process_time() - start)
+
+
+def speed(dataset: tf.data.Dataset, batches: int) -> tuple[float, float]:
+    """Return batches per second and per processor second, after the first three."""
     iterator = iter(dataset)
     for _ in range(3):
         next(iterator)
-    start = time.perf_counter()
+    start, used = time.perf_counter(), time.process_time()
     for _ in range(batches):
         next(iterator)
-    return batches / (time.perf_counter() - start)
+    return batches / (time.perf_counter() - start), batches / (time.process_time() - used)
 
 
 @click.command(help=__doc__)
@@ -94,10 +158,11 @@ def speed(dataset: tf.data.Dataset, batches: int) -> float:
 def main(images, crop, batch, box_source, parallel_calls, batches):
     """Print the numbers."""
     tf.config.threading.set_intra_op_parallelism_threads(1)
-    samples = unlabeled_samples(images)
+    samples, pillow = unlabeled_samples(images), Pillow(crop)
     with tempfile.TemporaryDirectory() as folder:
+        labeled = with_masks(samples, folder)
         dataset = training_batches(
-            with_masks(samples, folder),
+            labeled,
             samples,
             crop=crop,
             batch_size=batch,
@@ -105,10 +170,18 @@ def main(images, crop, batch, box_source, parallel_calls, batches):
             box_source=box_source,
             parallel_calls=parallel_calls,
         )
-        rate = speed(dataset, batches)
+        turns = [
+            (*speed(dataset, batches), pillow_speed(pillow, labeled, samples, 2 * batch * batches)) for _ in range(3)
+        ]
+    images = 2 * batch
+    seconds = 1 / statistics.median(per_second for per_second, _, _ in turns)
+    ours, theirs = (images * statistics.median(t[1] for t in turns), statistics.median(t[2] for t in turns))
+    ratio = statistics.median(images * per_core / pillow for _, per_core, pillow in turns)
     click.echo(
-        f"{2 * batch * rate:.1f} images/s, {rate:.2f} batches/s "
-        f"(crop {crop}, {batch} + {batch} images, {box_source}, {len(samples)} files)"
+        f"crop {crop}, {batch} + {batch} images, {box_source}, {len(samples)} files, {os.cpu_count()} processors, "
+        f"medians of 3 turns:\n"
+        f"images per second and core: pipeline {ours:.1f}, Pillow one at a time {theirs:.1f}, ratio {ratio:.2f}\n"
+        f"a batch of {batch} + {batch} images takes {seconds:.3f} s on all cores"
     )
     times = stages(samples, crop)
     for name, value in times.items():

@@ -12,6 +12,7 @@ class UserError(ValueError):
 
     def __init__(self, expected: str, found: str, remedy: str):
         super().__init__(f"Expected {expected}; found {found}. {remedy}")
+        self.expected, self.found, self.remedy = expected, found, remedy
 
 
 class NonFiniteLoss(RuntimeError):

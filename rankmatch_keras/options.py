@@ -6,6 +6,8 @@ from typing import Any
 
 import click
 
+from rankmatch_keras.data.protocol import BORDERS, MODES, Protocol
+from rankmatch_keras.data_flags import FLAGS
 from rankmatch_keras.errors import UserError
 
 METHODS = ("rankmatch", "unimatch", "fixmatch", "supervised")
@@ -21,11 +23,21 @@ class Options:
     steps.
     """
 
+    dataset: str | None = None
     data: Path | None = None
+    images: Path | None = None
+    masks: Path | None = None
+    unlabeled: Path | None = None
+    val_images: Path | None = None
+    val_masks: Path | None = None
+    classes: str | None = None
+    legend: Path | None = None
+    hold_out: float = 0.2
     out: Path | None = None
     labels: int | None = None
     labeled_list: Path | None = None
     unlabeled_list: Path | None = None
+    val_list: Path | None = None
     method: str = "rankmatch"
     preset: str = "paper"
     backbone: str = "mobilenet_v2"
@@ -47,7 +59,13 @@ class Options:
     box_source: str | None = None
     min_scale: float = 0.5
     max_scale: float = 2.0
-    val_images: int | None = None
+    val_limit: int | None = None
+    eval_mode: str | None = None
+    eval_crop: int | None = None
+    eval_border: str | None = None
+    eval_flip: bool = False
+    eval_scales: str | None = None
+    skip_bad: bool = False
     seed: int = 0
     resume: bool = False
     smoke: bool = False
@@ -62,6 +80,19 @@ class Options:
     def chosen_box_source(self) -> str:
         """Where CutMix boxes come from: as published for the `reference` preset, the cheaper way elsewhere."""
         return self.box_source or ("second_view" if self.preset == "reference" else "in_batch")
+
+    def chosen_protocol(self, usual: Protocol) -> Protocol:
+        """How the run is scored: as usual for its data but for what the flags say.
+
+        Args:
+            usual: the data set's own protocol.
+
+        Raises:
+            UserError: the flags contradict each other.
+        """
+        return with_flags(
+            usual, self.eval_mode, self.eval_crop, self.eval_border, self.eval_flip, self.eval_scales, self.crop
+        )
 
     def schedule(self, num_unlabeled: int) -> tuple[int, int]:
         """Resolves the duration.
@@ -90,6 +121,71 @@ class Options:
         return steps // interval, interval
 
 
+def with_flags(
+    usual: Protocol,
+    mode: str | None,
+    crop: int | None,
+    border: str | None,
+    flip: bool,
+    scales: str | None,
+    training_crop: int | None = None,
+) -> Protocol:
+    """A protocol with the flags `--eval-...` in place of what is usual.
+
+    Args:
+        usual: what holds where a flag is not given.
+        mode: evaluation mode.
+        crop: side of window or centre crop.
+        border: "clip" or "shift".
+        flip: whether mirrored images are added.
+        scales: numbers separated by commas.
+        training_crop: the crop where neither the flags nor the usual protocol say one.
+
+    Raises:
+        UserError: the flags contradict each other.
+    """
+    changes: dict[str, Any] = {"flip": True} if flip else {}
+    if mode is not None:
+        changes["mode"] = mode
+    if crop is not None:
+        changes["crop"] = crop
+    elif mode == "whole":
+        changes["crop"] = None
+    elif mode is not None:
+        changes["crop"] = usual.crop or training_crop
+    if border is not None:
+        changes["border"] = border
+    if scales is not None:
+        changes["scales"] = read_scales(scales)
+    return dataclasses.replace(usual, **changes)
+
+
+def read_scales(text: str) -> tuple[float, ...]:
+    """`"0.75, 1"` -> `(0.75, 1.0)`.
+
+    Raises:
+        UserError: something else than numbers separated by commas.
+    """
+    try:
+        return tuple(float(number) for number in text.split(","))
+    except ValueError as error:
+        raise UserError("scales as numbers separated by commas", f"{text!r}", "Give e.g. 0.75,1,1.25.") from error
+
+
+# Flags of the one recipe that trains on whatever data the flags name.
+ANY_DATA = (
+    "dataset",
+    "images",
+    "masks",
+    "unlabeled",
+    "val_images",
+    "val_masks",
+    "classes",
+    "legend",
+    "hold_out",
+    "val_list",
+)
+
 SMOKE = {
     "backbone": "tiny",
     "weights": None,
@@ -98,11 +194,13 @@ SMOKE = {
     "epochs": None,
     "steps": 2,
     "interval": 1,
-    "val_images": 2,
+    "val_limit": 2,
 }
 
 HELP: dict[str, tuple[Any, str]] = {
     "data": (click.Path(path_type=Path), "Folder of the data set."),
+    **{name: FLAGS[name] for name in ANY_DATA if name in FLAGS},
+    "hold_out": (click.FloatRange(0.0, 0.9), "Share of the labelled images for validation, without --val-images."),
     "out": (click.Path(path_type=Path), "Folder of the run; must not hold another one."),
     "labels": (POSITIVE, "Number of labelled images; the others are used without their masks."),
     "labeled_list": (
@@ -110,6 +208,7 @@ HELP: dict[str, tuple[Any, str]] = {
         "Text file of `image mask` lines below --data: exactly these are labelled, instead of --labels.",
     ),
     "unlabeled_list": (click.Path(path_type=Path), "Text file of the unlabelled images, with --labeled-list."),
+    "val_list": (click.Path(path_type=Path), "Text file of `image mask` lines: exactly these are for validation."),
     "method": (click.Choice(METHODS), "How to train."),
     "preset": (click.Choice(("paper", "reference")), "RankMatch as in the article or as in its published program."),
     "backbone": (str, "Encoder: mobilenet_v2, resnet50, resnet101, kerascv_resnet50, kerascv_resnet101 or tiny."),
@@ -134,16 +233,29 @@ HELP: dict[str, tuple[Any, str]] = {
     ),
     "min_scale": (click.FloatRange(min=0.1), "Smallest factor of the random resize."),
     "max_scale": (click.FloatRange(max=10.0), "Largest factor of the random resize."),
-    "val_images": (POSITIVE, "Evaluate on so many images during training, spread evenly; all by default."),
+    "val_limit": (POSITIVE, "Evaluate on so many images during training, spread evenly; all by default."),
+    "eval_mode": (click.Choice(MODES), "How images are shown for a score; by default as usual for the data set."),
+    "eval_crop": (click.IntRange(min=1), "Side of the windows or of the centre crop in pixels."),
+    "eval_border": (click.Choice(BORDERS), "Border windows are cut off, or moved back inside."),
+    "eval_flip": (bool, "Add the probabilities of the mirrored image."),
+    "eval_scales": (str, "Add the probabilities of resized images, e.g. 0.75,1,1.25."),
+    "skip_bad": (bool, "Leave out images and masks that cannot be used, instead of stopping; the record names them."),
     "seed": (click.IntRange(min=0), "Decides the labelled images, weights, batches and dropout."),
     "resume": (bool, "Continue the run in --out after its last whole epoch."),
     "smoke": (bool, "Shrink everything to a run of seconds that only shows that it works."),
 }
 
 
-def click_options(defaults: Options) -> list[click.Option]:
-    """The flags of a recipe with its defaults, for a `click.Command`."""
-    return [_click_option(field.name, getattr(defaults, field.name)) for field in dataclasses.fields(Options)]
+def click_options(defaults: Options, any_data: bool = False) -> list[click.Option]:
+    """The flags of a recipe with its defaults, for a `click.Command`.
+
+    Args:
+        defaults: the recipe's defaults.
+        any_data: whether flags say which data to train on, own folders included; otherwise the recipe does.
+    """
+    hidden = () if any_data else ANY_DATA
+    names = [field.name for field in dataclasses.fields(Options) if field.name not in hidden]
+    return [_click_option(name, getattr(defaults, name)) for name in names]
 
 
 def _click_option(name, default):

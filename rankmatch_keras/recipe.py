@@ -6,6 +6,7 @@ A recipe imports this module first: it stops with one line where the chosen back
 import dataclasses
 import sys
 from collections.abc import Callable
+from typing import Any
 
 import click
 
@@ -25,10 +26,11 @@ from rankmatch_keras.progress import progress_bar  # noqa: E402
 PICTURES = 6
 
 
-def recipe(**defaults) -> Callable[[Callable[[Options], None]], click.Command]:
+def recipe(any_data: bool = False, **defaults) -> Callable[[Callable[[Options], None]], click.Command]:
     """Makes a script's main function a command with the shared flags.
 
     Args:
+        any_data: whether flags say which data to train on, own folders included; otherwise the script does.
         **defaults: the recipe's own defaults, by the names of `Options`.
     """
 
@@ -39,9 +41,8 @@ def recipe(**defaults) -> Callable[[Callable[[Options], None]], click.Command]:
             main(read_options(values, explicit))
 
         text = sys.modules[main.__module__].__doc__ or ""
-        return click.Command(
-            main.__name__, params=list(click_options(Options(**defaults))), callback=callback, help=f"\b\n{text}"
-        )
+        flags = click_options(Options(**defaults), any_data)
+        return click.Command(main.__name__, params=[*flags], callback=callback, help=f"\b\n{text}")
 
     return wrap
 
@@ -63,30 +64,62 @@ def require_data(options: Options):
 
 
 def choose_split(dataset: data.SegmentationData, options: Options) -> data.Split:
-    """Chooses the labelled images, and looks at every file that the run will read.
+    """Chooses the labelled images.
 
     Raises:
-        UserError: too many labels are asked for, or a file cannot be used.
+        UserError: too many labels are asked for, or nothing is left unlabelled for a method that needs it.
     """
     if options.labeled_list:
-        split = data.split_from_lists(options.labeled_list, options.unlabeled_list, require_data(options))
+        split = data.split_from_lists(options.labeled_list, options.unlabeled_list, options.data, like=dataset)
     else:
-        labels = len(dataset.train) if options.labels is None else options.labels
+        labels = options.labels or sum(sample.mask is not None for sample in dataset.train)
         split = data.choose_labeled([*dataset.train, *dataset.unlabeled], labels, options.seed)
-    data.check_samples([*split.labeled, *dataset.val, *dataset.test], dataset.num_classes)
-    if split.unlabeled and options.method != "supervised":
-        data.check_samples(split.unlabeled, dataset.num_classes)
-    elif options.method != "supervised":
+    if not split.unlabeled and options.method != "supervised":
         raise UserError(
             "unlabelled images", "none: every image is labelled", "Ask for fewer --labels, or --method supervised."
         )
-    print(f"{dataset.name}: {len(split.labeled)} labelled, {len(split.unlabeled)} unlabelled, split {split.id}")
     return split
 
 
-def normalization_of(options: Options) -> ChannelNormalization:
-    """The normalisation that the backbone's pretrained weights expect."""
-    return ChannelNormalization(**models.backbone_normalization(options.backbone))
+def checked(
+    dataset: data.SegmentationData, split: data.Split, options: Options
+) -> tuple[data.SegmentationData, data.Split]:
+    """Looks at every file that the run will read.
+
+    Returns:
+        The data and the split, with `--skip-bad` without the samples that cannot be used.
+
+    Raises:
+        UserError: something cannot be used; the message lists all of it.
+    """
+    unlabeled = () if options.method == "supervised" else split.unlabeled
+    without_mask = tuple(sample for sample in dataset.train if sample.mask is None)
+    used = dataclasses.replace(dataset, train=(*split.labeled, *without_mask), unlabeled=unlabeled)
+    report = data.check(used, thorough=False)
+    data.require_usable(report, skip_bad=options.skip_bad)
+    if options.skip_bad:
+        dataset, split = _without_bad(dataset, split, report)
+    print(f"{dataset.name}: {len(split.labeled)} labelled, {len(split.unlabeled)} unlabelled, split {split.id}")
+    return dataset, split
+
+
+def _without_bad(dataset, split, report):
+    parts = (split.labeled, split.unlabeled, dataset.val, dataset.test)
+    labeled, unlabeled, val, test = (data.without_bad(samples, report) for samples in parts)
+    kept = {id(sample) for samples in (labeled, unlabeled, val, test) for sample in samples}
+    skipped = tuple(sample.name for samples in parts for sample in samples if id(sample) not in kept)
+    if skipped:
+        print(f"Left out {len(skipped)} images that cannot be used: {', '.join(skipped[:5])}")
+    split = dataclasses.replace(split, labeled=labeled, unlabeled=unlabeled, id=data.split_id(labeled), skipped=skipped)
+    return dataclasses.replace(dataset, val=val, test=test), split
+
+
+def normalization_of(options: Options, split: data.Split) -> ChannelNormalization:
+    """The normalisation that goes into the model: the backbone's own for 8-bit colour, otherwise measured."""
+    if data.image_format(split.labeled).is_colour:
+        return ChannelNormalization(**models.backbone_normalization(options.backbone))
+    statistics = data.channel_statistics([*split.labeled, *split.unlabeled])
+    return ChannelNormalization(**models.measured_normalization(options.backbone, *statistics))
 
 
 def build_method(segmenter, options: Options) -> methods.Method:
@@ -119,26 +152,50 @@ def build_batches(split: data.Split, normalization: ChannelNormalization, option
     )
 
 
-def open_run(options: Options, dataset: data.SegmentationData, split: data.Split, loader: str) -> training.Run:
-    """Makes the run's folder with its full record; the last thing before training starts."""
+def open_run(
+    options: Options,
+    dataset: data.SegmentationData,
+    split: data.Split,
+    loader: str,
+    arguments: dict[str, Any] | None = None,
+) -> training.Run:
+    """Makes the run's folder with its full record; the last thing before training starts.
+
+    Args:
+        options: the run's options.
+        dataset: its data.
+        split: which images are labelled.
+        loader: name of the data set's class, with which `evaluate` opens it again.
+        arguments: its arguments; the folder `--data` by default.
+    """
     if options.out is None:
         raise UserError("an output folder", "none", "Give --out, e.g. --out runs/first.")
+    if arguments is None:
+        arguments = {"root": str(require_data(options).resolve())}
     facts = {
         "backend": keras.backend.backend(),
-        "data": {"loader": loader, "root": str(require_data(options).resolve()), "classes": list(dataset.class_names)},
+        "data": {"loader": loader, "arguments": arguments, "classes": list(dataset.class_names)},
         "split": {
             "id": split.id,
             "labeled": [sample.name for sample in split.labeled],
             "unlabeled": len(split.unlabeled),
+            "skipped": list(split.skipped),
         },
+        "protocol": dataclasses.asdict(options.chosen_protocol(dataset.protocol)),
     }
     return training.Run.create(options.out, options.as_dict(), facts, options.resume)
 
 
 def build_evaluator(dataset: data.SegmentationData, split: data.Split, options: Options) -> evaluation.Evaluator:
-    """The evaluator of the validation set, as far as `--val-images` asks for."""
-    provenance = {"set": f"{dataset.name} val", "split": split.id, "seed": options.seed}
-    return evaluation.Evaluator(dataset.val, dataset.class_names, limit=options.val_images, provenance=provenance)
+    """The evaluator of the validation set, as far as `--val-limit` asks for."""
+    return evaluation.Evaluator(
+        dataset.val,
+        dataset.class_names,
+        options.chosen_protocol(dataset.protocol),
+        boundary=False,
+        limit=options.val_limit,
+        provenance={"set": f"{dataset.name} val", "split": split.id, "seed": options.seed},
+    )
 
 
 def standard_callbacks(evaluator, predictor, checkpoint) -> list[keras.callbacks.Callback]:
@@ -154,13 +211,17 @@ def standard_callbacks(evaluator, predictor, checkpoint) -> list[keras.callbacks
 def score(run: training.Run, dataset: data.SegmentationData, split: data.Split, options: Options) -> evaluation.Scores:
     """Scores the predictor after the last epoch on the test set, or on the validation set where there is none.
 
-    With `--val-images` as many images, spread evenly; otherwise all.
+    All of its images are scored, but with `--smoke`, which keeps to `--val-limit`.
     """
     name, samples = ("test", dataset.test) if dataset.test else ("val", dataset.val)
-    limit = options.val_images if options.smoke else None
-    facts = {"set": f"{dataset.name} {name}", "split": split.id, "seed": options.seed}
-    print(f"Scoring {limit or len(samples)} images of {facts['set']} ...")
-    evaluator = evaluation.Evaluator(samples, dataset.class_names, limit=limit, provenance=facts)
+    evaluator = evaluation.Evaluator(
+        samples,
+        dataset.class_names,
+        options.chosen_protocol(dataset.protocol),
+        limit=options.val_limit if options.smoke else None,
+        provenance={"set": f"{dataset.name} {name}", "split": split.id, "seed": options.seed},
+    )
+    print(f"Scoring {evaluator.limit or len(samples)} images of {dataset.name} {name} ...")
     return evaluator.evaluate(models.load_predictor(run.last), progress=progress_bar("scored"))
 
 
@@ -172,19 +233,28 @@ def report(run: training.Run, dataset: data.SegmentationData, scores: dict[str, 
         dataset: its data.
         scores: the scores by label; differences are to the first.
     """
-    print(f"\n{evaluation.format_comparison(scores)}\n")
+    *_, last = scores.values()
+    print(f"\n{evaluation.format_table(last) if len(scores) == 1 else evaluation.format_comparison(scores)}\n")
     evaluation.write_json(run.folder / "scores.json", {label: score.to_dict() for label, score in scores.items()})
+    evaluation.write_csv(run.folder / "scores.csv", last)
     evaluation.save_curves(run.folder / "curves.png", run.history, title=run.folder.name)
-    save_predictions(run, dataset)
+    save_predictions(run, dataset, last.protocol)
     print(f"Models, scores, learning curves and pictures are in {run.folder}")
 
 
-def save_predictions(run: training.Run, dataset: data.SegmentationData) -> None:
+def save_predictions(run: training.Run, dataset: data.SegmentationData, protocol: data.Protocol) -> None:
     """Writes a sheet of image, truth and prediction of some validation images, spread over the set."""
     predictor = models.load_predictor(run.last)
     step = max(1, len(dataset.val) // PICTURES)
     samples = dataset.val[step // 2 :: step][:PICTURES]
-    images = [data.read_image(sample.image) for sample in samples]
-    truths = [data.read_mask(sample.mask) for sample in samples if sample.mask]
-    predictions = [evaluation.predict_classes(predictor, image) for image in images]
-    evaluation.save_prediction_sheet(run.folder / "predictions.png", images, truths, predictions, dataset.class_names)
+    images = [sample.read_image() for sample in samples]
+    # The sheet shows whole images, whatever part of them is scored.
+    shown = data.Protocol() if protocol.mode == "center_crop" else protocol
+    evaluation.save_prediction_sheet(
+        run.folder / "predictions.png",
+        images,
+        [sample.read_mask() for sample in samples],
+        [evaluation.predict_classes(predictor, image, shown) for image in images],
+        dataset.class_names,
+        palette=dataset.palette,
+    )

@@ -17,16 +17,17 @@ from rankmatch_keras import data, models, training
 from rankmatch_keras.callbacks import Checkpoint
 
 
-@recipe.recipe(labels=23, crop=193, batch=2, steps=300, learning_rate=0.002, head_multiplier=3.0, val_images=25)
+@recipe.recipe(labels=23, crop=193, batch=2, steps=300, learning_rate=0.002, head_multiplier=3.0, val_limit=25)
 def main(options):
     """Trains on the training frames and scores the test frames."""
     keras.utils.set_random_seed(options.seed)
     dataset = data.CamVid(recipe.require_data(options))
-    split = recipe.choose_split(dataset, options)
+    dataset, split = recipe.checked(dataset, recipe.choose_split(dataset, options), options)
     epochs, steps_per_epoch = options.schedule(len(split.unlabeled))
-    normalization = recipe.normalization_of(options)
+    normalization = recipe.normalization_of(options, split)
 
-    backbone = models.create_backbone(options.backbone, options.weights, options.output_stride)
+    channels = data.image_format(split.labeled).channels
+    backbone = models.create_backbone(options.backbone, options.weights, options.output_stride, channels)
     segmenter = models.deeplab_v3_plus(
         backbone, dataset.num_classes, aspp_filters=options.aspp_filters, decoder_filters=options.decoder_filters
     )

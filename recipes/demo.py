@@ -40,7 +40,7 @@ SAMPLE = Path(__file__).resolve().parents[1] / "data" / "sample"
 def main(options):
     """Trains both ways and compares."""
     dataset = data.SampleScenes(recipe.require_data(options))
-    split = recipe.choose_split(dataset, options)
+    dataset, split = recipe.checked(dataset, recipe.choose_split(dataset, options), options)
     scores = {}
     for method in dict.fromkeys(("supervised", options.method)):
         print(f"\n== {method}")
@@ -59,9 +59,10 @@ def train(options, dataset, split):
     """Trains one method; returns its run and its scores before and after."""
     keras.utils.set_random_seed(options.seed)
     epochs, steps_per_epoch = options.schedule(len(split.unlabeled))
-    normalization = recipe.normalization_of(options)
+    normalization = recipe.normalization_of(options, split)
 
-    backbone = models.create_backbone(options.backbone, options.weights, options.output_stride)
+    channels = data.image_format(split.labeled).channels
+    backbone = models.create_backbone(options.backbone, options.weights, options.output_stride, channels)
     segmenter = models.deeplab_v3_plus(
         backbone, dataset.num_classes, aspp_filters=options.aspp_filters, decoder_filters=options.decoder_filters
     )

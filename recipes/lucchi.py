@@ -26,17 +26,18 @@ from rankmatch_keras.callbacks import Checkpoint
     head_multiplier=3.0,
     min_scale=0.4,
     max_scale=1.0,  # the slices are large: smaller views show whole mitochondria
-    val_images=12,
+    val_limit=12,
 )
 def main(options):
     """Trains on the training slices and scores the test slices."""
     keras.utils.set_random_seed(options.seed)
     dataset = data.Lucchi(recipe.require_data(options))
-    split = recipe.choose_split(dataset, options)
+    dataset, split = recipe.checked(dataset, recipe.choose_split(dataset, options), options)
     epochs, steps_per_epoch = options.schedule(len(split.unlabeled))
-    normalization = recipe.normalization_of(options)
+    normalization = recipe.normalization_of(options, split)
 
-    backbone = models.create_backbone(options.backbone, options.weights, options.output_stride)
+    channels = data.image_format(split.labeled).channels
+    backbone = models.create_backbone(options.backbone, options.weights, options.output_stride, channels)
     segmenter = models.deeplab_v3_plus(
         backbone, dataset.num_classes, aspp_filters=options.aspp_filters, decoder_filters=options.decoder_filters
     )

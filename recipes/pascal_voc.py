@@ -24,11 +24,12 @@ def main(options):
     """Trains on the training list and scores the validation list."""
     keras.utils.set_random_seed(options.seed)
     dataset = data.PascalVOC(recipe.require_data(options))
-    split = recipe.choose_split(dataset, options)
+    dataset, split = recipe.checked(dataset, recipe.choose_split(dataset, options), options)
     epochs, steps_per_epoch = options.schedule(len(split.unlabeled))
-    normalization = recipe.normalization_of(options)
+    normalization = recipe.normalization_of(options, split)
 
-    backbone = models.create_backbone(options.backbone, options.weights, options.output_stride)
+    channels = data.image_format(split.labeled).channels
+    backbone = models.create_backbone(options.backbone, options.weights, options.output_stride, channels)
     segmenter = models.deeplab_v3_plus(
         backbone, dataset.num_classes, aspp_filters=options.aspp_filters, decoder_filters=options.decoder_filters
     )

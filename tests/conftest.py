@@ -38,6 +38,27 @@ def _write_lucchi(root, train, test=2, size=(48, 56)):
 
 
 @pytest.fixture
+def rankmatch(checkout, monkeypatch, capsys):
+    """Runs the command line; returns the exit code and what it printed."""
+
+    from rankmatch_keras import cli
+
+    def run(*arguments):
+        monkeypatch.chdir(checkout)
+        monkeypatch.setattr("sys.argv", ["rankmatch", *map(str, arguments)])
+        try:
+            cli.main()
+        except SystemExit as stop:
+            code = stop.code
+        else:
+            code = 0
+        printed = capsys.readouterr()
+        return code or 0, printed.out, printed.err
+
+    return run
+
+
+@pytest.fixture
 def golden():
     """Reads a file of reference numbers by its name."""
     return lambda name: np.load(CHECKOUT / "tests" / "golden" / f"{name}.npz")

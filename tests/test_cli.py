@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rankmatch_keras import cli, models
+from rankmatch_keras import models
 
 SIZE = (48, 56)
 
@@ -22,25 +22,6 @@ def clean_tree(tmp_path_factory, write_lucchi):
 def tree(clean_tree, tmp_path):
     """A copy of the tree that a test may break."""
     return shutil.copytree(clean_tree, tmp_path / "tree")
-
-
-@pytest.fixture
-def rankmatch(checkout, monkeypatch, capsys):
-    """Runs the command line; returns the exit code and what it printed."""
-
-    def run(*arguments):
-        monkeypatch.chdir(checkout)
-        monkeypatch.setattr("sys.argv", ["rankmatch", *map(str, arguments)])
-        try:
-            cli.main()
-        except SystemExit as stop:
-            code = stop.code
-        else:
-            code = 0
-        printed = capsys.readouterr()
-        return code or 0, printed.out, printed.err
-
-    return run
 
 
 def pixels(path):
@@ -76,6 +57,7 @@ def test_training_leaves_a_complete_run(run_folder, finished):
         "history.csv",
         "last.keras",
         "predictions.png",
+        "scores.csv",
         "scores.json",
         "state.npz",
         "tensorboard",
@@ -102,7 +84,7 @@ def test_predict_writes_masks_and_overlays(run_folder, clean_tree, tmp_path, ran
     assert code == 0, err
     mask = pixels(tmp_path / "seen/masks/00.png")
     predictor = models.load_predictor(run_folder / "best.keras")
-    raw = np.repeat(pixels(images / "00.png")[None, ..., None], 3, axis=-1)
+    raw = pixels(images / "00.png")[None, ..., None]  # grey slices, one channel
     np.testing.assert_array_equal(mask, np.asarray(predictor.predict_on_batch(raw))[0].argmax(-1))
     assert pixels(tmp_path / "seen/overlays/01.png").shape == (*SIZE, 3)
 
@@ -188,7 +170,7 @@ def test_a_mistake_is_one_line_and_exit_code_2(name, tree, tmp_path, rankmatch):
         (["train", "recipes/lucchi.py", "--out", "x"], "--data"),
         (["train", "recipes/nowhere.py"], "recipes/nowhere.py"),
         (["evaluate", "nowhere"], "config.json"),
-        (["predict", "nowhere", "--images", "nothing", "--out", "x"], "nothing"),
+        (["predict", "nowhere", "--images", "nothing", "--out", "x"], "nowhere"),
         (["trian"], "train"),
     ],
 )

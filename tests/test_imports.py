@@ -18,10 +18,11 @@ OUTSIDE = {
     "layers": {"keras", "numpy"},
     "losses": {"keras", "numpy"},
     "models": {"keras", "numpy", "keras_cv"},
-    "data": {"keras", "numpy", "keras_cv", "PIL", "tensorflow"},
+    "data": {"keras", "numpy", "keras_cv", "PIL", "tensorflow", "tifffile", "scipy"},
     "methods": {"keras", "numpy"},
     "training": {"keras", "numpy", "PIL", "matplotlib"},
-    "evaluation": {"keras", "numpy", "PIL", "matplotlib"},
+    "evaluation": {"keras", "numpy", "PIL", "matplotlib", "scipy"},
+    "commands": {"keras", "numpy", "PIL", "click"},
 }
 INSIDE = {
     "layers": {"layers"},
@@ -31,6 +32,7 @@ INSIDE = {
     "methods": {"layers", "losses", "models", "methods"},
     "training": {"layers", "losses", "models", "data", "methods.base", "evaluation", "training"},
     "evaluation": {"layers", "losses", "models", "data", "methods.base", "evaluation"},
+    "commands": {"data", "data_flags", "evaluation", "models", "options", "progress", "training", "commands"},
 }
 # Modules beside the folders that everyone may import, as they import nothing but the standard library.
 COMMON = {"errors", "files"}

@@ -10,54 +10,113 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from rankmatch_keras.data.arrays import from_arrays
     from rankmatch_keras.data.batches import training_batches
-    from rankmatch_keras.data.checks import CheckReport, check_samples
+    from rankmatch_keras.data.checks import CheckReport, check, check_samples, require_usable, without_bad
+    from rankmatch_keras.data.codings import (
+        Ids,
+        Legend,
+        Lookup,
+        TwoValues,
+        detect_coding,
+        legend_of,
+        read_legend,
+    )
     from rankmatch_keras.data.datasets import (
+        ADE20K,
         CamVid,
-        ImageFolder,
+        Cityscapes,
+        COCOStuff,
         Lucchi,
         PascalVOC,
-        Sample,
         SampleScenes,
-        SegmentationData,
     )
-    from rankmatch_keras.data.decoding import read_image, read_mask
-    from rankmatch_keras.data.splits import Split, choose_labeled, read_list, samples_from_list, split_from_lists
+    from rankmatch_keras.data.decoding import image_info, read_colors, read_image, read_mask, read_raw_mask
+    from rankmatch_keras.data.image_folder import ImageFolder
+    from rankmatch_keras.data.opening import open_data, with_val_list
+    from rankmatch_keras.data.polygons import CocoMask, LabelMeMask, labelme_classes, read_coco
+    from rankmatch_keras.data.protocol import Protocol
+    from rankmatch_keras.data.samples import Sample, SegmentationData
+    from rankmatch_keras.data.sources import Array, ImageFile, MaskFile
+    from rankmatch_keras.data.splits import (
+        Split,
+        choose_labeled,
+        read_list,
+        samples_from_list,
+        split_from_lists,
+        split_id,
+    )
+    from rankmatch_keras.data.statistics import ImageFormat, channel_statistics, image_format
+    from rankmatch_keras.data.tiff import count_pages
 
 __all__ = [
+    "ADE20K",
+    "Array",
+    "COCOStuff",
     "CamVid",
     "CheckReport",
+    "Cityscapes",
+    "CocoMask",
+    "Ids",
+    "ImageFile",
     "ImageFolder",
+    "ImageFormat",
+    "LabelMeMask",
+    "Legend",
+    "Lookup",
     "Lucchi",
+    "MaskFile",
     "PascalVOC",
+    "Protocol",
     "Sample",
     "SampleScenes",
     "SegmentationData",
     "Split",
+    "TwoValues",
+    "channel_statistics",
+    "check",
     "check_samples",
     "choose_labeled",
+    "count_pages",
+    "detect_coding",
+    "from_arrays",
+    "image_format",
+    "image_info",
+    "labelme_classes",
+    "legend_of",
+    "open_data",
+    "read_coco",
+    "read_colors",
     "read_image",
+    "read_legend",
     "read_list",
     "read_mask",
+    "read_raw_mask",
+    "require_usable",
     "samples_from_list",
     "split_from_lists",
+    "split_id",
     "training_batches",
+    "with_val_list",
+    "without_bad",
 ]
 
 _MODULES = {
+    "arrays": ("from_arrays",),
     "batches": ("training_batches",),
-    "checks": ("CheckReport", "check_samples"),
-    "datasets": (
-        "CamVid",
-        "ImageFolder",
-        "Lucchi",
-        "PascalVOC",
-        "Sample",
-        "SampleScenes",
-        "SegmentationData",
-    ),
-    "decoding": ("read_image", "read_mask"),
-    "splits": ("Split", "choose_labeled", "read_list", "samples_from_list", "split_from_lists"),
+    "checks": ("CheckReport", "check", "check_samples", "require_usable", "without_bad"),
+    "codings": ("Ids", "Legend", "Lookup", "TwoValues", "detect_coding", "legend_of", "read_legend"),
+    "datasets": ("ADE20K", "COCOStuff", "CamVid", "Cityscapes", "Lucchi", "PascalVOC", "SampleScenes"),
+    "decoding": ("image_info", "read_colors", "read_image", "read_mask", "read_raw_mask"),
+    "image_folder": ("ImageFolder",),
+    "opening": ("open_data", "with_val_list"),
+    "polygons": ("CocoMask", "LabelMeMask", "labelme_classes", "read_coco"),
+    "protocol": ("Protocol",),
+    "samples": ("Sample", "SegmentationData"),
+    "sources": ("Array", "ImageFile", "MaskFile"),
+    "splits": ("Split", "choose_labeled", "read_list", "samples_from_list", "split_from_lists", "split_id"),
+    "statistics": ("ImageFormat", "channel_statistics", "image_format"),
+    "tiff": ("count_pages",),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
 

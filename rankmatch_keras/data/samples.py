@@ -1,22 +1,54 @@
 """What a data set is made of: samples, and lists of them with their class names."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
+
+from rankmatch_keras.data.protocol import Protocol
+from rankmatch_keras.data.sources import ImageFile, ImageSource, MaskFile, MaskSource
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One image on disk and, where there is one, its mask.
+    """One image and, where there is one, its mask; nothing is read before it is asked for.
 
     Attributes:
         name: what identifies the sample within its data set, whatever folder the set lies in.
-        image: path of the image file.
-        mask: path of the mask file (class ids, 255 = ignore), or None for an unlabelled image.
+        image: where the image comes from; a path stands for `ImageFile(path)`.
+        mask: where the mask comes from, None for an unlabelled image; a path stands for `MaskFile(path)`, a
+            file of class ids.
     """
 
     name: str
-    image: Path
-    mask: Path | None = None
+    image: ImageSource
+    mask: MaskSource | None = None
+
+    def __post_init__(self):
+        if isinstance(self.image, (str, os.PathLike)):
+            object.__setattr__(self, "image", ImageFile(Path(self.image)))
+        if isinstance(self.mask, (str, os.PathLike)):
+            object.__setattr__(self, "mask", MaskFile(Path(self.mask)))
+
+    def read_image(self) -> np.ndarray:
+        """Read the image: (H, W, C), uint8 for 8-bit files, float32 in the file's units for all others.
+
+        Raises:
+            UserError: the image cannot be read; the message names it.
+        """
+        return self.image.read()
+
+    def read_mask(self) -> np.ndarray:
+        """Read the mask: int32 (H, W), class ids 0..K-1 and 255 for pixels to ignore.
+
+        Raises:
+            UserError: the mask cannot be read or holds values that stand for no class; the message names it.
+            ValueError: the sample has no mask.
+        """
+        if self.mask is None:
+            raise ValueError(f"Sample {self.name!r} has no mask.")
+        return self.mask.read()
 
 
 @dataclass(frozen=True)
@@ -27,9 +59,11 @@ class SegmentationData:
         name: name of the data set, as printed with scores.
         train: samples with masks, from which the labelled ones are chosen.
         val: samples with masks that are never trained on.
-        class_names: name of class 0, 1, ...; masks hold these ids and 255 (ignore).
+        class_names: name of class 0, 1, ...; masks are read as these ids and 255 (ignore).
         unlabeled: further training images without masks.
         test: samples with masks of a separate test set, where the data set has one.
+        palette: one colour (red, green, blue in 0..255) per class for pictures; None for the default colours.
+        protocol: how scores on this set are usually measured.
     """
 
     name: str
@@ -38,8 +72,10 @@ class SegmentationData:
     class_names: tuple[str, ...]
     unlabeled: tuple[Sample, ...] = ()
     test: tuple[Sample, ...] = ()
+    palette: tuple[tuple[int, int, int], ...] | None = None
+    protocol: Protocol = Protocol()
 
     @property
     def num_classes(self) -> int:
-        """Number of classes K; masks hold 0..K-1 and 255."""
+        """Number of classes K; masks are read as 0..K-1 and 255."""
         return len(self.class_names)

@@ -2,13 +2,28 @@
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 
+from rankmatch_keras.data.codings import IDS, MaskCoding
 from rankmatch_keras.data.folders import require_files
-from rankmatch_keras.data.samples import Sample
+from rankmatch_keras.data.lists import common_folder, picture_below, picture_name, read_list
+from rankmatch_keras.data.samples import Sample, SegmentationData
+from rankmatch_keras.data.sources import ImageFile, MaskFile
 from rankmatch_keras.errors import UserError
+
+__all__ = [
+    "Split",
+    "choose_labeled",
+    "read_list",
+    "require_unique",
+    "samples_from_list",
+    "seeded_order",
+    "split_from_lists",
+    "split_id",
+]
 
 
 @dataclass(frozen=True)
@@ -20,89 +35,13 @@ class Split:
         unlabeled: all others, without their masks, so that nothing can look at them.
         id: the first 12 hex digits of the SHA-256 over the sorted labelled names; equal ids mean equal
             labelled samples.
+        skipped: names of samples that were left out because they cannot be used.
     """
 
     labeled: tuple[Sample, ...]
     unlabeled: tuple[Sample, ...]
     id: str
-
-
-def read_list(path: str | Path) -> list[tuple[str, str | None]]:
-    """Read a list in UniMatch's format: `image-path mask-path`, or only an image, per line.
-
-    Args:
-        path: the text file (UTF-8). Blank lines are skipped; a line with a tab is divided there, so that
-            names may hold spaces, any other line at white space.
-
-    Returns:
-        `(image path, mask path or None)` per line, as written in the file.
-
-    Raises:
-        UserError: there is no such file, it is empty, or a line holds more than two paths.
-    """
-    path = Path(path)
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError("a text file with a list of images", f"{error}", "Check the path.") from error
-    pairs: list[tuple[str, str | None]] = []
-    for number, line in enumerate(lines, start=1):
-        fields = [field.strip() for field in line.split("\t")] if "\t" in line.strip() else line.split()
-        if not any(fields):
-            continue
-        if len(fields) > 2 or not all(fields):
-            raise UserError(
-                "`image-path mask-path` or `image-path` per line",
-                f"{line.strip()!r} in line {number} of '{path}'",
-                "Put a tab between the two where names hold spaces.",
-            )
-        pairs.append((fields[0], fields[1] if len(fields) == 2 else None))
-    if not pairs:
-        raise UserError("at least one image", f"only blank lines in '{path}'", "Check the list.")
-    return pairs
-
-
-def samples_from_list(path: str | Path, root: str | Path) -> tuple[Sample, ...]:
-    """Read a list and find its files below a data root.
-
-    Args:
-        path: a list as `read_list` takes it.
-        root: the folder that the paths are relative to.
-
-    Returns:
-        One sample per line, named by the image path without its ending.
-
-    Raises:
-        UserError: a path leaves the root, a file is missing (counted, the first five shown), an image is
-            listed twice.
-    """
-    return _find(read_list(path), path, Path(root))
-
-
-def _find(pairs: Sequence[tuple[str, str | None]], path: str | Path, root: Path) -> tuple[Sample, ...]:
-    samples = tuple(
-        Sample(Path(image).with_suffix("").as_posix(), _below(root, image, path), _mask(root, mask, path))
-        for image, mask in pairs
-    )
-    require_files((file for s in samples for file in (s.image, s.mask) if file), path)
-    _require_unique(samples, f"in '{path}'")
-    return samples
-
-
-def _mask(root: Path, name: str | None, source: str | Path) -> Path | None:
-    return None if name is None else _below(root, name, source)
-
-
-def _below(root: Path, name: str, source: str | Path) -> Path:
-    # Compared as text, not resolved: links inside the root may well point to another disk.
-    base = os.path.abspath(root)
-    if ".." in Path(name).parts or not Path(os.path.abspath(root / name)).is_relative_to(base):
-        raise UserError(
-            f"paths below the data root '{root}'",
-            f"'{name}' in '{source}'",
-            "Write paths relative to the root, without '..'.",
-        )
-    return root / name
+    skipped: tuple[str, ...] = ()
 
 
 def choose_labeled(samples: Sequence[Sample], count: int, seed: int) -> Split:
@@ -124,7 +63,7 @@ def choose_labeled(samples: Sequence[Sample], count: int, seed: int) -> Split:
         UserError: there are fewer samples with masks than `count`, `count` is not positive, or a name
             occurs twice.
     """
-    _require_unique(samples, "among the samples")
+    require_unique(samples, "among the samples")
     with_masks = [s for s in samples if s.mask is not None]
     if not 1 <= count <= len(with_masks):
         raise UserError(
@@ -132,36 +71,135 @@ def choose_labeled(samples: Sequence[Sample], count: int, seed: int) -> Split:
             f"{count} (there are {len(with_masks)} images with masks)",
             "Ask for a number in this range.",
         )
-    order = sorted(with_masks, key=lambda s: hashlib.sha256(f"{seed}/{s.name}".encode()).digest())
-    labeled = tuple(order[:count])
+    by_name = {s.name: s for s in with_masks}
+    labeled = tuple(by_name[name] for name in seeded_order(by_name, seed)[:count])
     chosen = {s.name for s in labeled}
     unlabeled = tuple(replace(s, mask=None) for s in samples if s.name not in chosen)
     return Split(labeled, unlabeled, split_id(labeled))
 
 
-def split_from_lists(labeled: str | Path, unlabeled: str | Path | None, root: str | Path) -> Split:
+def samples_from_list(
+    path: str | Path, root: str | Path | None, like: SegmentationData | None = None
+) -> tuple[Sample, ...]:
+    """Read a list and find its files below a data root.
+
+    Args:
+        path: a list as `read_list` takes it.
+        root: the folder that the paths are relative to; None: the innermost folder of the training files of `like`,
+            which is what `rankmatch split` writes.
+        like: the data set that the list is about. An image that is one of its samples becomes that very sample,
+            with its name, its channels and its mask, if it has one; the mask that the list names is then not looked
+            at, so that a list with other mask files (`labelTrainIds` for `labelIds`) works. Any other image is read
+            from its file with the channels and the mask coding of the data set.
+
+    Returns:
+        One sample per line, named by the image path without its ending unless it is a sample of `like`. Without
+        `like`, images are read as colour and masks as class ids.
+
+    Raises:
+        UserError: a path leaves the root, a file is missing (counted, the first five shown), an image is
+            listed twice.
+    """
+    return _find(read_list(path), path, _root(root, like), like)
+
+
+def split_from_lists(
+    labeled: str | Path, unlabeled: str | Path | None, root: str | Path | None, like: SegmentationData | None = None
+) -> Split:
     """Read a public split: a list of labelled and a list of unlabelled images.
 
     Args:
         labeled: list of `image mask` lines, as `read_list` takes it.
         unlabeled: list of the other images; their masks, if named, need not exist. None for none.
-        root: the folder that the paths are relative to.
+        root: see `samples_from_list`.
+        like: the data set that the lists are about, see `samples_from_list`. `Split.id` is then that of the same
+            choice made by `choose_labeled`, whatever the root.
 
     Returns:
         The split.
 
     Raises:
-        UserError: see `samples_from_list`; also if a labelled line names no mask.
+        UserError: see `samples_from_list`; also if a labelled image has no mask, or an image belongs to the
+            validation or test part of `like`.
     """
-    with_masks = samples_from_list(labeled, root)
+    with_masks = samples_from_list(labeled, root, like)
     for sample in with_masks:
         if sample.mask is None:
             raise UserError("`image mask` per line", f"no mask for '{sample.name}' in '{labeled}'", "Name its mask.")
     others: tuple[Sample, ...] = ()
     if unlabeled is not None:
         pairs = [(image, None) for image, _ in read_list(unlabeled)]
-        others = _find(pairs, unlabeled, Path(root))
+        others = tuple(replace(sample, mask=None) for sample in _find(pairs, unlabeled, _root(root, like), like))
+    if like is not None:
+        _require_training([*with_masks, *others], like)
     return Split(with_masks, others, split_id(with_masks))
+
+
+def _find(
+    pairs: Sequence[tuple[str, str | None]], path: str | Path, root: Path, like: SegmentationData | None
+) -> tuple[Sample, ...]:
+    everything = () if like is None else (*like.train, *like.unlabeled, *like.val, *like.test)
+    known, (channels, coding) = _by_file(everything), _conventions(everything)
+    samples, files = [], []
+    for image, mask in pairs:
+        picture = picture_below(root, image, path)
+        sample = known.get(_key(*picture))
+        if sample is None:
+            sample = Sample(picture_name(root, picture), ImageFile(*picture, channels))
+            files.append(picture.path)
+        if sample.mask is None and mask is not None:
+            mask_picture = picture_below(root, mask, path)
+            sample = replace(sample, mask=MaskFile(*mask_picture, coding))
+            files.append(mask_picture.path)
+        samples.append(sample)
+    require_files(files, path)
+    require_unique(samples, f"in '{path}'")
+    return tuple(samples)
+
+
+def _root(root: str | Path | None, like: SegmentationData | None) -> Path:
+    if root is not None:
+        return Path(root)
+    if like is None:
+        raise UserError("the folder that the paths of a list are relative to", "none", "Give it as root.")
+    return common_folder([*like.train, *like.unlabeled])
+
+
+def _by_file(samples: Iterable[Sample]) -> dict[tuple, Sample]:
+    return {_key(s.image.path, s.image.page): s for s in samples if isinstance(s.image, ImageFile)}
+
+
+def _key(path: Path, page: int | None) -> tuple:
+    # Folders are resolved, as one may be reached over a link; files are not: two links to one file are two images.
+    return _real_folder(path.parent), path.name, page
+
+
+@lru_cache(maxsize=4096)
+def _real_folder(folder: Path) -> str:
+    return os.path.realpath(folder)
+
+
+def _conventions(samples: Iterable[Sample]) -> tuple[int | None, MaskCoding]:
+    """Channels of the images and coding of the masks of a data set, by its first files; colour and ids by default."""
+    images = [s.image.channels for s in samples if isinstance(s.image, ImageFile)]
+    codings = [s.mask.coding for s in samples if isinstance(s.mask, MaskFile)]
+    return (images[0] if images else 3), (codings[0] if codings else IDS)
+
+
+def _require_training(samples: Iterable[Sample], dataset: SegmentationData) -> None:
+    kept = _by_file([*dataset.val, *dataset.test])
+    for sample in samples:
+        if isinstance(sample.image, ImageFile) and _key(sample.image.path, sample.image.page) in kept:
+            raise UserError(
+                "lists of training images",
+                f"'{sample.image}', which {dataset.name} keeps for validation or test",
+                "Remove it from the list.",
+            )
+
+
+def seeded_order(names: Iterable[str], seed: int) -> list[str]:
+    """Order names by SHA-256 of seed and name: random, and the same on every machine and library version."""
+    return sorted(names, key=lambda name: hashlib.sha256(f"{seed}/{name}".encode()).digest())
 
 
 def split_id(labeled: Sequence[Sample]) -> str:
@@ -169,7 +207,8 @@ def split_id(labeled: Sequence[Sample]) -> str:
     return hashlib.sha256("\n".join(sorted(s.name for s in labeled)).encode()).hexdigest()[:12]
 
 
-def _require_unique(samples: Sequence[Sample], where: str) -> None:
+def require_unique(samples: Iterable[Sample], where: str) -> None:
+    """Raise UserError when two samples have one name."""
     seen: set[str] = set()
     for sample in samples:
         if sample.name in seen:

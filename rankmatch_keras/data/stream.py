@@ -5,7 +5,6 @@ from functools import lru_cache
 
 import numpy as np
 
-from rankmatch_keras.data.decoding import read_image, read_mask
 from rankmatch_keras.data.samples import Sample
 
 
@@ -32,12 +31,9 @@ class SampleStream:
         return np.random.default_rng((*self.seed, turn)).permutation(len(self.samples))
 
     def image(self, n: int) -> np.ndarray:
-        """Decode image number n: uint8 (H, W, 3)."""
-        return read_image(self[n].image)
+        """Read image number n: (H, W, C), uint8 or float32."""
+        return self[n].read_image()
 
     def mask(self, n: int) -> np.ndarray:
-        """Decode mask number n: int32 (H, W)."""
-        mask = self[n].mask
-        if mask is None:
-            raise ValueError(f"Sample {self[n].name!r} has no mask.")
-        return read_mask(mask)
+        """Read mask number n: int32 (H, W)."""
+        return self[n].read_mask()

@@ -1,9 +1,11 @@
-"""The strong view: colour jitter, grey and blur of a weak view.
+"""The strong view of 8-bit colour images: colour jitter, grey and blur of a weak view.
 
 The distribution is torchvision's and PIL's, which the papers use: brightness and contrast multiply, contrast
 blends with the mean grey, saturation blends with the grey image. keras-cv's jitter means other things by the
 same words (brightness adds, contrast works per channel, saturation scales HSV), so of keras-cv we use the
-layer class and the pixel work of hue, grey and blur, and draw every factor ourselves from stateless seeds.
+layer class and the pixel work of grey and blur, and draw every factor ourselves from stateless seeds. Hue is what
+keras-cv calls underneath: turning the colour circle does not depend on the range, so that scaling to 0..1 and back, a
+third of its time, is left out.
 """
 
 from typing import NamedTuple
@@ -11,10 +13,10 @@ from typing import NamedTuple
 import keras_cv
 import tensorflow as tf
 
+from rankmatch_keras.data.blur import Blur
 from rankmatch_keras.data.seeds import between, uniform
 
 GREY_WEIGHTS = (0.2989, 0.587, 0.114)  # ITU-R 601, as PIL's mode L and tf.image.rgb_to_grayscale.
-MAX_RADIUS = 6  # Three times the largest sigma: what lies beyond weighs under 0.3 %.
 
 
 class StrongFactors(NamedTuple):
@@ -68,10 +70,9 @@ class StrongAugmentation(keras_cv.layers.BaseImageAugmentationLayer):
         self.grey_probability = grey_probability
         self.blur_probability = blur_probability
         self.sigma = tuple(sigma)
-        # Only their pixel work is used; the factors given here are never drawn.
-        self._hue = keras_cv.layers.RandomHue(factor=0.5, value_range=(0, 255))
+        # Only its pixel work is used.
         self._grey = keras_cv.layers.Grayscale(output_channels=3)
-        self._blur = keras_cv.layers.RandomGaussianBlur(2 * MAX_RADIUS + 1, factor=1.0)
+        self._blur = Blur()
 
     def augment(self, image: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         """Return the strong view of float32 (H, W, 3) in 0..255; the same seed gives the same view."""
@@ -111,7 +112,7 @@ class StrongAugmentation(keras_cv.layers.BaseImageAugmentationLayer):
         shape = image.shape
         image = tf.cond(f.jitter, lambda: self._jitter(image, f), lambda: image)
         image = tf.cond(f.grey, lambda: self._grey.augment_images(image), lambda: image)
-        image = tf.cond(f.blur, lambda: self._blurred(image, f.sigma), lambda: image)
+        image = tf.cond(f.blur, lambda: self._blur(image, f.sigma), lambda: image)
         return tf.ensure_shape(image, shape)
 
     def _jitter(self, image: tf.Tensor, f: StrongFactors) -> tf.Tensor:
@@ -122,24 +123,10 @@ class StrongAugmentation(keras_cv.layers.BaseImageAugmentationLayer):
                     lambda x=image: _blend(x, 0.0, f.brightness),
                     lambda x=image: _blend(x, tf.reduce_mean(_grey(x)), f.contrast),
                     lambda x=image: _blend(x, _grey(x), f.saturation),
-                    lambda x=image: self._hue.augment_images(x, transformations=f.hue),
+                    lambda x=image: tf.image.adjust_hue(x, f.hue),
                 ],
             )
         return image
-
-    def _blurred(self, image: tf.Tensor, sigma: tf.Tensor) -> tf.Tensor:
-        # keras-cv pads with black, which would darken the border: repeat the border pixel (as PIL), then cut.
-        padded = _repeat_border(_repeat_border(image, 0), 1)
-        weights = self._blur.get_kernel(sigma, 2 * MAX_RADIUS + 1)
-        kernels = (weights[:, None, None, None], weights[None, :, None, None])
-        blurred = self._blur.augment_image(padded, transformation=kernels)
-        return blurred[MAX_RADIUS:-MAX_RADIUS, MAX_RADIUS:-MAX_RADIUS]
-
-
-def _repeat_border(image: tf.Tensor, axis: int) -> tf.Tensor:
-    size = tf.shape(image)[axis]
-    places = tf.clip_by_value(tf.range(-MAX_RADIUS, size + MAX_RADIUS), 0, size - 1)
-    return tf.gather(image, places, axis=axis)
 
 
 def _grey(image: tf.Tensor) -> tf.Tensor:

@@ -53,12 +53,12 @@ def weak_image(image: tf.Tensor, geometry: WeakGeometry, crop: tuple[int, int]) 
     """Cut the weak view out of an image; bilinear, smoothed when it shrinks (as PIL does), padding 0.
 
     Args:
-        image: (H, W, 3), uint8 or float32, 0..255.
+        image: (H, W, C), uint8 or float32; C must be known.
         geometry: see `WeakGeometry`.
         crop: height and width of the view.
 
     Returns:
-        float32 (crop height, crop width, 3), 0..255.
+        float32 (crop height, crop width, C), in the image's units.
     """
     new = tf.cast(tf.stack([geometry.height, geometry.width]), tf.float32)
     view = tf.raw_ops.ScaleAndTranslate(
@@ -71,7 +71,7 @@ def weak_image(image: tf.Tensor, geometry: WeakGeometry, crop: tuple[int, int]) 
     )[0]
     # Rounding of the scale may put the first padded pixel on the image's edge.
     view *= tf.cast(_inside(geometry, crop), tf.float32)[..., None]
-    return tf.ensure_shape(_mirror(view, geometry), (*crop, 3))
+    return tf.ensure_shape(_mirror(view, geometry), (*crop, image.shape[-1]))
 
 
 def weak_mask(mask: tf.Tensor, geometry: WeakGeometry, crop: tuple[int, int]) -> tf.Tensor:

@@ -1,10 +1,18 @@
-"""Scoring and looking: confusion matrix, whole-image inference, evaluator, tables, pictures.
+"""Scoring and looking: inference by an evaluation protocol, confusion matrix, evaluator, tables, pictures.
 
 Nothing here imports matplotlib before a picture is drawn.
 """
 
+from rankmatch_keras.evaluation.boundary import BoundaryCounts as BoundaryCounts
+from rankmatch_keras.evaluation.check_plots import save_class_chart as save_class_chart
+from rankmatch_keras.evaluation.check_plots import save_contact_sheet as save_contact_sheet
+from rankmatch_keras.evaluation.check_report import check_to_dict as check_to_dict
+from rankmatch_keras.evaluation.check_report import format_check as format_check
 from rankmatch_keras.evaluation.curves import save_curves as save_curves
+from rankmatch_keras.evaluation.display import to_display as to_display
 from rankmatch_keras.evaluation.evaluator import Evaluator as Evaluator
+from rankmatch_keras.evaluation.export import write_csv as write_csv
+from rankmatch_keras.evaluation.export import write_json as write_json
 from rankmatch_keras.evaluation.inference import predict_classes as predict_classes
 from rankmatch_keras.evaluation.inference import predict_probabilities as predict_probabilities
 from rankmatch_keras.evaluation.metrics import ConfusionMatrix as ConfusionMatrix
@@ -12,7 +20,7 @@ from rankmatch_keras.evaluation.palette import default_palette as default_palett
 from rankmatch_keras.evaluation.plots import overlay as overlay
 from rankmatch_keras.evaluation.plots import save_mask_png as save_mask_png
 from rankmatch_keras.evaluation.plots import save_prediction_sheet as save_prediction_sheet
+from rankmatch_keras.evaluation.provenance import weights_hash as weights_hash
 from rankmatch_keras.evaluation.report import format_comparison as format_comparison
 from rankmatch_keras.evaluation.report import format_table as format_table
-from rankmatch_keras.evaluation.report import write_json as write_json
 from rankmatch_keras.evaluation.scores import Scores as Scores

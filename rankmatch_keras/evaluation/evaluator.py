@@ -1,54 +1,55 @@
 """Scores a predictor on a list of labelled samples."""
 
-from collections import deque
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
-from itertools import islice
-
 import numpy as np
 
 from rankmatch_keras.errors import UserError
-from rankmatch_keras.evaluation.inference import predict_probabilities
+from rankmatch_keras.evaluation.bootstrap import mean_iou_interval
+from rankmatch_keras.evaluation.boundary import BoundaryCounts
+from rankmatch_keras.evaluation.inference import WHOLE, predict_classes
 from rankmatch_keras.evaluation.metrics import ConfusionMatrix
-from rankmatch_keras.evaluation.scores import WHOLE_IMAGE, Scores
-
-DECODING_THREADS = 2
-LOOKAHEAD = 4  # decoded images waiting at most; keeps memory flat
+from rankmatch_keras.evaluation.provenance import default_provenance
+from rankmatch_keras.evaluation.reading import ReadAhead, spread
+from rankmatch_keras.evaluation.scores import Scores
+from rankmatch_keras.evaluation.windows import scored_part
 
 
 class Evaluator:
-    """Predicts every sample as a whole image and sums one confusion matrix over the set.
+    """Predicts every sample by an evaluation protocol and sums one confusion matrix over the set.
 
-    The next images are decoded in the background while one is predicted, and nothing but the counts is kept.
+    The next images are decoded in the background while one is predicted, and nothing but counts is kept.
 
     Args:
-        samples: labelled samples: objects with the paths ``image`` and ``mask``.
+        samples: labelled samples: objects with `read_image()`, `read_mask()` and the sources `image`, `mask`.
         class_names: names of the K classes, in the order of their ids.
-        read_image: path -> uint8 (H, W, C); None: `rankmatch_keras.data.decoding.read_image`.
-        read_mask: path -> integer (H, W); None: `rankmatch_keras.data.decoding.read_mask`.
+        protocol: `data.protocol.Protocol`: how each image is shown to the network.
         ignore_index: mask value of the pixels to leave out.
+        window_batch: how many windows of equal size are predicted at once.
+        boundary: whether boundary IoU is measured too.
         limit: score this many samples only, spread evenly over the list; None: all. The scores tell.
-        provenance: what the scores should be traceable to (split, seed, crop, ...), copied into them.
+        provenance: what the scores should be traceable to (set, split, seed, ...), copied into them in front of
+            weights hash, backend and versions.
 
     Raises:
-        UserError: without samples, for a sample without mask, or for a limit below 1.
+        UserError: without samples, for a sample without mask, or for a limit or window batch below 1.
     """
 
     def __init__(
         self,
         samples,
         class_names,
-        read_image=None,
-        read_mask=None,
+        protocol=WHOLE,
         ignore_index=255,
+        window_batch=4,
+        boundary=True,
         limit=None,
         provenance=None,
     ):
         self.samples = list(samples)
         self.class_names = tuple(class_names)
-        self.read_image = read_image
-        self.read_mask = read_mask
+        self.protocol = protocol
         self.ignore_index = ignore_index
+        self.window_batch = window_batch
+        self.boundary = boundary
         self.limit = limit
         self.provenance = dict(provenance or {})
         self._check()
@@ -57,7 +58,7 @@ class Evaluator:
         """Scores one predictor.
 
         Args:
-            predictor: ``keras.Model`` from raw images (1, H, W, C) to probabilities (1, H, W, K).
+            predictor: ``keras.Model`` from raw images (B, H, W, C) to probabilities (B, H, W, K).
             progress: called as ``progress(done, total)`` after every image; None: silent.
 
         Returns:
@@ -68,11 +69,15 @@ class Evaluator:
                 predictor has another number of classes.
         """
         matrix = ConfusionMatrix(len(self.class_names), self.ignore_index)
+        boundary = BoundaryCounts(len(self.class_names), self.ignore_index) if self.boundary else None
+        counts = []
         chosen = spread(self.samples, self.limit)
-        # Closing stops the decoding threads at once where a prediction fails half-way.
-        with closing(_read_ahead(self._reader(), chosen)) as pairs:
-            for done, (sample, (image, mask)) in enumerate(zip(chosen, pairs, strict=True), start=1):
-                self._score(matrix, predictor, sample, image, mask)
+        with ReadAhead(_read, chosen) as pairs:
+            for done, sample in enumerate(chosen, start=1):
+                # Arrays of one image live no longer than this call, so that there is room to decode the next.
+                single = self._score(predictor, sample, boundary, *pairs.next())
+                matrix += single
+                counts.append(single.class_counts())
                 if progress is not None:
                     progress(done, len(chosen))
         return Scores.from_confusion_matrix(
@@ -80,35 +85,27 @@ class Evaluator:
             self.class_names,
             images=len(chosen),
             images_available=len(self.samples),
-            mode=WHOLE_IMAGE,
-            provenance=self.provenance,
+            protocol=self.protocol,
+            boundary=boundary,
+            mean_iou_interval=mean_iou_interval(counts),
+            provenance={**self.provenance, **default_provenance(predictor), **self.provenance},
         )
 
-    def _score(self, matrix, predictor, sample, image, mask):
+    def _score(self, predictor, sample, boundary, image, mask):
+        """The confusion matrix of one sample; adds to the boundary counts."""
         if image.shape[:2] != mask.shape:
             raise UserError(
                 "a mask of its image's size",
                 f"mask {mask.shape} in {sample.mask} for image {image.shape[:2]} in {sample.image}",
                 "Pair each image with its own mask.",
             )
-        probabilities = predict_probabilities(predictor, image)
-        if probabilities.shape[-1] != len(self.class_names):
-            raise UserError(
-                f"a predictor of {len(self.class_names)} classes",
-                f"one of {probabilities.shape[-1]}",
-                "Score a model with the class names that it was trained on.",
-            )
-        matrix.update(mask, np.argmax(probabilities, axis=-1), name=sample.mask)
-
-    def _reader(self):
-        """Sample -> (image, mask), with the package's own decoding where no reader was given."""
-        read_image, read_mask = self.read_image, self.read_mask
-        if read_image is None or read_mask is None:
-            from rankmatch_keras.data import decoding
-
-            read_image = read_image or decoding.read_image
-            read_mask = read_mask or decoding.read_mask
-        return lambda sample: (read_image(sample.image), read_mask(sample.mask))
+        classes = predict_classes(predictor, image, self.protocol, self.window_batch, len(self.class_names))
+        mask = scored_part(mask, self.protocol)
+        matrix = ConfusionMatrix(len(self.class_names), self.ignore_index)
+        matrix.update(mask, classes, name=sample.mask)
+        if boundary is not None:
+            boundary.update(mask, classes)
+        return matrix
 
     def _check(self):
         if not self.samples:
@@ -118,25 +115,14 @@ class Evaluator:
                 raise UserError("a mask for every sample", f"none for {sample.image}", "Score a labelled split.")
         if self.limit is not None and self.limit < 1:
             raise UserError("a limit of at least 1 image", f"{self.limit}", "Leave it out to score all.")
+        if self.window_batch < 1:
+            raise UserError("a window batch of at least 1", f"{self.window_batch}", "Leave it at 4.")
 
 
-def spread(items, limit):
-    """At most ``limit`` of the items, spread evenly over the list and in its order (None: all)."""
-    if limit is None or limit >= len(items):
-        return list(items)
-    # The middle of each of `limit` equal stretches: neighbours in a list are often neighbours in a film.
-    return [items[(2 * i + 1) * len(items) // (2 * limit)] for i in range(limit)]
-
-
-def _read_ahead(read, items):
-    """Yields ``read(item)`` in order, with the next few under way in threads."""
-    pool = ThreadPoolExecutor(DECODING_THREADS, thread_name_prefix="decoding")
-    remaining = iter(items)
-    try:
-        waiting = deque(pool.submit(read, item) for item in islice(remaining, LOOKAHEAD))
-        while waiting:
-            result = waiting.popleft().result()
-            waiting.extend(pool.submit(read, item) for item in islice(remaining, 1))
-            yield result
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+def _read(sample):
+    """Image and mask of a sample; the mask first, while there is no image beside its larger int32 version."""
+    mask = sample.read_mask()
+    # Ids as bytes where they fit: a quarter of the memory.
+    if mask.size and np.issubdtype(mask.dtype, np.integer) and mask.min() >= 0 and mask.max() <= 255:
+        mask = mask.astype(np.uint8)
+    return sample.read_image(), mask

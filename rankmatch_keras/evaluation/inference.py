@@ -1,20 +1,83 @@
-"""Whole-image inference: one image at a time, at its own size, without resizing."""
+"""Predicting one image of any size by an evaluation protocol, in memory that does not grow with the image."""
 
 import numpy as np
 
+from rankmatch_keras.data.protocol import Protocol
 from rankmatch_keras.errors import UserError
+from rankmatch_keras.evaluation.resampling import Picture
+from rankmatch_keras.evaluation.sweep import OneWindow, Resized, Sweep
+from rankmatch_keras.evaluation.windows import row_blocks, scored_part, stride_of
+
+# What the probabilities of unfinished rows may take. Wider images are predicted in strips of columns, where the few
+# windows across the border of two strips are predicted twice.
+STRIP_BYTES = 1 << 27
+BLOCK_BYTES = 1 << 21  # the sums that are compared at once
+WHOLE = Protocol()
+
+
+def predict_classes(predictor, image, protocol=WHOLE, window_batch=4, num_classes=None):
+    """The most probable class of every pixel of one image.
+
+    Softmax probabilities of all windows, of the mirrored image and of all scales are summed, those of a scaled image
+    after resizing them back (half-pixel bilinear); then the largest sum wins. Probabilities of the whole image are
+    never held: besides image and result, those of one window batch and of some unfinished rows, see `STRIP_BYTES`.
+
+    Args:
+        predictor: ``keras.Model`` from raw images (B, H, W, C) to probabilities (B, H, W, K), or anything with such
+            a ``predict_on_batch``.
+        image: uint8 or float32 (H, W, C), in the units that the predictor was trained on.
+        protocol: `data.protocol.Protocol`: mode, crop, border, flip, scales.
+        window_batch: how many windows of equal size are predicted at once.
+        num_classes: how many classes the predictor must have; None: any number.
+
+    Returns:
+        uint8 numpy (H, W) in 0..K-1 (int32 for more than 256 classes), the lowest class among equals; with
+        "center_crop" only the middle, (min(H, crop), min(W, crop)).
+
+    Raises:
+        UserError: if the image is not (H, W, C), the predictor does not return (B, H, W, K) finite numbers at the
+            size of its input or has another number of classes, or `window_batch` is below 1.
+    """
+    if window_batch < 1:
+        raise UserError("a window batch of at least 1", f"{window_batch}", "Leave it at 4.")
+    image = scored_part(_checked(image), protocol)
+    predict = _Predict(predictor, num_classes)
+    height, width = image.shape[:2]
+    side = protocol.crop if protocol.mode == "sliding_window" else None
+    pictures = [Picture(image, scale) for scale in protocol.scales]
+
+    def rows_of(picture, columns):
+        def make_sweep(columns):
+            if not protocol.flip and max(picture.size) <= (side or max(picture.size)):
+                return OneWindow(predict, picture, columns)
+            return Sweep(predict, picture, columns, side, protocol.border, protocol.flip, window_batch)
+
+        if picture.size == (height, width):
+            return make_sweep(columns)
+        return Resized(make_sweep, (height, width), picture.size, columns)
+
+    depth = predict.count_classes(image[: side or height, : side or width])
+    classes = np.empty((height, width), np.uint8 if depth <= 256 else np.int32)
+    for columns in _strips(pictures, side, depth):
+        parts = [rows_of(picture, columns) for picture in pictures]
+        for rows in row_blocks(height, 4 * depth * (columns[1] - columns[0]), BLOCK_BYTES):
+            total = parts[0].rows(rows.start, rows.stop)
+            for part in parts[1:]:
+                total = total + part.rows(rows.start, rows.stop)
+            classes[rows, slice(*columns)] = np.argmax(total, axis=-1)
+    return classes
 
 
 def predict_probabilities(predictor, image):
-    """Class probabilities of one image.
+    """Class probabilities of one image, shown to the network as a whole at its own size.
 
-    Runs ``predictor.predict_on_batch``, which keeps no gradients and traces at most twice under TensorFlow
+    Runs ``predictor.predict_on_batch``, which keeps no gradients and under TensorFlow traces a few times at most
     whatever the number of image sizes (on 2 cores 0.07 s an image against 0.35 s op by op). JAX compiles once
     per image size, which takes seconds.
 
     Args:
-        predictor: ``keras.Model`` from raw images (1, H, W, C) in 0..255 to probabilities (1, H, W, K).
-        image: uint8 (H, W, C).
+        predictor: ``keras.Model`` from raw images (1, H, W, C) to probabilities (1, H, W, K).
+        image: uint8 or float32 (H, W, C), in the units that the predictor was trained on.
 
     Returns:
         float32 numpy (H, W, K).
@@ -22,31 +85,67 @@ def predict_probabilities(predictor, image):
     Raises:
         UserError: if the image is not (H, W, C), or the prediction is not (H, W, K) at the image's size.
     """
+    return _Predict(predictor)(_checked(image)[None])[0]
+
+
+class _Predict:
+    """A predictor whose answers are checked."""
+
+    def __init__(self, predictor, num_classes=None):
+        self.predictor = predictor
+        self.num_classes = num_classes
+        _build_without_xla(predictor)
+
+    def __call__(self, images):
+        """Predicts: (B, h, w, C) -> float32 (B, h, w, K)."""
+        probabilities = np.asarray(self.predictor.predict_on_batch(images), np.float32)
+        if probabilities.ndim != 4 or probabilities.shape[:3] != images.shape[:3]:
+            wanted = ", ".join(map(str, images.shape[:3]))
+            raise UserError(
+                f"a predictor with one output ({wanted}, K)",
+                f"{probabilities.shape}",
+                "Use the saved inference model, which predicts at image size.",
+            )
+        if self.num_classes not in (None, probabilities.shape[-1]):
+            raise UserError(
+                f"a predictor of {self.num_classes} classes",
+                f"one of {probabilities.shape[-1]}",
+                "Score a model with the class names that it was trained on.",
+            )
+        # Otherwise every pixel would quietly become class 0.
+        if not np.isfinite(probabilities.sum()):
+            raise UserError(
+                "finite class probabilities", "NaN or infinity from the predictor", "Use weights of an earlier epoch."
+            )
+        return probabilities
+
+    def count_classes(self, window):
+        """The number of classes, by predicting one window only where nothing else tells."""
+        if self.num_classes is None:
+            shape = getattr(self.predictor, "output_shape", None)
+            known = isinstance(shape, tuple) and isinstance(shape[-1], int)
+            self.num_classes = shape[-1] if known else self(window[None]).shape[-1]  # type: ignore[index]
+        return self.num_classes
+
+
+def _strips(pictures, side, depth):
+    """Ranges of columns whose unfinished rows take about `STRIP_BYTES`, on average no narrower than a window."""
+    width = pictures[0].image.shape[1]
+    if side is None:
+        return [(0, width)]
+    held = sum(min(side, height) * width * depth * 4 for height, width in (picture.size for picture in pictures))
+    count = min(-(-held // STRIP_BYTES), max(1, width // side))
+    # From window to window, so that as few as possible lie across.
+    windows = -(-width // stride_of(side))
+    edges = [*range(0, width, stride_of(side) * -(-windows // count)), width]
+    return list(zip(edges[:-1], edges[1:], strict=True))
+
+
+def _checked(image):
     image = np.asarray(image)
-    if image.ndim != 3:
+    if image.ndim != 3 or 0 in image.shape:
         raise UserError("an image (H, W, C)", f"shape {image.shape}", "Give one image with its channels last.")
-    _build_without_xla(predictor)
-    probabilities = np.asarray(predictor.predict_on_batch(image[None]), np.float32)
-    if probabilities.ndim != 4 or probabilities.shape[:3] != (1, *image.shape[:2]):
-        raise UserError(
-            f"a predictor with one output (1, {image.shape[0]}, {image.shape[1]}, K)",
-            f"{probabilities.shape}",
-            "Use the saved inference model, which predicts at image size.",
-        )
-    return probabilities[0]
-
-
-def predict_classes(predictor, image):
-    """The most probable class of every pixel of one image.
-
-    Args:
-        predictor: see `predict_probabilities`.
-        image: uint8 (H, W, C).
-
-    Returns:
-        int32 numpy (H, W) in 0..K-1; the lowest class among equals.
-    """
-    return np.argmax(predict_probabilities(predictor, image), axis=-1).astype(np.int32)
+    return image
 
 
 def _build_without_xla(predictor):

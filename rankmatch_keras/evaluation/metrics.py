@@ -1,8 +1,10 @@
-"""The confusion matrix and the scores that follow from it: IoU per class, mean IoU, pixel accuracy."""
+"""The confusion matrix and the scores that follow from it: IoU, Dice, precision, recall, pixel accuracy."""
 
 import numpy as np
 
 from rankmatch_keras.errors import UserError
+
+BLOCK = 1 << 20  # pixels counted at once, which keeps the memory small and in the cache
 
 
 class ConfusionMatrix:
@@ -11,7 +13,8 @@ class ConfusionMatrix:
     IoU of class k over all images together: ``I_k / U_k`` with ``I_k = counts[k, k]`` and
     ``U_k = row sum k + column sum k - I_k``. A class that neither truth nor prediction holds has no IoU (NaN)
     and stays out of the mean. The published evaluators divide by ``U + 1e-10`` instead, so that such a class
-    counts as 0; on the full public sets every class occurs and both agree.
+    counts as 0; on the full public sets every class occurs and both agree. The same classes are absent from every
+    other score; precision is 0 for a class that is never predicted, recall for one that is only predicted.
 
     Args:
         num_classes: number of classes K, >= 1.
@@ -53,28 +56,39 @@ class ConfusionMatrix:
                 f"mask {mask.shape} and prediction {prediction.shape}",
                 "Predict at the size of the mask.",
             )
-        valid = mask != self.ignore_index
-        if valid.all():  # indexing by a mask costs more than the counting itself
-            truth, predicted = mask.ravel(), prediction.ravel()
-        else:
-            truth, predicted = mask[valid], prediction[valid]
-        self._check_ids(truth, name)
-        self._check_ids(predicted, "the prediction")
-        pairs = truth.astype(np.int64) * self.num_classes + predicted
-        counted = np.bincount(pairs, minlength=self.num_classes**2)
+        truths, predictions = mask.reshape(-1), prediction.reshape(-1)
+        counted = np.zeros(self.num_classes**2, np.int64)
+        for start in range(0, truths.size, BLOCK):
+            block = slice(start, start + BLOCK)
+            counted += self._count(truths[block], predictions[block], name)
         self.counts += counted.reshape(self.counts.shape)
+
+    def class_counts(self):
+        """Pixels per class, int64 (3, K): truth and prediction at once, in the truth, in the prediction."""
+        return np.stack([np.diag(self.counts), self.counts.sum(1), self.counts.sum(0)])
 
     def iou(self):
         """IoU per class, float64 (K,) in 0..1; NaN for classes absent from both truth and prediction."""
-        intersection = np.diag(self.counts).astype(np.float64)
-        union = self.counts.sum(0) + self.counts.sum(1) - np.diag(self.counts)
-        return np.divide(intersection, union, out=np.full(self.num_classes, np.nan), where=union > 0)
+        return iou_of(*self.class_counts())
+
+    def dice(self):
+        """Dice coefficient (F1) per class, ``2 I / (T + P)``, float64 (K,) in 0..1; NaN for absent classes."""
+        both, truth, prediction = self.class_counts()
+        return _share(2 * both, truth + prediction, truth + prediction > 0)
+
+    def precision(self):
+        """Share of the pixels predicted as a class that are of it, float64 (K,) in 0..1; NaN for absent classes."""
+        both, truth, prediction = self.class_counts()
+        return _share(both, prediction, truth + prediction > 0)
+
+    def recall(self):
+        """Share of a class's pixels that are predicted as it, float64 (K,) in 0..1; NaN for absent classes."""
+        both, truth, prediction = self.class_counts()
+        return _share(both, truth, truth + prediction > 0)
 
     def mean_iou(self):
         """Mean of `iou` over the classes present, float in 0..1; NaN if nothing was counted."""
-        iou = self.iou()
-        present = iou[~np.isnan(iou)]
-        return float(present.mean()) if present.size else float("nan")
+        return mean_of_present(self.iou())
 
     def pixel_accuracy(self):
         """Share of counted pixels that are right, float in 0..1; NaN if nothing was counted."""
@@ -94,6 +108,15 @@ class ConfusionMatrix:
         joined.counts = self.counts + other.counts
         return joined
 
+    def _count(self, truth, predicted, name):
+        valid = truth != self.ignore_index
+        if not valid.all():  # indexing by a mask costs more than the counting itself
+            truth, predicted = truth[valid], predicted[valid]
+        self._check_ids(truth, name)
+        self._check_ids(predicted, "the prediction")
+        pairs = truth.astype(np.intp) * self.num_classes + predicted
+        return np.bincount(pairs, minlength=self.num_classes**2)
+
     def _check_ids(self, ids, name):
         if not np.issubdtype(ids.dtype, np.integer):
             raise UserError(f"integer class ids in {name}", f"dtype {ids.dtype}", "Take the argmax first.")
@@ -104,3 +127,39 @@ class ConfusionMatrix:
                 f"{', '.join(map(str, odd))}",
                 "Check the number of classes and the mask's coding.",
             )
+
+
+def iou_of(intersection, truth, prediction):
+    """Intersection over union from counts of pixels.
+
+    Args:
+        intersection: (..., K) pixels of the class in truth and prediction at once.
+        truth: (..., K) pixels of the class in the truth.
+        prediction: (..., K) pixels of the class in the prediction.
+
+    Returns:
+        float64 (..., K); NaN where the union is empty.
+    """
+    union = np.asarray(truth) + prediction - intersection
+    return _share(intersection, union, union > 0)
+
+
+def mean_of_present(values):
+    """Mean over the last axis without the NaN of absent classes; NaN where nothing is left.
+
+    Args:
+        values: float (..., K).
+
+    Returns:
+        float for one row of values, else float64 (...).
+    """
+    values = np.asarray(values, np.float64)
+    present = ~np.isnan(values)
+    means = _share(np.where(present, values, 0).sum(-1), present.sum(-1), present.any(-1))
+    return float(means) if values.ndim == 1 else means
+
+
+def _share(part, whole, present):
+    """``part / whole``, 0 where the whole is 0, NaN where the class is not present."""
+    zeros = np.zeros(np.shape(part))
+    return np.where(present, np.divide(part, whole, out=zeros, where=np.asarray(whole) > 0), np.nan)

@@ -4,6 +4,9 @@ import functools
 
 import numpy as np
 
+from rankmatch_keras.errors import UserError
+
+IGNORE = 255
 IGNORED_COLOUR = (240, 240, 240)
 # Oklab lightness and chroma of the candidates: neither lost on black nor glaring on a photograph.
 LIGHTNESS = (0.48, 0.92)
@@ -24,6 +27,33 @@ def default_palette(n):
         uint8 (n, 3) RGB.
     """
     return np.array(_farthest_colours()[:n], np.uint8)
+
+
+def full_palette(palette=None):
+    """A colour for every value of a mask.
+
+    Args:
+        palette: colours of the first classes, (n, 3) of 0..255, e.g. a data set's own; None: none given.
+
+    Returns:
+        uint8 (256, 3) RGB: the given colours, then those of `default_palette`; 255 (ignored pixels) almost white.
+
+    Raises:
+        UserError: if the palette is something else.
+    """
+    colours = default_palette(256)
+    if palette is not None and len(palette):
+        given = np.asarray(palette)
+        numbers = given.ndim == 2 and given.shape[1] == 3 and np.issubdtype(given.dtype, np.integer)
+        if not numbers or len(given) > 256 or given.min() < 0 or given.max() > 255:
+            raise UserError(
+                "a palette of at most 256 colours, red, green and blue in 0..255",
+                f"shape {given.shape}, {given.dtype}",
+                "Correct the palette or leave it out.",
+            )
+        colours[: len(given)] = given
+    colours[IGNORE] = IGNORED_COLOUR
+    return colours
 
 
 @functools.cache

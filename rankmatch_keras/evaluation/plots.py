@@ -5,10 +5,12 @@ from pathlib import Path
 import numpy as np
 
 from rankmatch_keras.errors import UserError
-from rankmatch_keras.evaluation.palette import IGNORED_COLOUR, default_palette
+from rankmatch_keras.evaluation.display import to_display
+from rankmatch_keras.evaluation.palette import IGNORE, full_palette
+from rankmatch_keras.evaluation.windows import row_blocks
 
-IGNORE = 255
 CELL_INCHES = 3.2  # width of one picture on a sheet
+CELL_PIXELS = 832  # pictures larger than that on a sheet are thinned out: twice what the cell shows
 LEGEND_ROW_INCHES = 0.26
 
 
@@ -17,35 +19,37 @@ def colour_classes(classes, palette=None):
 
     Args:
         classes: integer (H, W), 0..255; 255 is ignored and shown almost white.
-        palette: uint8 (n, 3); None: `default_palette`.
+        palette: (n, 3) of 0..255, e.g. the data set's; None: `default_palette`.
 
     Returns:
         uint8 (H, W, 3) RGB.
     """
-    return _full_palette(palette)[_checked(classes)]
+    return full_palette(palette)[_checked(classes)]
 
 
 def overlay(image, classes, palette=None, strength=0.65, outlines=True):
     """Lays the colours of the classes over an image.
 
     Args:
-        image: uint8 (H, W, C); one channel is shown grey, of more than three the first three.
+        image: (H, W) or (H, W, C) of any dtype, see `to_display`.
         classes: integer (H, W), 0..255; pixels of 255 (ignored) turn pale.
-        palette: uint8 (n, 3); None: `default_palette`.
+        palette: (n, 3) of 0..255, e.g. the data set's; None: `default_palette`.
         strength: weight of the colour, 0..1.
         outlines: whether to draw the pixels at class boundaries in white.
 
     Returns:
         uint8 (H, W, 3) RGB.
     """
-    image, classes = to_rgb(image), _checked(classes)
+    image, classes = np.asarray(image), _checked(classes)
     if image.shape[:2] != classes.shape:
         raise UserError(
             "classes at the size of the image", f"{classes.shape} for {image.shape[:2]}", "Pair them rightly."
         )
-    colours = colour_classes(classes, palette)
-    mixed = (1.0 - strength) * image + strength * colours
-    mixed = np.round(mixed).astype(np.uint8)
+    shown, colours = to_display(image), full_palette(palette)
+    mixed = np.empty((*classes.shape, 3), np.uint8)
+    for rows in row_blocks(len(classes), 3 * 8 * classes.shape[1]):
+        block = (1.0 - strength) * shown[rows] + strength * colours[classes[rows]]
+        mixed[rows] = np.round(block)
     if outlines:
         mixed[_boundaries(classes)] = 255
     return mixed
@@ -57,12 +61,12 @@ def save_mask_png(path, classes, palette=None):
     Args:
         path: file to write.
         classes: integer (H, W), 0..255.
-        palette: uint8 (n, 3); None: `default_palette`.
+        palette: (n, 3) of 0..255, e.g. the data set's; None: `default_palette`.
     """
     from PIL import Image
 
     picture = Image.fromarray(_checked(classes).astype(np.uint8)).convert("L")
-    picture.putpalette(_full_palette(palette).tobytes())
+    picture.putpalette(full_palette(palette).tobytes())
     _make_folder(path)
     picture.save(path, format="PNG", optimize=True)
 
@@ -72,11 +76,11 @@ def save_prediction_sheet(path, images, truths, predictions, class_names, palett
 
     Args:
         path: file to write.
-        images: list of uint8 (H, W, C), at most about 20.
+        images: list of (H, W, C) of any dtype, at most about 20.
         truths: list of integer (H, W), 255 ignored; or None for images without masks.
         predictions: list of integer (H, W).
         class_names: names of the K classes.
-        palette: uint8 (>= K, 3); None: `default_palette`.
+        palette: (n, 3) of 0..255, e.g. the data set's; None: `default_palette`.
     """
     if not images or len(images) != len(predictions) or (truths is not None and len(truths) != len(images)):
         counts = f"{len(images)} images, {None if truths is None else len(truths)} truths"
@@ -87,17 +91,15 @@ def save_prediction_sheet(path, images, truths, predictions, class_names, palett
         )
     maps = [predictions] if truths is None else [truths, predictions]
     titles = ["Image", "Prediction"] if truths is None else ["Image", "Truth", "Prediction"]
-    cells = [[to_rgb(image), *(overlay(image, m[i], palette) for m in maps)] for i, image in enumerate(images)]
+    cells = [_cells(image, [m[i] for m in maps], palette) for i, image in enumerate(images)]
     seen = sorted(set().union(*(np.unique(c).tolist() for m in maps for c in m)))
     _draw_sheet(path, cells, titles, _legend(seen, class_names, palette))
 
 
-def to_rgb(image):
-    """Any uint8 (H, W) or (H, W, C) image as uint8 (H, W, 3)."""
-    image = np.asarray(image)
-    if image.ndim == 2:
-        image = image[..., None]
-    return np.repeat(image[..., :1], 3, axis=-1) if image.shape[-1] < 3 else image[..., :3]
+def _cells(image, maps, palette):
+    step = max(1, np.shape(image)[1] // CELL_PIXELS)
+    image = to_display(np.asarray(image)[::step, ::step])
+    return [image, *(overlay(image, np.asarray(classes)[::step, ::step], palette) for classes in maps)]
 
 
 def _draw_sheet(path, cells, titles, legend):
@@ -153,7 +155,7 @@ def _draw_legend(figure, legend, per_row):
 
 def _legend(seen, class_names, palette):
     """(name, colour in 0..1) of each class seen, and of ignored pixels."""
-    colours = _full_palette(palette) / 255.0
+    colours = full_palette(palette) / 255.0
     named = {k: class_names[k] if k < len(class_names) else f"unknown {k}" for k in seen}
     if IGNORE in named:
         named[IGNORE] = "ignored"
@@ -166,15 +168,6 @@ def _boundaries(classes):
     edge[:, :-1] |= classes[:, :-1] != classes[:, 1:]
     edge[:-1] |= classes[:-1] != classes[1:]
     return edge
-
-
-def _full_palette(palette):
-    """All 256 colours: the given ones first, the default ones after, 255 for ignored pixels."""
-    colours = default_palette(256)
-    if palette is not None:
-        colours[: len(palette)] = palette
-    colours[IGNORE] = IGNORED_COLOUR
-    return colours
 
 
 def _checked(classes):

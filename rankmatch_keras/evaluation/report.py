@@ -1,28 +1,34 @@
-"""Scores as a table of text and as a JSON file."""
+"""Scores as tables of text."""
 
-import json
 import math
 
 from rankmatch_keras.errors import UserError
-from rankmatch_keras.evaluation.scores import Scores
-from rankmatch_keras.files import replacing
+from rankmatch_keras.evaluation.metrics import mean_of_present
+from rankmatch_keras.evaluation.scores import PER_CLASS
 
 ABSENT = "absent"
+TITLES = dict(zip(PER_CLASS, ("IoU %", "Dice %", "precision %", "recall %", "boundary IoU %"), strict=True))
 
 
 def format_table(scores, baseline=None):
-    """IoU per class, mean and pixel accuracy in percent, as aligned text.
+    """Scores per class and their means in percent, as aligned text.
 
     Args:
         scores: `Scores`.
-        baseline: `Scores` of the same classes to compare with; adds its column and the difference.
+        baseline: `Scores` of the same classes: the table then compares IoU only, see `format_comparison`.
 
     Returns:
-        str of several lines, without a final newline.
+        str of several lines, without a final newline: what was scored and how, the table, the totals, the absent
+        classes.
     """
     if baseline is not None:
         return format_comparison({"baseline": baseline, "this": scores})
-    return format_comparison({"IoU %": scores})
+    measured = [name for name in PER_CLASS if getattr(scores, name) is not None]
+    columns = [getattr(scores, name) for name in measured]
+    rows = [[name, *map(_percent, values)] for name, *values in zip(scores.class_names, *columns, strict=True)]
+    means = ["mean", *(_percent(mean_of_present(values)) for values in columns)]
+    table = _align(["class", *(TITLES[name] for name in measured)], rows, [means])
+    return "\n".join([_describe(scores), *table, *_totals(scores), *_absent_lines({"": scores})])
 
 
 def format_comparison(columns):
@@ -56,31 +62,30 @@ def format_comparison(columns):
     return "\n".join([*_how(columns), *_align(header, rows, totals), *_absent_lines(columns)])
 
 
-def write_json(path, content):
-    """Writes strict JSON under a temporary name, then renames: readers never see half a file.
-
-    Args:
-        path: file to write; its folder is made if needed.
-        content: `Scores`, or anything fit for JSON.
-
-    Raises:
-        ValueError: for NaN or infinity outside of `Scores`; an existing file is then left as it was.
-    """
-    plain = content.to_dict() if isinstance(content, Scores) else content
-    text = json.dumps(plain, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
-
-
 def _difference_label(label, labels):
     return "difference" if len(labels) == 2 else f"{label} - {labels[0]}"
 
 
 def _row(name, values):
-    shown = [ABSENT if math.isnan(v) else f"{100 * v:.2f}" for v in values]
+    shown = [_percent(v) for v in values]
     # Differences of the shown numbers, so that a reader who subtracts finds them; + 0.0 turns -0.0 to 0.0.
     gaps = [round(round(100 * v, 2) - round(100 * values[0], 2), 2) + 0.0 for v in values[1:]]
     return [name, *shown, *("-" if math.isnan(gap) else f"{gap:+.2f}" for gap in gaps)]
+
+
+def _percent(value):
+    return ABSENT if math.isnan(value) else f"{100 * value:.2f}"
+
+
+def _totals(scores):
+    lines = []
+    if not any(math.isnan(limit) for limit in scores.mean_iou_interval):
+        low, high = map(_percent, scores.mean_iou_interval)
+        lines.append(f"mean IoU, 95 % interval over {scores.images} images: {low} to {high} %")
+    lines.append(f"pixel accuracy: {_percent(scores.pixel_accuracy)} %")
+    if not math.isnan(scores.foreground_iou):
+        lines.append(f"foreground IoU: {_percent(scores.foreground_iou)} %")
+    return lines
 
 
 def _align(header, rows, totals):
@@ -105,7 +110,9 @@ def _how(columns):
 
 def _describe(scores):
     of = f" of {scores.images_available}" if scores.images < scores.images_available else ""
-    facts = [f"{key} {value}" for key, value in scores.provenance.items()]
+    # Whole dictionaries, as the versions are, stay in the JSON.
+    simple = {key: value for key, value in scores.provenance.items() if not isinstance(value, dict | list | tuple)}
+    facts = [f"{key.replace('_', ' ')} {value}" for key, value in simple.items()]
     return ", ".join([scores.mode, f"{scores.images}{of} images", *facts])
 
 

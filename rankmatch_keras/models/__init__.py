@@ -1,6 +1,11 @@
 """Segmentation models: backbones, DeepLabV3+, and the model that is saved for prediction."""
 
-from rankmatch_keras.models.backbones import BACKBONES, backbone_normalization, create_backbone
+from rankmatch_keras.models.backbones import (
+    BACKBONES,
+    backbone_normalization,
+    create_backbone,
+    measured_normalization,
+)
 from rankmatch_keras.models.deeplab_v3_plus import deeplab_v3_plus
 from rankmatch_keras.models.dilation import dilate
 from rankmatch_keras.models.loading import load_predictor
@@ -18,6 +23,7 @@ __all__ = [
     "dilate",
     "load_predictor",
     "load_weights",
+    "measured_normalization",
     "predictor",
     "segmenter_from_keras_cv",
 ]

@@ -1,41 +1,51 @@
 """Backbones by name: a low (stride 4) and a high feature map from keras.applications, keras-cv or our own."""
 
 import difflib
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import keras
 
 from rankmatch_keras.errors import UserError
 from rankmatch_keras.models.deeplab_v3_plus import checked_output_stride
 from rankmatch_keras.models.dilation import dilate
+from rankmatch_keras.models.input_channels import adapt_first_convolution
 from rankmatch_keras.models.same_padding import size_aware_padding
 from rankmatch_keras.models.tiny import tiny_encoder
 from rankmatch_keras.models.weights import load_weights
 
 # In units of 0..255. Caffe's means belong to weights trained on BGR images without scaling.
-CAFFE = {"mean": (123.68, 116.779, 103.939), "std": (1.0, 1.0, 1.0), "reverse_channels": True}
-MINUS_ONE_TO_ONE = {"mean": (127.5,) * 3, "std": (127.5,) * 3, "reverse_channels": False}
-ZERO_TO_ONE = {"mean": (0.0,) * 3, "std": (255.0,) * 3, "reverse_channels": False}
-IMAGENET = {"mean": (123.675, 116.28, 103.53), "std": (58.395, 57.12, 57.375), "reverse_channels": False}
+CAFFE: dict[str, Any] = {"mean": (123.68, 116.779, 103.939), "std": (1.0, 1.0, 1.0), "reverse_channels": True}
+MINUS_ONE_TO_ONE: dict[str, Any] = {"mean": (127.5,) * 3, "std": (127.5,) * 3, "reverse_channels": False}
+ZERO_TO_ONE: dict[str, Any] = {"mean": (0.0,) * 3, "std": (255.0,) * 3, "reverse_channels": False}
+IMAGENET: dict[str, Any] = {
+    "mean": (123.675, 116.28, 103.53),
+    "std": (58.395, 57.12, 57.375),
+    "reverse_channels": False,
+}
 
 # The papers' value. Keras' 0.99 (MobileNetV2: 0.999) lets the moving statistics lag by thousands of steps.
 BATCH_NORM_MOMENTUM = 0.9
 
 
 def _application(class_name):
-    def build(weights):
+    def build(weights, channels=3):
         network = getattr(keras.applications, class_name)
-        return network(include_top=False, weights=weights, input_shape=(None, None, 3))
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="This model usually expects 1 or 3 input channels")
+            return network(include_top=False, weights=weights, input_shape=(None, None, channels))
 
     return build
 
 
 def _keras_cv_resnet(blocks, preset):
-    def build(weights):
+    def build(weights, channels=3):
         from keras_cv.models import ResNetBackbone
 
         network = ResNetBackbone(
+            input_shape=(None, None, channels),
             stackwise_filters=[64, 128, 256, 512],
             stackwise_blocks=blocks,
             stackwise_strides=[1, 2, 2, 2],
@@ -50,10 +60,10 @@ def _keras_cv_resnet(blocks, preset):
     return build
 
 
-def _tiny(weights):
+def _tiny(weights, channels=3):
     if weights is not None:
         raise ValueError("there are no pretrained weights of the tiny encoder")
-    return tiny_encoder()
+    return tiny_encoder(channels)
 
 
 @dataclass(frozen=True)
@@ -83,10 +93,11 @@ BACKBONES = {
 }
 
 
-def create_backbone(name, weights=None, output_stride=16):
+def create_backbone(name, weights=None, output_stride=16, channels=3):
     """Builds a backbone with its strides beyond ``output_stride`` turned into dilation.
 
-    Every batch normalisation gets momentum 0.9.
+    Every batch normalisation gets momentum 0.9. Where images have other than 3 channels, all pretrained weights are
+    kept but those of the first convolution, which ``adapt_first_convolution`` makes from the three colours'.
 
     Args:
         name: "resnet50", "resnet101", "mobilenet_v2" (keras.applications), "kerascv_resnet50",
@@ -94,9 +105,10 @@ def create_backbone(name, weights=None, output_stride=16):
         weights: "imagenet" for what the library offers (downloaded once), the path of a ``.weights.h5`` or
             ``.h5`` file of the library's network without top, or None for random weights.
         output_stride: 8, 16 or 32.
+        channels: number of image channels C, 1 or more.
 
     Returns:
-        functional ``keras.Model`` from normalised images (B, H, W, 3) to a dict of "low", the map at
+        functional ``keras.Model`` from normalised images (B, H, W, C) to a dict of "low", the map at
         stride 4, and "high", the map at ``output_stride``. ``backbone_normalization`` says what normalised
         means.
 
@@ -104,7 +116,13 @@ def create_backbone(name, weights=None, output_stride=16):
         UserError: unknown name or output stride, weights that cannot be had or do not fit.
     """
     spec = _spec(name)
+    if channels < 1:
+        raise UserError(expected="at least 1 image channel", found=f"{channels}", remedy="Check the images.")
     network = _load(spec, name, weights)
+    if channels != 3:
+        network = adapt_first_convolution(
+            network, spec.build(None, channels), reverse_channels=spec.normalization["reverse_channels"]
+        )
     network = dilate(size_aware_padding(network), output_stride)
     for layer in network.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
@@ -129,6 +147,34 @@ def backbone_normalization(name):
         UserError: unknown name.
     """
     return dict(_spec(name).normalization)
+
+
+def measured_normalization(name, mean, std):
+    """The normalisation of images that are not 8-bit colour, from their own statistics.
+
+    Every channel gets the mean and the standard deviation that pixels of ImageNet have after the backbone's own
+    normalisation (averaged over the three colours), so that pretrained weights meet the inputs they know.
+
+    Args:
+        name: a name that ``create_backbone`` knows.
+        mean: mean of each channel over the training images, in their own units.
+        std: standard deviation of each channel, above 0.
+
+    Returns:
+        dict of mean and std (one float per channel) and reverse_channels (False): the arguments of
+        ``ChannelNormalization``.
+
+    Raises:
+        UserError: unknown name.
+    """
+    own, colours = _spec(name).normalization, range(3)
+    target_mean = sum((IMAGENET["mean"][c] - own["mean"][c]) / own["std"][c] for c in colours) / 3
+    target_std = sum(IMAGENET["std"][c] / own["std"][c] for c in colours) / 3
+    return {
+        "mean": tuple(m - target_mean * s / target_std for m, s in zip(mean, std, strict=True)),
+        "std": tuple(s / target_std for s in std),
+        "reverse_channels": False,
+    }
 
 
 def _spec(name):

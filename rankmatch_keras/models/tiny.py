@@ -7,13 +7,16 @@ BATCH_NORM = {"momentum": 0.9, "epsilon": 1e-5}
 STAGE_FILTERS = (24, 48, 96)
 
 
-def tiny_encoder():
+def tiny_encoder(channels=3):
     """Builds the encoder: a stride 2 stem of 16 channels and residual blocks at strides 4, 8 and 16.
 
+    Args:
+        channels: number of image channels C.
+
     Returns:
-        functional ``keras.Model`` from (B, H, W, 3) to (B, H/16, W/16, 96); "stage_1_out" is the stride 4 map.
+        functional ``keras.Model`` from (B, H, W, C) to (B, H/16, W/16, 96); "stage_1_out" is the stride 4 map.
     """
-    image = keras.Input((None, None, 3), name="image")
+    image = keras.Input((None, None, channels), name="image")
     x = _conv_norm(image, 16, 3, 2, "stem")
     x = layers.ReLU(name="stem_out")(x)
     for i, filters in enumerate(STAGE_FILTERS, start=1):

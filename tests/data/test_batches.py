@@ -10,8 +10,6 @@ from rankmatch_keras.data import (
     Sample,
     SampleScenes,
     choose_labeled,
-    read_image,
-    read_mask,
     training_batches,
 )
 from rankmatch_keras.errors import UserError
@@ -104,7 +102,7 @@ def test_parallelism_does_not_matter_and_the_seed_does(run):
 def test_image_and_mask_stay_together():
     # At scale 1 and full crop only the flip is left, which must be the same for both.
     batch = arrays(batches(scale=(1.0, 1.0), crop=(96, 128), steps=2))
-    pairs = [(read_image(s.image), read_mask(s.mask)) for s in SPLIT.labeled]
+    pairs = [(s.read_image(), s.read_mask()) for s in SPLIT.labeled]
     for image, mask in zip(batch[1]["labeled_image"], batch[1]["labeled_mask"], strict=True):
         errors = []
         for whole, labels in pairs:

@@ -54,6 +54,16 @@ def test_hue_turns_the_colour_circle(hue):
     np.testing.assert_allclose(apply(hue=hue), 255 * expected, atol=0.01)
 
 
+@pytest.mark.parametrize("hue", [-0.25, 0.1])
+def test_hue_agrees_with_keras_cv(hue):
+    import keras_cv
+
+    layer = keras_cv.layers.RandomHue(factor=0.5, value_range=(0, 255))
+    image = tf.constant(IMAGE, tf.float32)
+    expected = layer.augment_images(image, transformations=tf.constant(hue))
+    np.testing.assert_allclose(apply(hue=hue), expected, atol=0.01)
+
+
 def test_order_matters_and_is_followed():
     # Both clip, so they do not commute: first 1.5 x brightness, then half the contrast, and the reverse.
     bright = np.clip(1.5 * IMAGE.astype(float), 0, 255)

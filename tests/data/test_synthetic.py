@@ -26,7 +26,7 @@ def test_written_set_is_a_data_set(tmp_path):
     scenes = SampleScenes(tmp_path)
     assert (len(scenes.train), len(scenes.val)) == (3, 2)
     assert (SAMPLE / "val/masks/scene_001.png").is_file()
-    np.testing.assert_array_equal(read_mask(scenes.val[1].mask), make_scene("val", 1)[1])
+    np.testing.assert_array_equal(scenes.val[1].read_mask(), make_scene("val", 1)[1])
 
 
 def test_size_of_the_committed_set():

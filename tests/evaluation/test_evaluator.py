@@ -1,128 +1,183 @@
 import pathlib
 import threading
-from types import SimpleNamespace
 
 import keras
 import numpy as np
 import pytest
 from PIL import Image
 
+from rankmatch_keras.data.protocol import Protocol
 from rankmatch_keras.errors import UserError
-from rankmatch_keras.evaluation import Evaluator
-from rankmatch_keras.evaluation.evaluator import spread
+from rankmatch_keras.evaluation import BoundaryCounts, Evaluator, predict_classes, weights_hash
+from rankmatch_keras.evaluation.bootstrap import mean_iou_interval
 
 NAMES = ("dark", "bright")
 
 
+class InMemory:
+    """A sample in memory under its would-be paths; its mask is right but for one pixel."""
+
+    def __init__(self, number, size=None):
+        rng = np.random.default_rng(number)
+        height, width = size or (4 + number % 3, 5)
+        self.pixels = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
+        self.ids = (self.pixels[..., 0] >= 128).astype(np.int32)
+        self.ids[0, 0], self.ids[0, 1] = 1 - self.ids[0, 0], 255
+        self.image, self.mask = f"{number}.jpg", f"{number}.png"
+        self.reads = 0
+
+    def read_image(self):
+        self.reads += 1
+        return self.pixels
+
+    def read_mask(self):
+        return self.ids
+
+
 @pytest.fixture
-def files():
-    """Images and masks in memory under their would-be paths; the masks are right but for one pixel."""
-    rng = np.random.default_rng(0)
-    images, masks = {}, {}
-    for i in range(7):
-        image = rng.integers(0, 256, (4 + i % 3, 5, 3), dtype=np.uint8)
-        mask = (image[..., 0] >= 128).astype(np.int32)
-        mask[0, 0], mask[0, 1] = 1 - mask[0, 0], 255
-        images[f"{i}.jpg"], masks[f"{i}.png"] = image, mask
-    return SimpleNamespace(images=images, masks=masks)
+def samples():
+    return [InMemory(number) for number in range(7)]
 
 
-def _samples(n):
-    return [SimpleNamespace(image=f"{i}.jpg", mask=f"{i}.png") for i in range(n)]
-
-
-def _evaluator(files, n=7, **kwargs):
-    readers = {"read_image": files.images.__getitem__, "read_mask": files.masks.__getitem__}
-    return Evaluator(_samples(n), NAMES, **{**readers, **kwargs})
-
-
-def test_scores_all_images_in_order(files, brightness_predictor):
+def test_scores_all_images_in_order(samples, brightness_predictor):
     seen = []
-    scores = _evaluator(files, provenance={"seed": 3}).evaluate(
-        brightness_predictor, progress=lambda done, total: seen.append((done, total))
-    )
-    pixels = sum(mask.size - 1 for mask in files.masks.values())
+    evaluator = Evaluator(samples, NAMES, provenance={"set": "mine", "seed": 3})
+    scores = evaluator.evaluate(brightness_predictor, progress=lambda done, total: seen.append((done, total)))
+    pixels = sum(sample.ids.size - 1 for sample in samples)
     assert scores.pixel_accuracy == pytest.approx((pixels - 7) / pixels, rel=1e-12)
-    truth = np.concatenate([m.ravel() for m in files.masks.values()])
-    predicted = np.concatenate([i[..., 0].ravel() >= 128 for i in files.images.values()])
+    truth = np.concatenate([sample.ids.ravel() for sample in samples])
+    predicted = np.concatenate([sample.pixels[..., 0].ravel() >= 128 for sample in samples])
     valid = truth != 255
-    for k, iou in enumerate(scores.iou):
-        both, either = (truth == k) & (predicted == k), (truth == k) | (predicted == k)
-        assert iou == pytest.approx((both & valid).sum() / (either & valid).sum(), rel=1e-12)
+    for k in range(2):
+        hit = ((truth == k) & (predicted == k) & valid).sum()
+        true, found = ((truth == k) & valid).sum(), ((predicted == k) & valid).sum()
+        assert scores.iou[k] == pytest.approx(hit / (true + found - hit), rel=1e-12)
+        assert scores.dice[k] == pytest.approx(2 * hit / (true + found), rel=1e-12)
+        assert scores.precision[k] == pytest.approx(hit / found, rel=1e-12)
+        assert scores.recall[k] == pytest.approx(hit / true, rel=1e-12)
+    assert scores.foreground_iou == scores.iou[1]
     assert seen == [(i, 7) for i in range(1, 8)]
-    assert (scores.images, scores.images_available, scores.mode) == (7, 7, "whole image")
+    assert (scores.images, scores.images_available, scores.mode) == (7, 7, "whole")
     assert scores.class_names == NAMES
-    assert scores.provenance == {"seed": 3}
+    assert list(scores.provenance) == ["set", "seed", "weights_hash", "backend", "versions"]
+    assert scores.provenance["weights_hash"] == weights_hash(brightness_predictor)
 
 
-def test_limit_is_spread_and_told(files, brightness_predictor):
-    read = []
+def test_interval_is_over_images(samples, brightness_predictor):
+    counts = []
+    for sample in samples:
+        predicted, valid = sample.pixels[..., 0] >= 128, sample.ids != 255
+        regions = [((sample.ids == k) & valid, (predicted == k) & valid) for k in range(2)]
+        counts.append(
+            [[(t & p).sum() for t, p in regions], [t.sum() for t, _ in regions], [p.sum() for _, p in regions]]
+        )
+    scores = Evaluator(samples, NAMES).evaluate(brightness_predictor)
+    assert scores.mean_iou_interval == mean_iou_interval(counts)
+    assert scores.mean_iou_interval[0] < scores.mean_iou < scores.mean_iou_interval[1]
 
-    def read_image(path):
-        read.append(path)
-        return files.images[path]
 
-    scores = _evaluator(files, limit=2, read_image=read_image).evaluate(brightness_predictor)
-    assert sorted(read) == ["1.jpg", "5.jpg"]
+def test_boundary_is_measured_unless_switched_off(brightness_predictor):
+    samples = [InMemory(number, (40, 30)) for number in range(3)]
+    counts = BoundaryCounts(2)
+    for sample in samples:
+        counts.update(sample.ids, predict_classes(brightness_predictor, sample.pixels))
+    scores = Evaluator(samples, NAMES).evaluate(brightness_predictor)
+    assert scores.boundary_iou == tuple(counts.iou())
+    assert scores.mean_boundary_iou == pytest.approx(counts.iou().mean())
+    assert Evaluator(samples, NAMES, boundary=False).evaluate(brightness_predictor).boundary_iou is None
+
+
+@pytest.mark.parametrize(
+    "protocol", [Protocol("center_crop", 6), Protocol("sliding_window", 6, "shift", flip=True)], ids=str
+)
+def test_protocol(place_dependent, protocol):
+    samples = [InMemory(number, (9 + number, 8)) for number in range(3)]
+    for sample in samples:
+        sample.ids %= 255  # nothing is ignored
+    scores = Evaluator(samples, ("a", "b", "c"), protocol, window_batch=1).evaluate(place_dependent)
+    assert {shape[0] for shape in place_dependent.shapes} == {1}
+    right = total = 0
+    for sample in samples:
+        classes, ids = predict_classes(place_dependent, sample.pixels, protocol), sample.ids
+        if protocol.mode == "center_crop":
+            top = (len(ids) - 6) // 2
+            ids = ids[top : top + 6, 1:7]
+        right, total = right + (classes == ids).sum(), total + ids.size
+    assert scores.pixel_accuracy == right / total
+    assert (scores.mode, scores.protocol) == (str(protocol), protocol)
+    assert "weights_hash" not in scores.provenance, "no Keras model"
+
+
+def test_limit_is_spread_and_told(samples, brightness_predictor):
+    scores = Evaluator(samples, NAMES, limit=2).evaluate(brightness_predictor)
+    assert [sample.reads for sample in samples] == [0, 1, 0, 0, 0, 1, 0]
     assert (scores.images, scores.images_available) == (2, 7)
 
 
-def test_spread():
-    assert spread(list(range(10)), 5) == [1, 3, 5, 7, 9]
-    assert spread(list(range(10)), 1) == [5]
-    assert spread(list(range(3)), 8) == [0, 1, 2]
-    assert spread(list(range(3)), None) == [0, 1, 2]
-
-
-def test_decodes_in_the_background_but_not_far_ahead(files, brightness_predictor):
-    threads, most_ahead, read = set(), [], []
-
-    def read_image(path):
-        threads.add(threading.current_thread())
-        read.append(path)
-        return files.images["0.jpg"]
-
-    evaluator = _evaluator(files, n=30, read_image=read_image, read_mask=lambda path: files.masks["0.png"])
-    evaluator.evaluate(brightness_predictor, progress=lambda done, total: most_ahead.append(len(read) - done))
-    assert threading.main_thread() not in threads
-    assert len(read) == 30
+def test_decodes_in_the_background_but_not_far_ahead(brightness_predictor):
+    samples = [InMemory(number) for number in range(30)]
+    before, most_ahead = threading.active_count(), []
+    Evaluator(samples, NAMES).evaluate(
+        brightness_predictor,
+        progress=lambda done, total: most_ahead.append(sum(sample.reads for sample in samples) - done),
+    )
+    assert sum(sample.reads for sample in samples) == 30
     assert max(most_ahead) <= 4
-    assert not any(thread.is_alive() for thread in threads), "threads must end with the evaluation"
+    assert threading.active_count() <= before, "threads must end with the evaluation"
 
 
-def test_reader_errors_come_through(files, brightness_predictor):
-    del files.masks["3.png"]
+def test_reader_errors_come_through(samples, brightness_predictor):
+    def missing():
+        raise KeyError("3.png")
+
+    samples[3].read_mask = missing
     with pytest.raises(KeyError, match=r"3\.png"):
-        _evaluator(files).evaluate(brightness_predictor)
+        Evaluator(samples, NAMES).evaluate(brightness_predictor)
 
 
-def test_mistakes_name_the_file(files, brightness_predictor):
-    files.masks["2.png"] = np.full(files.masks["2.png"].shape, 9)
-    with pytest.raises(UserError, match=r"2\.png; found 9"):
-        _evaluator(files).evaluate(brightness_predictor)
-    files.masks["2.png"] = np.zeros((2, 2), int)
+@pytest.mark.parametrize("odd", [9, 300, -1])
+def test_unknown_ids_name_the_file(samples, brightness_predictor, odd):
+    samples[2].ids[1, 1] = odd
+    with pytest.raises(UserError, match=rf"2\.png; found {odd}"):
+        Evaluator(samples, NAMES).evaluate(brightness_predictor)
+
+
+def test_unlike_sizes_name_the_file(samples, brightness_predictor):
+    samples[2].ids = np.zeros((2, 2), int)
     with pytest.raises(UserError, match=r"\(2, 2\) in 2\.png"):
-        _evaluator(files).evaluate(brightness_predictor)
+        Evaluator(samples, NAMES).evaluate(brightness_predictor)
 
 
-def test_wrong_use(files, brightness_predictor):
+def test_another_ignore_index(samples, brightness_predictor):
+    for sample in samples:
+        sample.ids[sample.ids == 255] = -1
+    scores = Evaluator(samples, NAMES, ignore_index=-1).evaluate(brightness_predictor)
+    assert scores.pixel_accuracy == pytest.approx(1 - 7 / sum(sample.ids.size - 1 for sample in samples))
+
+
+def test_wrong_use(samples, brightness_predictor):
     with pytest.raises(UserError, match="3 classes; found one of 2"):
-        Evaluator(_samples(1), "abc", files.images.get, files.masks.get).evaluate(brightness_predictor)
+        Evaluator(samples, "abc").evaluate(brightness_predictor)
     with pytest.raises(UserError, match="found none"):
-        _evaluator(files, n=0)
-    with pytest.raises(UserError, match=r"none for 0\.jpg"):
-        Evaluator([SimpleNamespace(image="0.jpg", mask=None)], NAMES)
+        Evaluator([], NAMES)
     with pytest.raises(UserError, match="found 0"):
-        _evaluator(files, limit=0)
+        Evaluator(samples, NAMES, limit=0)
+    with pytest.raises(UserError, match="found 0"):
+        Evaluator(samples, NAMES, window_batch=0)
+    samples[0].mask = None
+    with pytest.raises(UserError, match=r"none for 0\.jpg"):
+        Evaluator(samples, NAMES)
 
 
-def test_real_files_with_the_readers_of_the_package():
+def test_real_files():
     """A predictor that says "road" everywhere, on three street scenes."""
+    from rankmatch_keras.data.samples import Sample
+
     root = pathlib.Path(__file__).resolve().parents[2].parent / "shared" / "data" / "camvid"
     if not root.exists():
         pytest.skip("the CamVid images are not beside this checkout")
     masks = sorted((root / "masks" / "val").iterdir())[:3]
-    samples = [SimpleNamespace(image=root / "images" / "val" / f"{m.stem}.jpg", mask=m) for m in masks]
+    samples = [Sample(m.stem, root / "images" / "val" / f"{m.stem}.jpg", m) for m in masks]
     image = keras.Input((None, None, 3))
     head = keras.layers.Conv2D(11, 1, kernel_initializer="zeros")
     model = keras.Model(image, keras.layers.Softmax()(head(image)))

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from rankmatch_keras.errors import UserError
-from rankmatch_keras.evaluation import ConfusionMatrix
+from rankmatch_keras.evaluation import ConfusionMatrix, metrics
+from rankmatch_keras.evaluation.metrics import iou_of, mean_of_present
 
 
 def test_two_classes_by_hand():
@@ -18,6 +19,49 @@ def test_two_classes_by_hand():
     np.testing.assert_allclose(matrix.iou(), [3 / 5, 1 / 3], rtol=1e-15)
     assert matrix.mean_iou() == pytest.approx((3 / 5 + 1 / 3) / 2, rel=1e-15)
     assert matrix.pixel_accuracy() == pytest.approx(4 / 6, rel=1e-15)
+
+
+def test_every_score_by_hand():
+    """Class 0: both 3, truth 4, predicted 5. Class 1: 1, 2, 2. Class 2: 0, 2, 0. Class 3: 0, 0, 1. Class 4: absent."""
+    matrix = ConfusionMatrix(5)
+    matrix.update(np.array([0, 0, 0, 0, 1, 1, 2, 2]), np.array([0, 0, 0, 1, 1, 0, 0, 3]))
+    assert matrix.class_counts().tolist() == [[3, 1, 0, 0, 0], [4, 2, 2, 0, 0], [5, 2, 0, 1, 0]]
+    np.testing.assert_allclose(matrix.iou(), [3 / 6, 1 / 3, 0, 0, np.nan], rtol=1e-15)
+    np.testing.assert_allclose(matrix.dice(), [6 / 9, 2 / 4, 0, 0, np.nan], rtol=1e-15)
+    # Class 2 is never predicted and class 3 only: 0, not left out, as both are present.
+    np.testing.assert_allclose(matrix.precision(), [3 / 5, 1 / 2, 0, 0, np.nan], rtol=1e-15)
+    np.testing.assert_allclose(matrix.recall(), [3 / 4, 1 / 2, 0, 0, np.nan], rtol=1e-15)
+    assert matrix.pixel_accuracy() == 4 / 8
+    assert matrix.mean_iou() == pytest.approx((3 / 6 + 1 / 3) / 4)
+
+
+def test_iou_of_many_rows_at_once():
+    both, truth, prediction = np.array([[1, 0], [2, 0]]), np.array([[2, 0], [2, 1]]), np.array([[3, 0], [2, 0]])
+    iou = iou_of(both, truth, prediction)
+    np.testing.assert_array_equal(iou, [[1 / 4, np.nan], [1, 0]])
+    np.testing.assert_array_equal(mean_of_present(iou), [1 / 4, 1 / 2])
+
+
+def test_mean_of_nothing():
+    assert math.isnan(mean_of_present([np.nan, np.nan]))
+    assert math.isnan(mean_of_present(np.zeros((0,))))
+    assert mean_of_present([np.nan, 0.5]) == 0.5
+
+
+def test_blocks_change_nothing(monkeypatch):
+    rng = np.random.default_rng(0)
+    mask, prediction = rng.integers(0, 4, (7, 11)), rng.integers(0, 3, (7, 11), dtype=np.uint8)
+    mask[mask == 3] = 255
+    whole, blocks = ConfusionMatrix(3), ConfusionMatrix(3)
+    whole.update(mask, prediction)
+    monkeypatch.setattr(metrics, "BLOCK", 10)
+    blocks.update(mask, prediction)
+    np.testing.assert_array_equal(whole.counts, blocks.counts)
+    # A mistake in the last block must not leave the first ones counted.
+    mask[-1, -1] = 7
+    with pytest.raises(UserError, match="found 7"):
+        blocks.update(mask, prediction)
+    np.testing.assert_array_equal(whole.counts, blocks.counts)
 
 
 def test_rows_are_truth():

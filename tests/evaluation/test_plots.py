@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from rankmatch_keras.errors import UserError
-from rankmatch_keras.evaluation import default_palette, overlay, save_mask_png, save_prediction_sheet
+from rankmatch_keras.evaluation import default_palette, overlay, plots, save_mask_png, save_prediction_sheet
 
 PALETTE = np.array([[0, 0, 0], [200, 100, 0]], np.uint8)
 
@@ -45,6 +45,21 @@ def test_overlay_of_any_channel_count(channels):
     np.testing.assert_array_equal(image, before)
 
 
+def test_overlay_of_float_images_and_in_blocks(monkeypatch):
+    image = _image().astype(np.float32) * 300
+    whole = overlay(image, _classes(), PALETTE)
+    assert whole.dtype == np.uint8
+    assert len(np.unique(whole)) > 20
+    monkeypatch.setattr(plots, "row_blocks", lambda height, _: (slice(i, i + 1) for i in range(height)))
+    np.testing.assert_array_equal(overlay(image, _classes(), PALETTE), whole)
+
+
+def test_overlay_with_the_palette_of_a_data_set():
+    mixed = overlay(_image(), _classes(), ((7, 8, 9), (200, 100, 0)), strength=1.0, outlines=False)
+    assert mixed[10, 10].tolist() == [200, 100, 0]
+    assert mixed[20, 20].tolist() == [7, 8, 9]
+
+
 def test_overlay_mistakes():
     with pytest.raises(UserError, match=r"\(2, 2\) for \(24, 32\)"):
         overlay(_image(), np.zeros((2, 2), int))
@@ -73,6 +88,23 @@ def test_prediction_sheet(tmp_path, with_truth):
     legend = pixels[-70:]
     for colour in default_palette(2):
         assert (abs(legend - colour.astype(int)).sum(-1) == 0).any(), f"{colour} missing in the legend"
+
+
+def test_prediction_sheet_with_a_palette_and_a_float_image(tmp_path):
+    image = _image(channels=5).astype(np.float32) * 1e4
+    palette = ((10, 200, 30), (240, 20, 130))
+    save_prediction_sheet(tmp_path / "sheet.png", [image], None, [_classes()], ["a", "b"], palette)
+    with Image.open(tmp_path / "sheet.png") as picture:
+        legend = np.asarray(picture.convert("RGB")).astype(int)[-70:]
+    for colour in palette:
+        assert (abs(legend - colour).sum(-1) == 0).any(), f"{colour} missing in the legend"
+
+
+def test_prediction_sheet_thins_out_large_images(tmp_path, monkeypatch):
+    sizes = []
+    monkeypatch.setattr(plots, "_draw_sheet", lambda path, cells, *_: sizes.extend(c.shape for c in cells[0]))
+    save_prediction_sheet(tmp_path / "x.png", [_image(1000, 3000)], None, [_classes(1000, 3000)], ["a", "b"])
+    assert sizes == [(334, 1000, 3)] * 2
 
 
 def test_prediction_sheet_of_many_long_names(tmp_path):

@@ -21,8 +21,10 @@ class Job:
         self.epochs, self.steps = epochs, steps
         dataset = data.Lucchi(tree)
         self.split = data.choose_labeled(dataset.train, 3, seed=0)
-        self.normalization = ChannelNormalization(**models.backbone_normalization("tiny"))
-        segmenter = models.deeplab_v3_plus(models.create_backbone("tiny"), 2, aspp_filters=16, decoder_filters=8)
+        statistics = data.channel_statistics(dataset.train)
+        self.normalization = ChannelNormalization(**models.measured_normalization("tiny", *statistics))
+        backbone = models.create_backbone("tiny", channels=1)
+        segmenter = models.deeplab_v3_plus(backbone, 2, aspp_filters=16, decoder_filters=8)
         self.predictor = models.predictor(segmenter, self.normalization)
         self.model = methods.RankMatch(segmenter, seed=0, num_agents=8, threshold=0.6)
         self.model.compile(training.SGD(training.polynomial_decay(0.02, epochs * steps), head_multiplier=2.0))

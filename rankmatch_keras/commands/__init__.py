@@ -1,0 +1,1 @@
+"""The commands of `rankmatch`, one file each."""

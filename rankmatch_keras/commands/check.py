@@ -1,0 +1,138 @@
+"""`rankmatch check`: a report on the data before any training."""
+
+import dataclasses
+import itertools
+import re
+from pathlib import Path
+
+import click
+
+from rankmatch_keras.data_flags import data_flags
+from rankmatch_keras.errors import UserError
+
+PATH = click.Path(path_type=Path)
+
+
+@click.command()
+@data_flags
+@click.option("--labeled-list", type=PATH, help="Text file of `image mask` lines below --data: the labelled images.")
+@click.option("--unlabeled-list", type=PATH, help="Text file of the unlabelled images, with --labeled-list.")
+@click.option("--out", type=PATH, help="New folder for the pictures and report.txt; check-NAME here by default.")
+@click.option("--json", "json_file", type=PATH, help="Also write the whole report, with all names, to this file.")
+@click.option("--allow", multiple=True, metavar="KIND", help="Count this kind of finding as a note; repeatable.")
+def check(labeled_list, unlabeled_list, out, json_file, allow, **flags):
+    """Look at all files of a data set: what is in it, and what is wrong with it.
+
+    Every image and mask is decoded; pairs, sizes, values and class frequencies are reported, and images that occur
+    in training and validation. Exit code 0: nothing found; 1: findings; 2: nothing can be trained with this.
+
+    \b
+    rankmatch check --dataset CamVid --data path/to/camvid
+    rankmatch check --images photos --masks masks --classes ground,cell --unlabeled more --json report.json
+    """
+    from rankmatch_keras import evaluation
+    from rankmatch_keras.data import checks
+    from rankmatch_keras.progress import progress_bar
+
+    _require_kinds(allow)
+    dataset, unused = _opened(flags, labeled_list, unlabeled_list)
+    folder = _new_folder(out, dataset.name)
+    report = checks.check(dataset, progress=progress_bar("looked at"))
+    report = _allowing(report.with_names("mask-unused", unused), allow)
+    text = evaluation.format_check(report)
+    click.echo(text)
+    try:
+        if json_file:
+            evaluation.write_json(json_file, evaluation.check_to_dict(report))
+        _write(folder, text, report, dataset.palette)
+    except OSError as error:
+        raise UserError("a place to write the report", f"{error}", "Choose another --out or --json.") from error
+    if not report.trainable:
+        raise UserError(
+            "at least one labelled image without errors",
+            f"none of {len(dataset.train)}",
+            "Mend what is listed above.",
+        )
+    if report.faults:
+        raise SystemExit(1)
+
+
+def _opened(flags, labeled_list, unlabeled_list):
+    """The data, with the labelled and unlabelled images of lists where they are given; and the masks of no image."""
+    from rankmatch_keras import data
+    from rankmatch_keras.data_flags import loader_of
+
+    if labeled_list is None and unlabeled_list is not None:
+        raise UserError("--labeled-list with --unlabeled-list", "only the latter", "Give both.")
+    loader, arguments = loader_of(flags)
+    unused: list[str] = []
+    if loader == "ImageFolder":
+        arguments["strict"] = False  # single files are what the check is to look at
+    dataset = data.open_data(loader, **arguments)
+    if loader == "ImageFolder":
+        unused += _unused_masks(flags["images"], flags["masks"])
+        if flags["val_images"] is not None:
+            unused += _unused_masks(flags["val_images"], flags["val_masks"])
+    if labeled_list is not None:
+        if flags["data"] is None:
+            raise UserError("the folder that the lists are relative to", "no --data", "Give it as --data DIR.")
+        split = data.split_from_lists(labeled_list, unlabeled_list, flags["data"], like=dataset)
+        dataset = dataclasses.replace(dataset, train=split.labeled, unlabeled=split.unlabeled)
+    return dataset, unused
+
+
+def _unused_masks(images, masks):
+    """Mask files that belong to no image."""
+    from rankmatch_keras.data.folders import masks_by_name, pictures_by_name
+    from rankmatch_keras.data.mask_sets import FileMasks, kind_of_masks
+
+    if kind_of_masks(masks, images) is not FileMasks:
+        return []
+    pictures = pictures_by_name(images)
+    return [str(mask) for name, mask in masks_by_name(masks, images, pictures).items() if name not in pictures]
+
+
+def _require_kinds(kinds):
+    from rankmatch_keras.data.findings import KINDS
+
+    unknown = sorted(set(kinds) - set(KINDS))
+    if unknown:
+        raise UserError(f"a kind of finding: {', '.join(KINDS)}", repr(unknown[0]), "Correct --allow.")
+
+
+def _allowing(report, kinds):
+    """The report with findings of some kinds made notes."""
+    from rankmatch_keras.data.findings import NOTE
+
+    findings = [dataclasses.replace(f, severity=NOTE) if f.kind in kinds else f for f in report.findings]
+    return dataclasses.replace(report, findings=tuple(findings))
+
+
+def _new_folder(out, name):
+    """The folder to write to: as asked for, or one that does not exist yet."""
+    if out is not None:
+        if out.exists() and (not out.is_dir() or any(out.iterdir())):
+            raise UserError("a new or empty folder as --out", f"{out} with files", "Choose another one.")
+        return out
+    stem = "check-" + (re.sub(r"[^\w.-]+", "_", name) or "data")
+    numbers = itertools.count(2)
+    folder = Path(stem)
+    while folder.exists():
+        folder = Path(f"{stem}-{next(numbers)}")
+    return folder
+
+
+def _write(folder, text, report, palette):
+    """The text and what can be drawn, with a line about each."""
+    from rankmatch_keras import evaluation
+    from rankmatch_keras.files import replacing
+
+    with replacing(folder / "report.txt") as temporary:
+        temporary.write_text(text + "\n", encoding="utf-8")
+    click.echo(f"\nThis text is in {folder / 'report.txt'}")
+    if report.num_masks:
+        evaluation.save_class_chart(folder / "classes.png", report, palette)
+        click.echo(f"Class frequencies are in {folder / 'classes.png'}")
+    if report.trainable:
+        evaluation.save_contact_sheet(folder / "samples.png", report, palette)
+        click.echo(f"Images with their masks are in {folder / 'samples.png'}")

@@ -1,0 +1,86 @@
+"""The one door from a record (a run's `config.json`, the flags of a command) to a data set."""
+
+import difflib
+import inspect
+from collections.abc import Callable
+from dataclasses import replace
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from rankmatch_keras.data.samples import SegmentationData
+from rankmatch_keras.data.splits import samples_from_list
+from rankmatch_keras.errors import UserError
+
+LOADERS = (
+    "PascalVOC",
+    "Cityscapes",
+    "Lucchi",
+    "CamVid",
+    "ADE20K",
+    "COCOStuff",
+    "SampleScenes",
+    "ImageFolder",
+)
+
+
+def open_data(loader: str, **arguments: Any) -> SegmentationData:
+    """Open a data set by the name of its loader.
+
+    Args:
+        loader: one of `LOADERS`, a function of `rankmatch_keras.data`.
+        **arguments: what it takes, fit for JSON: `root="..."`; `images="..."`, `masks="..."`, ...
+
+    Returns:
+        The data set.
+
+    Raises:
+        UserError: there is no such loader (the nearest is named), it takes no such argument, one that it needs is
+            missing, or it cannot open the data.
+    """
+    if loader not in LOADERS:
+        near = difflib.get_close_matches(str(loader).lower(), [name.lower() for name in LOADERS], 1, 0.4)
+        nearest = next((name for name in LOADERS if name.lower() in near), None)
+        remedy = f"Did you mean {nearest}?" if nearest else "Choose one of them."
+        raise UserError(f"a data set of {', '.join(LOADERS)}", f"{loader!r}", remedy)
+    function = getattr(import_module("rankmatch_keras.data"), loader)
+    _require_arguments(function, loader, arguments)
+    return function(**arguments)
+
+
+def with_val_list(dataset: SegmentationData, path: str | Path, root: str | Path | None) -> SegmentationData:
+    """Take the validation images from a list; they are no training images any more.
+
+    Args:
+        dataset: the data set that the list is about.
+        path: list of `image mask` lines, as `rankmatch split --val` writes it.
+        root: the folder that its paths are relative to; None for the common folder of the training files.
+
+    Raises:
+        UserError: see `samples_from_list`; also if an image has no mask.
+    """
+    val = samples_from_list(path, root, like=dataset)
+    for sample in val:
+        if sample.mask is None:
+            raise UserError("`image mask` per line", f"no mask for '{sample.name}' in '{path}'", "Name its mask.")
+    names = {sample.name for sample in val}
+    train, unlabeled = (tuple(s for s in part if s.name not in names) for part in (dataset.train, dataset.unlabeled))
+    return replace(dataset, train=train, unlabeled=unlabeled, val=val)
+
+
+def _require_arguments(function: Callable, loader: str, arguments: dict[str, Any]) -> None:
+    """Check names, and that paths are text: the record may have been edited or come from another version."""
+    known = inspect.signature(function).parameters
+    unknown = [name for name in arguments if name not in known]
+    if unknown:
+        near = difflib.get_close_matches(unknown[0], known, 1)
+        remedy = f"Did you mean {near[0]}?" if near else "Leave it out."
+        raise UserError(f"arguments of {loader}: {', '.join(known)}", f"{unknown[0]!r}", remedy)
+    for name, parameter in known.items():
+        if parameter.default is parameter.empty and name not in arguments:
+            raise UserError(f"'{name}' for {loader}", f"only {', '.join(arguments) or 'nothing'}", "Give it too.")
+        # Annotations say which arguments are paths; None is allowed where it is the default.
+        value = arguments.get(name, parameter.default)
+        is_path = parameter.annotation in (str | Path, str | Path | None)
+        if is_path and not isinstance(value, (str, Path)) and value is not parameter.default:
+            raise UserError(f"a path as '{name}' of {loader}", f"{value!r}", "Give it as text.")

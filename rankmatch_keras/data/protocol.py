@@ -1,0 +1,61 @@
+"""How a score is measured: evaluation mode, crop, flip and scales, as a record that travels with every number."""
+
+from dataclasses import dataclass
+
+from rankmatch_keras.errors import UserError
+
+MODES = ("whole", "center_crop", "sliding_window")
+BORDERS = ("clip", "shift")
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How images are shown to the network for a score.
+
+    Attributes:
+        mode: "whole" image at its own size; "center_crop": only the middle `crop` x `crop` pixels are predicted and
+            scored; "sliding_window": overlapping windows whose probabilities are summed.
+        crop: side of window or centre crop in pixels; None with "whole".
+        border: windows at the lower and right border are cut off there ("clip", as UniMatch) or moved back inside
+            ("shift", as U2PL). Only with "sliding_window".
+        flip: whether probabilities of the mirrored image are added.
+        scales: the image is also shown at these multiples of its size; probabilities are summed.
+
+    Raises:
+        UserError: an unknown mode or border, a crop missing, not positive or given with "whole", no or
+            non-positive scales.
+    """
+
+    mode: str = "whole"
+    crop: int | None = None
+    border: str = "clip"
+    flip: bool = False
+    scales: tuple[float, ...] = (1.0,)
+
+    def __post_init__(self):
+        if self.mode not in MODES:
+            raise UserError(f"an evaluation mode of {', '.join(MODES)}", f"{self.mode!r}", "Choose one of them.")
+        if self.border not in BORDERS:
+            raise UserError("border 'clip' or 'shift'", f"{self.border!r}", "Choose one of them.")
+        if (self.mode == "whole") != (self.crop is None) or (self.crop is not None and self.crop < 1):
+            raise UserError(
+                "a crop of at least 1 pixel with center_crop and sliding_window, none with whole",
+                f"crop {self.crop} with {self.mode}",
+                "Give the crop that the mode needs.",
+            )
+        object.__setattr__(self, "scales", tuple(float(scale) for scale in self.scales))
+        if not self.scales or min(self.scales) <= 0:
+            raise UserError("scales above 0", f"{self.scales}", "Give e.g. 0.75, 1.0, 1.25.")
+
+    def __str__(self) -> str:
+        """One phrase for tables, e.g. `sliding_window, crop 801, border clip, flip`."""
+        facts = [self.mode]
+        if self.crop is not None:
+            facts.append(f"crop {self.crop}")
+        if self.mode == "sliding_window":
+            facts.append(f"border {self.border}")
+        if self.flip:
+            facts.append("flip")
+        if self.scales != (1.0,):
+            facts.append("scales " + "/".join(f"{scale:g}" for scale in self.scales))
+        return ", ".join(facts)

@@ -1,0 +1,172 @@
+"""From what was seen of each sample to findings about the data set: one small rule each."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+
+import numpy as np
+
+from rankmatch_keras.data.duplicates import identical, near
+from rankmatch_keras.data.findings import (
+    KINDS,
+    LABELED,
+    PARTS,
+    UNLABELED,
+    Finding,
+    in_order,
+    make_finding,
+)
+from rankmatch_keras.data.inspection import IGNORE, Inspection
+from rankmatch_keras.errors import UserError
+
+
+def find(seen: Sequence[Inspection], class_names: Sequence[str]) -> tuple[Finding, ...]:
+    """Everything that can be said from what was seen, in the order of `KINDS`.
+
+    Args:
+        seen: one inspection per sample, in the order of the data set.
+        class_names: names of the K classes.
+    """
+    findings = [
+        *_problems(seen),
+        *_missing_masks(seen),
+        *_black_and_white(seen, len(class_names)),
+        *_mixed(seen),
+        *_masks_of_nothing(seen, class_names),
+        *_absent_classes(seen, class_names),
+        *_rare_classes(seen, class_names),
+        *_plain(seen),
+        *_duplicates(seen),
+    ]
+    return in_order(findings)
+
+
+def _problems(seen: Iterable[Inspection]) -> Iterator[Finding]:
+    """What is wrong with single samples, one finding per kind."""
+    by_kind: dict[str, list[tuple[str, UserError]]] = {}
+    for one in seen:
+        for problem in one.problems:
+            source = one.sample.mask if problem.kind.startswith("mask") else one.sample.image
+            by_kind.setdefault(problem.kind, []).append((str(source), problem.error))
+    for kind, entries in by_kind.items():
+        names, errors = zip(*entries, strict=True)
+        yield make_finding(kind, names, [error.found for error in errors], errors)
+
+
+def _missing_masks(seen: Iterable[Inspection]) -> Iterator[Finding]:
+    bare = [str(one.sample.image) for one in seen if one.part != UNLABELED and one.sample.mask is None]
+    if bare:
+        errors = [UserError("a mask for every labelled image", f"none for '{n}'", "Add it.") for n in bare]
+        yield make_finding("mask-missing", bare, errors=errors)
+
+
+def _black_and_white(seen: Iterable[Inspection], num_classes: int) -> Iterator[Finding]:
+    masks = [one for one in seen if one.class_pixels is not None]
+    total = total_pixels(masks)
+    if total[0] and total[IGNORE] and not total[1:num_classes].any():
+        error = UserError(
+            f"class ids 0..{num_classes - 1}",
+            f"only 0 and 255 (ignore) in all {len(masks)} masks",
+            "If these are black and white masks, save 1 in place of 255.",
+        )
+        yield make_finding("black-and-white", [str(one.sample.mask) for one in masks], errors=[error])
+
+
+def _mixed(seen: Iterable[Inspection]) -> Iterator[Finding]:
+    """Channels and bit depth that differ from those of most images."""
+    known = [(one, *one.pixels) for one in seen if one.pixels]
+    for kind, column, phrase in (("mixed-channels", 2, "{} channels"), ("mixed-depth", 1, "{}")):
+        counts = Counter(entry[column] for entry in known)
+        if len(counts) < 2:
+            continue
+        usual, number = counts.most_common(1)[0]
+        others = [entry for entry in known if entry[column] != usual]
+        names = [str(one.sample.image) for one, *_ in others]
+        details = [phrase.format(entry[column]) for entry in others]
+        expected = f"{phrase.format(usual)} as in {number} other images"
+        errors = [
+            UserError(expected, f"{what} in '{name}'", KINDS[kind][2])
+            for name, what in zip(names, details, strict=True)
+        ]
+        yield make_finding(kind, names, details, errors)
+
+
+def _masks_of_nothing(seen: Iterable[Inspection], class_names: Sequence[str]) -> Iterator[Finding]:
+    """Masks that are all ignored, and masks of nothing but class 0."""
+    ignored, background = [], []
+    for one in seen:
+        if one.class_pixels is None:
+            continue
+        if not one.class_pixels[:IGNORE].any():
+            ignored.append(str(one.sample.mask))
+        elif not one.class_pixels[1:IGNORE].any():
+            background.append(str(one.sample.mask))
+    if ignored:
+        yield make_finding("ignored-mask", ignored)
+    if background:
+        yield make_finding("background-mask", background, [f"only {class_names[0]}"] * len(background))
+
+
+def _absent_classes(seen: Sequence[Inspection], class_names: Sequence[str]) -> Iterator[Finding]:
+    names, details = [], []
+    for part in PARTS:
+        masks = [one for one in seen if one.part == part and one.class_pixels is not None]
+        total = total_pixels(masks)
+        for number, name in enumerate(class_names) if masks else ():
+            if not total[number]:
+                names.append(name)
+                details.append(f"in none of the {len(masks)} {part} masks")
+    if names:
+        yield make_finding("absent-class", names, details)
+
+
+def _rare_classes(seen: Iterable[Inspection], class_names: Sequence[str]) -> Iterator[Finding]:
+    masks = [one for one in seen if one.part == LABELED and one.class_pixels is not None]
+    names, details = [], []
+    for number, name in enumerate(class_names) if len(masks) > 1 else ():
+        shown = [one for one in masks if one.class_pixels is not None and one.class_pixels[number]]
+        if len(shown) == 1:
+            names.append(name)
+            details.append(f"only in {shown[0].sample.mask}")
+    if names:
+        yield make_finding("rare-class", names, details)
+
+
+def _plain(seen: Iterable[Inspection]) -> Iterator[Finding]:
+    plain = [one for one in seen if one.low and one.low == one.high]
+    if plain:
+        details = ["value " + "/".join(f"{value:g}" for value in one.low) for one in plain]
+        yield make_finding("plain-image", [str(one.sample.image) for one in plain], details)
+
+
+def _duplicates(seen: Iterable[Inspection]) -> Iterator[Finding]:
+    """Leaks from training into scores, and repetitions within the training images."""
+    parts: dict[str, list[Inspection]] = {part: [] for part in PARTS}
+    for one in seen:
+        if one.fingerprint is not None:
+            parts[one.part].append(one)
+    labeled, unlabeled, val, test = parts.values()
+    training = labeled + unlabeled
+    both = [(val, training), (test, training), (test, val)]
+    yield from _matched("shared-images", identical, both)
+    yield from _matched("near-duplicates", near, both)
+    yield from _matched("labelled-and-unlabelled", identical, [(unlabeled, labeled)])
+    yield from _matched("repeated-images", identical, [(labeled, labeled), (unlabeled, unlabeled)])
+    yield from _matched("similar-images", near, [(training, training)])
+
+
+def _matched(kind, search, comparisons) -> Iterator[Finding]:
+    """Search each first list among the second; one finding of all pairs."""
+    names, details = [], []
+    for questioned, others in comparisons:
+        prints = [one.fingerprint for one in questioned]
+        among = prints if others is questioned else [one.fingerprint for one in others]
+        for i, j in search(prints, among).items():
+            names.append(str(questioned[i].sample.image))
+            details.append(f"{questioned[i].part}, like {others[j].part} {others[j].sample.image}")
+    if names:
+        yield make_finding(kind, names, details)
+
+
+def total_pixels(seen: Iterable[Inspection]) -> np.ndarray:
+    """Pixels of each mask value over all masks: int64 (256,)."""
+    return np.sum([np.zeros(256, np.int64), *(o.class_pixels for o in seen if o.class_pixels is not None)], axis=0)

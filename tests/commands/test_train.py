@@ -1,0 +1,165 @@
+"""Training on one's own images, by flags alone, as a user meets it."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+from rankmatch_keras import models
+
+COLORS = np.array([(128, 64, 128), (0, 0, 0), (64, 0, 64)], "uint8")
+
+
+def scene(number, size=(40, 52)):
+    """A mask of three classes and an image that shows them."""
+    rng = np.random.default_rng(number)
+    mask = np.zeros(size, "uint8")
+    mask[10 + number : 30, 5:25] = 1
+    mask[5:20, 30:45] = 2
+    return mask, (60 * mask + rng.integers(0, 40, size)).astype("uint8")
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Writes labelled and unlabelled images with the given codings; returns the flags that name them."""
+
+    def run(image, mask, ending="png"):
+        for folder in ("images", "masks", "unlabeled"):
+            (tmp_path / folder).mkdir()
+        for number in range(9):
+            ids, grey = scene(number)
+            name = f"{number}.{ending}"
+            image(grey, tmp_path / ("images" if number < 5 else "unlabeled") / name)
+            if number < 5:
+                mask(ids, tmp_path / f"masks/{number}.png")
+        places = {folder: tmp_path / folder for folder in ("images", "masks", "unlabeled")}
+        return [text for name, place in places.items() for text in (f"--{name}", place)]
+
+    return run
+
+
+def grey_image(grey, path):
+    Image.fromarray(grey).save(path)
+
+
+def color_image(grey, path):
+    Image.fromarray(np.stack([grey, 255 - grey, grey // 2], -1)).save(path)
+
+
+def six_bands(grey, path):
+    bands = np.stack([grey.astype("uint16") * k for k in range(10, 16)], -1)
+    tifffile.imwrite(path, bands, photometric="minisblack", planarconfig="contig")
+
+
+def ids_mask(ids, path):
+    Image.fromarray(ids).save(path)
+
+
+def black_and_white(ids, path):
+    Image.fromarray(np.uint8(255) * (ids > 0)).save(path)
+
+
+def colors(ids, path):
+    Image.fromarray(COLORS[ids]).save(path)
+
+
+SMALL = ["--smoke", "--crop", 33]
+KINDS = {
+    "grey images, black and white masks": (grey_image, black_and_white, "png", 1, ["background", "foreground"]),
+    "colour images, masks of colours": (color_image, colors, "png", 3, ["#000000", "#400040", "#804080"]),
+    "six 16-bit bands, class ids": (six_bands, ids_mask, "tif", 6, ["class 0", "class 1", "class 2"]),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_train_evaluate_and_predict(kind, write, tmp_path, rankmatch):
+    image, mask, ending, channels, classes = KINDS[kind]
+    flags = write(image, mask, ending)
+    code, out, err = rankmatch("train", *flags, "--out", tmp_path / "run", *SMALL)
+    assert code == 0, err
+    assert "1 of the labelled images are held out" in out and "4 labelled, 4 unlabelled" in out
+    config = json.loads((tmp_path / "run/config.json").read_text())
+    assert config["data"]["classes"] == classes
+    assert models.load_predictor(tmp_path / "run/last.keras").input_shape[-1] == channels
+    scores = json.loads((tmp_path / "run/scores.json").read_text())["IoU %"]
+
+    code, out, err = rankmatch("evaluate", tmp_path / "run")
+    assert code == 0, err
+    again = json.loads((tmp_path / "run/evaluation-val-last.json").read_text())
+    assert again["iou"] == pytest.approx(scores["iou"], abs=1e-9) and scores["images"] == 1
+    code, out, err = rankmatch("evaluate", tmp_path / "run", "--mode", "sliding_window", "--crop", 24, "--flip")
+    assert code == 0 and "sliding_window, crop 24, border clip, flip" in out, err
+
+    code, out, err = rankmatch("predict", tmp_path / "run", "--images", flags[5], "--out", tmp_path / "seen")
+    assert code == 0, err
+    assert np.asarray(Image.open(tmp_path / "seen/masks/7.png")).shape == (40, 52)
+
+
+def test_normalisation_is_measured_and_stored(write, tmp_path, rankmatch):
+    flags = write(six_bands, ids_mask, "tif")
+    assert rankmatch("train", *flags, "--out", tmp_path / "run", *SMALL, "--method", "supervised")[0] == 0
+    model = models.load_predictor(tmp_path / "run/last.keras")
+    (layer,) = [x for x in model.layers if type(x).__name__ == "ChannelNormalization"]
+    held_out = json.loads((tmp_path / "run/config.json").read_text())["split"]["labeled"]
+    used = sorted([*held_out, *"5678"])
+    pixels = np.stack([tifffile.imread(next(tmp_path.glob(f"*/{name}.tif"))) for name in used]).astype(float)
+    bands = np.asarray(keras.ops.convert_to_numpy(layer(pixels)))
+    # The tiny backbone's normalisation gives pixels of ImageNet mean 0 and deviation 1.
+    np.testing.assert_allclose(bands.mean((0, 1, 2)), 0.0, atol=1e-3)
+    np.testing.assert_allclose(bands.std((0, 1, 2)), 1.0, atol=1e-3)
+
+
+def damage(tmp_path):
+    (tmp_path / "masks/1.png").unlink()
+    (tmp_path / "unlabeled/6.png").write_bytes(b"nothing")
+
+
+def test_everything_that_is_wrong_is_listed(write, tmp_path, rankmatch):
+    flags = write(grey_image, black_and_white)
+    damage(tmp_path)
+    code, _, err = rankmatch("train", *flags, "--out", tmp_path / "run", *SMALL, "--hold-out", 0.2)
+    assert code == 2 and "Traceback" not in err
+    assert "images/1.png" in err and "unlabeled/6.png" in err and "--skip-bad" in err
+    assert not (tmp_path / "run").exists()
+
+
+def test_skip_bad_goes_on_and_keeps_count(write, tmp_path, rankmatch):
+    flags = write(grey_image, black_and_white)
+    damage(tmp_path)
+    code, out, err = rankmatch("train", *flags, "--out", tmp_path / "run", *SMALL, "--skip-bad")
+    assert code == 0, err
+    assert "Left out 2 images" in out
+    split = json.loads((tmp_path / "run/config.json").read_text())["split"]
+    assert sorted(split["skipped"]) == ["1", "6"] and split["unlabeled"] == 3
+
+
+@pytest.mark.parametrize(
+    ("flags", "phrase"),
+    [
+        (["--images", "nowhere", "--masks", "nowhere"], "nowhere"),
+        (["--images", "nowhere"], "--masks"),
+        (["--dataset", "CamVid"], "--data"),
+        (["--dataset", "Camvit", "--data", "."], "CamVid"),
+        (["--dataset", "CamVid", "--data", ".", "--images", "x"], "both"),
+        (["--imags", "x"], "--images"),
+    ],
+)
+def test_wrong_flags(flags, phrase, tmp_path, rankmatch):
+    code, _, err = rankmatch("train", *flags, "--out", tmp_path / "run")
+    assert code == 2 and phrase in err and "Traceback" not in err
+
+
+def test_a_validation_list_is_used_by_train_and_evaluate(write, tmp_path, rankmatch):
+    flags = write(grey_image, ids_mask)
+    code, _, err = rankmatch("split", *flags[:4], "--labels", 2, "--val", 2, "--out", tmp_path / "lists")
+    assert code == 0, err
+    lists = [text for n in ("labeled", "unlabeled", "val") for text in (f"--{n}-list", tmp_path / f"lists/{n}.txt")]
+    code, out, err = rankmatch("train", *flags[:4], *lists, "--data", tmp_path, "--out", tmp_path / "run", *SMALL)
+    assert code == 0, err
+    assert "2 labelled, 1 unlabelled" in out
+    code, _, err = rankmatch("evaluate", tmp_path / "run")
+    assert code == 0, err
+    assert json.loads((tmp_path / "run/evaluation-val-last.json").read_text())["images"] == 2
