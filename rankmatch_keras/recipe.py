@@ -122,6 +122,15 @@ def normalization_of(options: Options, split: data.Split) -> ChannelNormalizatio
     return ChannelNormalization(**models.measured_normalization(options.backbone, *statistics))
 
 
+def build_segmenter(dataset: data.SegmentationData, split: data.Split, options: Options) -> models.Segmenter:
+    """Makes DeepLabV3+ on the backbone that the flags name, for the channels and classes of the data."""
+    channels = data.image_format(split.labeled).channels
+    backbone = models.create_backbone(options.backbone, options.weights, options.output_stride, channels)
+    return models.deeplab_v3_plus(
+        backbone, dataset.num_classes, aspp_filters=options.aspp_filters, decoder_filters=options.decoder_filters
+    )
+
+
 def build_method(segmenter, options: Options) -> methods.Method:
     """Makes the method that the flags name."""
     if options.method == "supervised":

@@ -26,11 +26,7 @@ def main(options):
     epochs, steps_per_epoch = options.schedule(len(split.unlabeled))
     normalization = recipe.normalization_of(options, split)
 
-    channels = data.image_format(split.labeled).channels
-    backbone = models.create_backbone(options.backbone, options.weights, options.output_stride, channels)
-    segmenter = models.deeplab_v3_plus(
-        backbone, dataset.num_classes, aspp_filters=options.aspp_filters, decoder_filters=options.decoder_filters
-    )
+    segmenter = recipe.build_segmenter(dataset, split, options)
     predictor = models.predictor(segmenter, normalization, options.output_stride)
     model = recipe.build_method(segmenter, options)
     learning_rate = training.polynomial_decay(options.learning_rate, epochs * steps_per_epoch)

@@ -21,7 +21,7 @@ PATH = click.Path(path_type=Path)
 @click.option("--border", type=click.Choice(BORDERS), help="Border windows are cut off, or moved back inside.")
 @click.option("--flip", is_flag=True, help="Add the probabilities of the mirrored image.")
 @click.option("--scales", help="Add the probabilities of resized images, e.g. 0.75,1,1.25.")
-@click.option("--window-batch", type=click.IntRange(min=1), default=4, show_default=True, help="Windows at a time.")
+@click.option("--window-batch", type=click.IntRange(min=1), default=1, show_default=True, help="Windows at a time.")
 def evaluate(run, weights, root, part, limit, mode, crop, border, flip, scales, window_batch):
     """Score a trained run: IoU, Dice, precision, recall and boundary IoU per class, and their means.
 

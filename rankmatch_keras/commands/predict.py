@@ -28,7 +28,7 @@ WINDOW = 801
 @click.option("--crop", type=click.IntRange(min=1), default=WINDOW, show_default=True, help="Side of the windows.")
 @click.option("--border", type=click.Choice(BORDERS), default="shift", show_default=True, help="Border windows.")
 @click.option("--flip", is_flag=True, help="Add the probabilities of the mirrored image.")
-@click.option("--window-batch", type=click.IntRange(min=1), default=4, show_default=True, help="Windows at a time.")
+@click.option("--window-batch", type=click.IntRange(min=1), default=1, show_default=True, help="Windows at a time.")
 @click.option("--skip-bad", is_flag=True, help="Leave out images that cannot be read, and say so at the end.")
 def predict(run, images, out, weights, mode, crop, border, flip, window_batch, skip_bad):
     """Segment a folder of images: palette masks of class ids, and overlays to look at.
