@@ -41,7 +41,9 @@ def save_curves(path, history, title="Training"):
             f"{', '.join(sorted({c for s in series.values() for c in s})) or 'nothing'} in {history!s:.80}",
             "Give the history that training has written.",
         )
-    _draw(path, panels, title)
+    # A run keeps its colour in every panel, also where it is the only one with that column.
+    colors = {label: f"C{i % 10}" for i, label in enumerate(series)} if len(series) > 1 else {}
+    _draw(path, panels, title, colors)
 
 
 def _rows(run):
@@ -99,7 +101,7 @@ def _belongs(name, words):
     return first == words
 
 
-def _draw(path, panels, title):
+def _draw(path, panels, title, colors):
     from matplotlib.figure import Figure  # without pyplot: no window, no global state
     from matplotlib.ticker import MaxNLocator
 
@@ -113,7 +115,8 @@ def _draw(path, panels, title):
         axes = figure.add_subplot(rows, columns, i)
         for label, epochs, values in lines:
             marker = "o" if len(epochs) < 20 else None  # a run of one epoch would be invisible without
-            axes.plot(epochs, values, label=label, marker=marker, markersize=3.5, linewidth=1.6)
+            style = {"color": colors[label]} if label in colors else {}
+            axes.plot(epochs, values, label=label, marker=marker, markersize=3.5, linewidth=1.6, **style)
         axes.set(title=name, xlabel="epoch", ylabel=unit, xlim=(min(every) - margin, max(every) + margin))
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(color="0.9")

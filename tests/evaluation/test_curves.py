@@ -52,3 +52,21 @@ def test_nothing_to_draw(tmp_path):
         save_curves(tmp_path / "x.png", [{"epoch": 1, "learning_rate": 0.1}])
     with pytest.raises(UserError, match="found nothing"):
         save_curves(tmp_path / "x.png", [])
+
+
+def test_a_run_keeps_its_colour_in_every_panel(tmp_path, monkeypatch):
+    from matplotlib.axes import Axes
+
+    drawn = []
+    plot = Axes.plot
+
+    def remember(axes, *args, **kwargs):
+        (line,) = plot(axes, *args, **kwargs)
+        drawn.append((line.get_label(), line.get_color()))
+        return [line]
+
+    monkeypatch.setattr(Axes, "plot", remember)
+    one = [{"epoch": 1, "loss": 1.0}, {"epoch": 2, "loss": 0.5}]
+    other = [{"epoch": 1, "loss": 1.0, "mask_ratio": 0.1}, {"epoch": 2, "loss": 0.5, "mask_ratio": 0.2}]
+    save_curves(tmp_path / "curves.png", {"one": one, "other": other})
+    assert len(drawn) == 3 and len(set(drawn)) == 2
