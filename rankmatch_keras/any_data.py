@@ -23,7 +23,17 @@ from rankmatch_keras.callbacks import Checkpoint
 from rankmatch_keras.data_flags import loader_of
 
 
-@recipe.recipe(any_data=True, crop=193, batch=2, steps=300, interval=100, learning_rate=0.01, head_multiplier=3.0)
+@recipe.recipe(
+    any_data=True,
+    preset="reference",  # the article's weight of the rank loss let features collapse in short runs (docs/results.md)
+    box_source="in_batch",
+    crop=193,
+    batch=2,
+    steps=300,
+    interval=100,
+    learning_rate=0.01,
+    head_multiplier=3.0,
+)
 def main(options):
     """Trains on the labelled and unlabelled images and scores the test or validation images."""
     keras.utils.set_random_seed(options.seed)
