@@ -3,6 +3,8 @@
 import keras
 from keras import ops
 
+from rankmatch_keras.layers.replicas import replicas, share_of
+
 
 def flatten_pixels(features):
     """Turns a feature map `(B, h, w, C)` into a list of pixels `(B, h*w, C)`."""
@@ -97,8 +99,8 @@ class OrthogonalAgents(keras.layers.Layer):
     def random_pixels(self, pixels):
         """Draws one flat pixel index per image, uniformly: `(B,)` int32 for pixels `(B, P, C)`."""
         batch, num_pixels = ops.shape(pixels)[0], ops.shape(pixels)[1]
-        uniform = keras.random.uniform((batch,), seed=self.seed_generator, dtype="float32")
-        index = ops.floor(uniform * ops.cast(num_pixels, "float32"))
+        everywhere = keras.random.uniform((batch * replicas().count,), seed=self.seed_generator, dtype="float32")
+        index = ops.floor(share_of(everywhere) * ops.cast(num_pixels, "float32"))
         # A uniform number just below 1 can round up to the grid's size.
         return ops.cast(ops.minimum(index, ops.cast(num_pixels - 1, "float32")), "int32")
 

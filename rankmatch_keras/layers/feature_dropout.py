@@ -1,6 +1,9 @@
 """Feature dropout: UniMatch's perturbation of the encoder's maps before decoding."""
 
 import keras
+from keras import ops
+
+from rankmatch_keras.layers.replicas import replicas, share_of
 
 
 @keras.saving.register_keras_serializable("rankmatch_keras")
@@ -19,14 +22,20 @@ class FeatureDropout(keras.layers.Layer):
             raise ValueError(f"Expected a rate of 0 up to (not including) 1. Received: rate={rate}")
         self.rate = rate
         self.seed = seed
-        self.dropout = keras.layers.SpatialDropout2D(rate, seed=seed, dtype=self.dtype_policy)
+        self.seed_generator = keras.random.SeedGenerator(seed)
 
     def call(self, features):
         """Drops channels of each `(B, h, w, C)` map; maps without channels pass unchanged."""
         return keras.tree.map_structure(
-            lambda feature_map: self.dropout(feature_map, training=True) if feature_map.shape[-1] else feature_map,
-            features,
+            lambda feature_map: self._dropped(feature_map) if feature_map.shape[-1] else feature_map, features
         )
+
+    def _dropped(self, feature_map):
+        images = ops.shape(feature_map)[0] * replicas().count
+        factors = ops.ones((images, 1, 1, feature_map.shape[-1]))
+        if self.rate > 0:
+            factors = keras.random.dropout(factors, self.rate, seed=self.seed_generator)
+        return feature_map * ops.cast(share_of(factors), feature_map.dtype)
 
     def get_config(self):
         """Returns the constructor's arguments."""

@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from rankmatch_keras.layers.replicas import ratio
 from rankmatch_keras.losses.cross_entropy import pixel_cross_entropy
 
 
@@ -40,7 +41,7 @@ class PixelConsistencyLoss(keras.layers.Layer):
         valid = ops.cast(valid, "float32")
         counted = valid * ops.cast(confidence >= self.threshold, "float32")
         cross_entropy = pixel_cross_entropy(ops.cast(pseudo_label, "int32"), logits)
-        return ops.sum(cross_entropy * counted) / ops.maximum(ops.sum(valid), 1.0)
+        return ratio(ops.sum(cross_entropy * counted), ops.sum(valid))
 
     def compute_output_shape(self, *args, **kwargs):
         """The loss is a scalar."""

@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from rankmatch_keras.layers.replicas import ratio
 from rankmatch_keras.losses.cross_entropy import pixel_cross_entropy
 
 
@@ -12,7 +13,7 @@ class SupervisedLoss(keras.layers.Layer):
 
     With `ohem=(threshold, min_kept)` only hard pixels count: those whose probability of the true class is at most
     the larger of `threshold` and the `min_kept`-th smallest probability of the batch. With fewer than `min_kept`
-    labelled pixels all count.
+    labelled pixels all count. With several replicas each one mines its own part of the batch.
 
     Args:
         ignore_index: label value of pixels without truth.
@@ -46,7 +47,7 @@ class SupervisedLoss(keras.layers.Layer):
         cross_entropy = pixel_cross_entropy(ops.where(labelled, mask, 0), logits)
         kept = labelled if self.ohem is None else self.hard_pixels(cross_entropy, labelled, *self.ohem)
         kept = ops.cast(kept, "float32")
-        return ops.sum(cross_entropy * kept) / ops.maximum(ops.sum(kept), 1.0)
+        return ratio(ops.sum(cross_entropy * kept), ops.sum(kept))
 
     def hard_pixels(self, cross_entropy, labelled, threshold, min_kept):
         """Marks the pixels that hard example mining keeps: `(B, H, W)` bool."""
