@@ -1,33 +1,34 @@
-"""Measures the input pipeline against Pillow, and what share decoding, weak and strong view take.
+"""Measures both input pipelines against Pillow and each other, and what share decoding, weak and strong view take.
 
-
+\b
     python benchmarks/input_pipeline.py --images data/sample/train/images --crop 321 --batch 2
 
 The images serve as unlabelled images, and with made-up masks as labelled ones. One "image" is one labelled
 image (weak view) or one unlabelled image (weak view and two strong views; with --box-source second_view two
-of each). The same operations are done with Pillow, one image at a time on one core, in turns with the pipeline.
-Shares are of the processor time of one unlabelled image, measured on one thread.
+of each). The same operations are done with Pillow, one image at a time on one core, in turns with the pipelines.
+Processor time is that of all threads and worker processes together. Shares are of the processor time of one unlabelled
+image, measured on one thread.
 """
 
+import functools
 import os
 import random
+import resource
 import statistics
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import click
 import numpy as np
-import tensorflow as tf
 from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 
-from rankmatch_keras.data.batches import training_batches
+from rankmatch_keras.data import Sample, choose_pipeline, training_batches
 from rankmatch_keras.data.folders import unlabeled_samples
-from rankmatch_keras.data.samples import Sample
-from rankmatch_keras.data.seeds import fold
-from rankmatch_keras.data.strong import StrongAugmentation
-from rankmatch_keras.data.weak import draw_geometry, weak_image
+from rankmatch_keras.data.pipeline import TF_DATA, WORKERS
 
 SAMPLE = Path(__file__).resolve().parents[1] / "data" / "sample" / "train" / "images"
 NORMALIZATION = SimpleNamespace(mean=(123.7, 116.3, 103.5), std=(58.4, 57.1, 57.4), reverse_channels=False)
@@ -52,11 +53,31 @@ def milliseconds(function, items) -> float:
     return (time.perf_counter() - start) * 1e3 / len(items)
 
 
-def stages(samples: tuple[Sample, ...], crop: int) -> dict[str, float]:
+def stages(pipeline: str, samples: tuple[Sample, ...], crop: int) -> dict[str, float]:
     """Return the milliseconds that one unlabelled image takes in each stage."""
-    strong = StrongAugmentation()
+    weak, two_strong, prepared = (tf_data_stages if pipeline == TF_DATA else worker_stages)(crop)
+    images = [(prepared(sample.read_image()), n) for n, sample in enumerate(samples[:60])]
+    views = [(weak(image, n), n) for image, n in images]
+    return {
+        "decode": milliseconds(Sample.read_image, samples[:60]),
+        "weak view": milliseconds(lambda pair: weak(*pair), images),
+        "2 strong views": milliseconds(lambda pair: two_strong(*pair), views),
+    }
 
-    @tf.function(autograph=False)
+
+def tf_data_stages(crop: int) -> tuple[Callable, Callable, Callable]:
+    """Return weak view, two strong views, and what makes an array ready for them."""
+    import tensorflow as tf
+
+    from rankmatch_keras.data.tf_data.seeds import fold
+    from rankmatch_keras.data.tf_data.strong import StrongAugmentation
+    from rankmatch_keras.data.tf_data.weak import draw_geometry, weak_image
+
+    strong = StrongAugmentation()
+    # One signature for all sizes, as in the pipeline.
+    spec = (tf.TensorSpec((None, None, 3), tf.uint8), tf.TensorSpec((), tf.int32))
+
+    @tf.function(autograph=False, input_signature=spec)
     def weak(image, n):
         return weak_image(image, draw_geometry(fold((0, 0), n), tf.shape(image)[:2], (crop, crop)), (crop, crop))
 
@@ -64,16 +85,24 @@ def stages(samples: tuple[Sample, ...], crop: int) -> dict[str, float]:
     def two_strong(view, n):
         return strong.augment(view, fold((1, 0), n)), strong.augment(view, fold((2, 0), n))
 
-    images = [(tf.constant(sample.read_image()), tf.constant(n)) for n, sample in enumerate(samples[:60])]
-    # One signature for all sizes, as in the pipeline.
-    spec = (tf.TensorSpec((None, None, 3), tf.uint8), tf.TensorSpec((), tf.int32))
-    weak = weak.get_concrete_function(*spec)
-    views = [(weak(*pair), pair[1]) for pair in images]
-    return {
-        "decode": milliseconds(Sample.read_image, samples[:60]),
-        "weak view": milliseconds(lambda pair: weak(*pair), images),
-        "2 strong views": milliseconds(lambda pair: two_strong(*pair), views),
-    }
+    return weak, lambda view, n: two_strong(view, tf.constant(n)), tf.constant
+
+
+def worker_stages(crop: int) -> tuple[Callable, Callable, Callable]:
+    """Return the same three in NumPy."""
+    from rankmatch_keras.data.workers.seeds import generator
+    from rankmatch_keras.data.workers.strong import StrongAugmentation
+    from rankmatch_keras.data.workers.weak import draw_geometry, weak_image
+
+    strong = StrongAugmentation()
+
+    def weak(image, n):
+        return weak_image(image, draw_geometry(generator(0, 0, n, 0), image.shape[:2], (crop, crop)), (crop, crop))
+
+    def two_strong(view, n):
+        return [strong.augment(view, generator(0, 0, n, k)) for k in (1, 2)]
+
+    return weak, two_strong, lambda image: image
 
 
 class Pillow:
@@ -137,15 +166,38 @@ def pillow_speed(pillow: Pillow, labeled: list[Sample], unlabeled: tuple[Sample,
     return 2 * (count // 2) / (time.process_time() - start)
 
 
-def speed(dataset: tf.data.Dataset, batches: int) -> tuple[float, float]:
-    """Return batches per second and per processor second, after the first three."""
-    iterator = iter(dataset)
+def processor_seconds() -> float:
+    """Return the processor time of this process, its threads, and the worker processes that have ended."""
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.process_time() + children.ru_utime + children.ru_stime
+
+
+def speed(made: Any, batches: int) -> tuple[float, float]:
+    """Return seconds and processor seconds per batch, after the first three."""
+    iterator = iter(made)
     for _ in range(3):
         next(iterator)
-    start, used = time.perf_counter(), time.process_time()
+    start, used = time.perf_counter(), processor_seconds()
     for _ in range(batches):
         next(iterator)
-    return batches / (time.perf_counter() - start), batches / (time.process_time() - used)
+    return (time.perf_counter() - start) / batches, (processor_seconds() - used) / batches
+
+
+def worker_speed(make: Callable[..., Any], batches: int) -> tuple[float, float]:
+    """Return the same of worker processes: theirs is known when they end, so their start is measured and taken off."""
+    used, seconds = [], 0.0
+    for count in (3, 3 + batches):
+        before, made = processor_seconds(), make(steps=count)
+        iterator = iter(made)
+        for _ in range(3):
+            next(iterator)
+        start = time.perf_counter()
+        for _ in iterator:
+            pass
+        seconds = time.perf_counter() - start
+        made.close()
+        used.append(processor_seconds() - before)
+    return seconds / batches, (used[1] - used[0]) / batches
 
 
 @click.command(help=__doc__)
@@ -155,37 +207,40 @@ def speed(dataset: tf.data.Dataset, batches: int) -> tuple[float, float]:
 @click.option("--box-source", type=click.Choice(["in_batch", "second_view"]), default="in_batch")
 @click.option("--parallel-calls", type=int, default=None, help="Threads; the pipeline's own choice if left out.")
 @click.option("--batches", default=40, show_default=True, help="Batches to measure.")
-def main(images, crop, batch, box_source, parallel_calls, batches):
+@click.option("--pipeline", "wanted", type=click.Choice(["both", TF_DATA, WORKERS]), default="both", show_default=True)
+def main(images, crop, batch, box_source, parallel_calls, batches, wanted):
     """Print the numbers."""
-    tf.config.threading.set_intra_op_parallelism_threads(1)
+    pipelines = [choose_pipeline(name) for name in ((TF_DATA, WORKERS) if wanted == "both" else (wanted,))]
+    if TF_DATA in pipelines:
+        import tensorflow as tf
+
+        tf.config.threading.set_intra_op_parallelism_threads(1)
     samples, pillow = unlabeled_samples(images), Pillow(crop)
+    options = {"crop": crop, "batch_size": batch, "normalization": NORMALIZATION, "box_source": box_source}
+    turns: dict[str, list] = {name: [] for name in [*pipelines, "Pillow"]}
     with tempfile.TemporaryDirectory() as folder:
         labeled = with_masks(samples, folder)
-        dataset = training_batches(
-            labeled,
-            samples,
-            crop=crop,
-            batch_size=batch,
-            normalization=NORMALIZATION,
-            box_source=box_source,
-            parallel_calls=parallel_calls,
-        )
-        turns = [
-            (*speed(dataset, batches), pillow_speed(pillow, labeled, samples, 2 * batch * batches)) for _ in range(3)
-        ]
-    images = 2 * batch
-    seconds = 1 / statistics.median(per_second for per_second, _, _ in turns)
-    ours, theirs = (images * statistics.median(t[1] for t in turns), statistics.median(t[2] for t in turns))
-    ratio = statistics.median(images * per_core / pillow for _, per_core, pillow in turns)
+        make = functools.partial(training_batches, labeled, samples, parallel_calls=parallel_calls, **options)
+        dataset = make(pipeline=TF_DATA) if TF_DATA in pipelines else None
+        for _ in range(3):
+            if TF_DATA in pipelines:
+                turns[TF_DATA].append(speed(dataset, batches))
+            if WORKERS in pipelines:
+                turns[WORKERS].append(worker_speed(functools.partial(make, pipeline=WORKERS), batches))
+            turns["Pillow"].append((0.0, 2 * batch / pillow_speed(pillow, labeled, samples, 2 * batch * batches)))
     click.echo(
         f"crop {crop}, {batch} + {batch} images, {box_source}, {len(samples)} files, {os.cpu_count()} processors, "
-        f"medians of 3 turns:\n"
-        f"images per second and core: pipeline {ours:.1f}, Pillow one at a time {theirs:.1f}, ratio {ratio:.2f}\n"
-        f"a batch of {batch} + {batch} images takes {seconds:.3f} s on all cores"
+        "medians of 3 turns:"
     )
-    times = stages(samples, crop)
-    for name, value in times.items():
-        click.echo(f"{name:15s} {value:6.1f} ms  {100 * value / sum(times.values()):5.1f} %")
+    for name, times in turns.items():
+        ratio = statistics.median(theirs / ours for (_, ours), (_, theirs) in zip(times, turns["Pillow"], strict=True))
+        per_core = 2 * batch / statistics.median(processor for _, processor in times)
+        wall = f", a batch takes {statistics.median(t for t, _ in times):.3f} s on all cores" if times[0][0] else ""
+        click.echo(f"{name:8s} {per_core:6.1f} images per second and core, {ratio:.2f} x Pillow{wall}")
+    for name in pipelines:
+        shares = stages(name, samples, crop)
+        for stage, value in shares.items():
+            click.echo(f"{name:8s} {stage:15s} {value:6.1f} ms  {100 * value / sum(shares.values()):5.1f} %")
 
 
 if __name__ == "__main__":

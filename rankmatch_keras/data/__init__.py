@@ -1,7 +1,8 @@
 """From files on disk to training batches.
 
 Read in this order: `datasets` (what there is), `splits` (what is labelled), `decoding` (path to array),
-`checks` (before training), `weak`, `strong` and `boxes` (what is drawn), `batches` (the training batch).
+`checks` (before training), `batches` (the training batch). Two paths make the batches, `pipeline` chooses: `tf_data`
+with keras-cv, and `workers` without TensorFlow; in both, `weak`, `strong` and `boxes` say what is drawn.
 
 Names are loaded on first use, so that importing the package needs neither TensorFlow nor keras-cv.
 """
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from rankmatch_keras.data.decoding import image_info, read_colors, read_image, read_mask, read_raw_mask
     from rankmatch_keras.data.image_folder import ImageFolder
     from rankmatch_keras.data.opening import open_data, with_val_list
+    from rankmatch_keras.data.pipeline import choose_pipeline, describe_pipeline
     from rankmatch_keras.data.polygons import CocoMask, LabelMeMask, labelme_classes, read_coco
     from rankmatch_keras.data.protocol import Protocol
     from rankmatch_keras.data.samples import Sample, SegmentationData
@@ -77,7 +79,9 @@ __all__ = [
     "check",
     "check_samples",
     "choose_labeled",
+    "choose_pipeline",
     "count_pages",
+    "describe_pipeline",
     "detect_coding",
     "from_arrays",
     "image_format",
@@ -110,6 +114,7 @@ _MODULES = {
     "decoding": ("image_info", "read_colors", "read_image", "read_mask", "read_raw_mask"),
     "image_folder": ("ImageFolder",),
     "opening": ("open_data", "with_val_list"),
+    "pipeline": ("choose_pipeline", "describe_pipeline"),
     "polygons": ("CocoMask", "LabelMeMask", "labelme_classes", "read_coco"),
     "protocol": ("Protocol",),
     "samples": ("Sample", "SegmentationData"),

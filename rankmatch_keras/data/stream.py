@@ -6,6 +6,10 @@ from functools import lru_cache
 import numpy as np
 
 from rankmatch_keras.data.samples import Sample
+from rankmatch_keras.errors import UserError
+
+# Numbers of the random streams: whatever is drawn has a seed of its own.
+LABELED, UNLABELED, SOURCE = 1, 2, 3
 
 
 class SampleStream:
@@ -37,3 +41,16 @@ class SampleStream:
     def mask(self, n: int) -> np.ndarray:
         """Read mask number n: int32 (H, W)."""
         return self[n].read_mask()
+
+
+def require_masks(samples: Sequence[Sample]) -> None:
+    """Raise a UserError where there is no labelled sample, or one that lacks its mask."""
+    if not samples:
+        raise UserError("at least one labelled image", "none", "Check the folders or the split.")
+    for sample in samples:
+        if sample.mask is None:
+            raise UserError(
+                "a mask for every labelled image",
+                f"none for '{sample.image}'",
+                "Pass images without masks as unlabelled.",
+            )

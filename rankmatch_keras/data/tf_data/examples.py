@@ -6,9 +6,10 @@ from typing import Any, Protocol
 import numpy as np
 import tensorflow as tf
 
+from rankmatch_keras.data.plan import BatchRows
 from rankmatch_keras.data.samples import Sample
 from rankmatch_keras.data.statistics import ImageFormat, image_format
-from rankmatch_keras.data.stream import SampleStream
+from rankmatch_keras.data.stream import SampleStream, require_masks
 from rankmatch_keras.errors import UserError
 
 
@@ -17,8 +18,14 @@ class ExampleSource(Protocol):
 
     format: ImageFormat
 
-    def examples(self, start_step: int, steps: int | None, batch_size: int, parallel_calls: int) -> tf.data.Dataset:
+    def examples(self, start_step: int, steps: int | None, rows: BatchRows, parallel_calls: int) -> tf.data.Dataset:
         """Return the examples of `steps` batches (None: endless) from batch number `start_step` on.
+
+        Args:
+            start_step: number of the first batch.
+            steps: how many batches.
+            rows: which rows of each batch are wanted; they come in ascending order.
+            parallel_calls: how many are read at the same time.
 
         Returns:
             (number, image (H, W, C)) or (number, image, mask (H, W) int32); images uint8 or float32.
@@ -39,7 +46,7 @@ def examples_of(source: Sequence[Sample] | tf.data.Dataset, with_masks: bool, se
     if isinstance(source, tf.data.Dataset):
         return DatasetExamples(source, with_masks)
     if with_masks:
-        _require_masks(source)
+        require_masks(source)
     return SampleExamples(source, with_masks, seed)
 
 
@@ -57,11 +64,17 @@ class SampleExamples:
         self.with_masks = with_masks
         self.format = image_format(samples)
 
-    def examples(self, start_step: int, steps: int | None, batch_size: int, parallel_calls: int) -> tf.data.Dataset:
+    def examples(self, start_step: int, steps: int | None, rows: BatchRows, parallel_calls: int) -> tf.data.Dataset:
         """See `ExampleSource`."""
-        start = start_step * batch_size
-        end = np.iinfo(np.int64).max if steps is None else start + steps * batch_size
-        return tf.data.Dataset.range(start, end).map(self._read, num_parallel_calls=parallel_calls)
+        own = len(rows.rows)
+        ascending = tf.constant(sorted(rows.rows), tf.int64)
+        start = start_step * own
+        end = np.iinfo(np.int64).max if steps is None else start + steps * own
+
+        def read(k: tf.Tensor) -> tuple[tf.Tensor, ...]:
+            return self._read(k // own * rows.batch_size + ascending[k % own])
+
+        return tf.data.Dataset.range(start, end).map(read, num_parallel_calls=parallel_calls)
 
     def _read(self, n: tf.Tensor) -> tuple[tf.Tensor, ...]:
         image = _call(self.stream.image, n, tf.as_dtype(self.format.dtype), (None, None, self.format.channels))
@@ -92,12 +105,15 @@ class DatasetExamples:
         self.is_pair = is_pair
         self.format = ImageFormat(int(image.shape[-1]), "uint8" if image.dtype == tf.uint8 else "float32")
 
-    def examples(self, start_step: int, steps: int | None, batch_size: int, parallel_calls: int) -> tf.data.Dataset:
+    def examples(self, start_step: int, steps: int | None, rows: BatchRows, parallel_calls: int) -> tf.data.Dataset:
         """See `ExampleSource`."""
-        start = start_step * batch_size
+        start = start_step * rows.batch_size
         numbered = self.dataset.repeat().skip(start).enumerate(start)
         if steps is not None:
-            numbered = numbered.take(steps * batch_size)
+            numbered = numbered.take(steps * rows.batch_size)
+        if len(rows.rows) < rows.batch_size:
+            own = tf.constant([row in rows.rows for row in range(rows.batch_size)])
+            numbered = numbered.filter(lambda n, element: own[n % rows.batch_size])
         return numbered.map(self._read, num_parallel_calls=parallel_calls)
 
     def _read(self, n: tf.Tensor, element: Any) -> tuple[tf.Tensor, ...]:
@@ -116,15 +132,3 @@ def _is_image(shape: tf.TensorShape) -> bool:
 def _call(read: Any, n: tf.Tensor, dtype: tf.DType, shape: tuple) -> tf.Tensor:
     """Call a Python reader: identical pixels to evaluation, and Pillow decodes outside Python's lock."""
     return tf.ensure_shape(tf.numpy_function(read, [n], dtype, stateful=False), shape)
-
-
-def _require_masks(samples: Sequence[Sample]) -> None:
-    if not samples:
-        raise UserError("at least one labelled image", "none", "Check the folders or the split.")
-    for sample in samples:
-        if sample.mask is None:
-            raise UserError(
-                "a mask for every labelled image",
-                f"none for '{sample.image}'",
-                "Pass images without masks as unlabelled.",
-            )

@@ -3,8 +3,8 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from rankmatch_keras.data.seeds import fold
-from rankmatch_keras.data.weak import WeakGeometry, draw_geometry, valid_area, weak_image, weak_mask
+from rankmatch_keras.data.tf_data.seeds import fold
+from rankmatch_keras.data.tf_data.weak import WeakGeometry, draw_geometry, valid_area, weak_image, weak_mask
 
 RNG = np.random.default_rng(0)
 IMAGE = np.kron(RNG.integers(0, 256, (9, 13, 3)), np.ones((4, 4, 1))).astype(np.uint8)  # 36 x 52

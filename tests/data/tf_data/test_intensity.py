@@ -3,8 +3,8 @@ import pytest
 import tensorflow as tf
 from PIL import Image, ImageEnhance
 
-from rankmatch_keras.data.intensity import IntensityAugmentation, IntensityFactors
-from rankmatch_keras.data.seeds import fold
+from rankmatch_keras.data.tf_data.intensity import IntensityAugmentation, IntensityFactors
+from rankmatch_keras.data.tf_data.seeds import fold
 
 RNG = np.random.default_rng(0)
 SIX = RNG.uniform(100, 4000, (20, 24, 6)).astype("float32")

@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from rankmatch_keras.data.seeds import below, between, uniform
+from rankmatch_keras.data.tf_data.seeds import below, between, uniform
 
 # A candidate fits in about a third of the draws, so that 64 of them fail together about once in 10^11 boxes.
 CANDIDATES = 64

@@ -8,7 +8,8 @@ import tensorflow as tf
 
 from rankmatch_keras import data
 from rankmatch_keras.data.batches import training_batches
-from rankmatch_keras.data.examples import DatasetExamples
+from rankmatch_keras.data.plan import BatchRows
+from rankmatch_keras.data.tf_data.examples import DatasetExamples
 from rankmatch_keras.errors import UserError
 
 RNG = np.random.default_rng(0)
@@ -88,7 +89,7 @@ def test_a_dataset_is_repeated_in_its_order_and_resumed():
 
 def test_masks_with_an_axis_too_many_and_small_types():
     dataset = tf.data.Dataset.from_tensors((np.zeros((4, 5, 3), "uint8"), np.full((4, 5, 1), 2, "uint8")))
-    ((n, image, mask),) = DatasetExamples(dataset, True).examples(0, 1, 1, 1)
+    ((n, image, mask),) = DatasetExamples(dataset, True).examples(0, 1, BatchRows(1, (0,)), 1)
     assert (int(n), image.shape, mask.shape, mask.dtype) == (0, (4, 5, 3), (4, 5), tf.int32)
 
 

@@ -13,8 +13,8 @@ from typing import NamedTuple
 import keras_cv
 import tensorflow as tf
 
-from rankmatch_keras.data.blur import Blur
-from rankmatch_keras.data.seeds import between, uniform
+from rankmatch_keras.data.tf_data.blur import Blur
+from rankmatch_keras.data.tf_data.seeds import between, uniform
 
 GREY_WEIGHTS = (0.2989, 0.587, 0.114)  # ITU-R 601, as PIL's mode L and tf.image.rgb_to_grayscale.
 

@@ -10,8 +10,8 @@ from typing import NamedTuple
 import keras_cv
 import tensorflow as tf
 
-from rankmatch_keras.data.blur import Blur
-from rankmatch_keras.data.seeds import between, fold, uniform
+from rankmatch_keras.data.tf_data.blur import Blur
+from rankmatch_keras.data.tf_data.seeds import between, fold, uniform
 
 
 class IntensityFactors(NamedTuple):

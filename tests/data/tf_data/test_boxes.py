@@ -1,8 +1,8 @@
 import numpy as np
 import tensorflow as tf
 
-from rankmatch_keras.data.boxes import cutmix_box
-from rankmatch_keras.data.seeds import fold
+from rankmatch_keras.data.tf_data.boxes import cutmix_box
+from rankmatch_keras.data.tf_data.seeds import fold
 
 
 def boxes(size, count=2000, **kwargs):

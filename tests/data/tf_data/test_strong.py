@@ -5,8 +5,8 @@ import pytest
 import tensorflow as tf
 from PIL import Image, ImageEnhance, ImageFilter
 
-from rankmatch_keras.data.seeds import fold
-from rankmatch_keras.data.strong import StrongAugmentation, StrongFactors
+from rankmatch_keras.data.tf_data.seeds import fold
+from rankmatch_keras.data.tf_data.strong import StrongAugmentation, StrongFactors
 
 RNG = np.random.default_rng(0)
 IMAGE = np.kron(RNG.integers(30, 226, (8, 10, 3)), np.ones((5, 5, 1))).astype(np.uint8)  # 40 x 50

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from rankmatch_keras.data.seeds import below, uniform
+from rankmatch_keras.data.tf_data.seeds import below, uniform
 
 IGNORE = 255
 
