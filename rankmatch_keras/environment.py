@@ -52,7 +52,7 @@ def require_environment():
     """Like `check_environment`, but for the top of a script: prints the error and ends with exit code 2."""
     # TensorFlow's information messages would bury the progress.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    return_freed_memory()
+    reuse_freed_memory()
     try:
         check_environment()
     except UserError as error:
@@ -60,18 +60,20 @@ def require_environment():
         raise SystemExit(2) from None
 
 
-def return_freed_memory(threshold: int = 1 << 24):
-    """Makes glibc give large freed blocks back to the system at once; does nothing on other C libraries.
+def reuse_freed_memory(kept: int = 1 << 28):
+    """Makes glibc keep all blocks in one heap and reuse them there; does nothing on other C libraries.
 
-    Otherwise feature maps of many sizes leave holes in the heap. But what is given back must be mapped again page by
-    page: a step of RankMatch with ResNet-50 at 321 px on PyTorch took 9.0 s and 4.8 GB without this, 9.5 s and 4.5 GB
-    with 16 MB, 12.1 s and 4.2 GB with 1 MB. For programs of our own only, since it concerns the whole process.
+    Otherwise blocks of 32 MB and more, as feature maps are, are mapped anew each time, and the system must fill them
+    with zeros page by page, which can take longer than the operation that writes them. For programs of our own
+    only, since it concerns the whole process.
 
     Args:
-        threshold: smallest block in bytes that is returned.
+        kept: free bytes at the end of the heap above which they are returned to the system.
     """
-    mmap_threshold = -3  # M_MMAP_THRESHOLD of malloc.h
+    trim_threshold, largest_number_of_mappings = -1, -4  # of malloc.h
     try:
-        ctypes.CDLL(None).mallopt(mmap_threshold, threshold)
+        c_library = ctypes.CDLL(None)
+        c_library.mallopt(largest_number_of_mappings, 0)
+        c_library.mallopt(trim_threshold, kept)
     except (AttributeError, OSError, TypeError):
         pass

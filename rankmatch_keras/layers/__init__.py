@@ -5,6 +5,7 @@ from rankmatch_keras.layers.agents import gather_agents as gather_agents
 from rankmatch_keras.layers.cutmix import box_mask as box_mask
 from rankmatch_keras.layers.cutmix import mix as mix
 from rankmatch_keras.layers.feature_dropout import FeatureDropout as FeatureDropout
+from rankmatch_keras.layers.fine_coarse import FineCoarseConv2D as FineCoarseConv2D
 from rankmatch_keras.layers.normalization import ChannelNormalization as ChannelNormalization
 from rankmatch_keras.layers.pseudo_labels import pseudo_labels as pseudo_labels
 from rankmatch_keras.layers.ranking import plackett_luce_kl as plackett_luce_kl

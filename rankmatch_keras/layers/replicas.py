@@ -90,7 +90,7 @@ def share_of(values: Any, count: int | None = None) -> Any:
 
 
 def ratio(total: Any, count: Any) -> Any:
-    """A sum over this replica's pixels divided by a number of pixels, so that the mean over replicas is the global ratio.
+    """A sum over this replica's pixels by a number of pixels: the mean over replicas is the ratio of the whole batch.
 
     Args:
         total: float32 scalar, with gradient.

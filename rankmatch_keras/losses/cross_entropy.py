@@ -13,6 +13,5 @@ def pixel_cross_entropy(label, logits):
     Returns:
         `(B, H, W)` float32, `logsumexp(z) - z[label]`.
     """
-    logits = ops.cast(logits, "float32")
-    chosen = ops.take_along_axis(logits, label[..., None], axis=-1)[..., 0]
-    return ops.logsumexp(logits, axis=-1) - chosen
+    log_probabilities = ops.log_softmax(ops.cast(logits, "float32"), axis=-1)
+    return -ops.take_along_axis(log_probabilities, label[..., None], axis=-1)[..., 0]

@@ -1,7 +1,7 @@
 """What every method shares: one segmenter, named loss terms, and a training step per backend."""
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import keras
@@ -19,8 +19,13 @@ def backend_steps():
 class Method(keras.Model):
     """A way to train a segmenter: forward passes, loss terms and their weights.
 
-    A subclass names its terms in `term_weights` and computes them in `compute_terms`; `fit` takes batches as
+    A subclass names its terms in `term_weights` and computes them in its `stages`; `fit` takes batches as
     `data.training_batches` makes them, and logs every term by its name, with the running mean over the epoch.
+
+    A stage is a function `(batch, teacher) -> (terms, teacher)`: it runs some forward passes and returns the terms that
+    follow from them, and what the next stage must know of it, without gradient. So no gradient joins two stages, and
+    the gradient of the loss is the sum of theirs: a training step may finish one with its backward pass, and forget
+    its activations, before it starts the next one.
 
     Args:
         segmenter: the network that is trained, see `models.Segmenter`.
@@ -72,9 +77,22 @@ class Method(keras.Model):
         # Not `self.optimizer`: Keras may have wrapped it for loss scaling.
         self._steps.prepare(self.segmenter, optimizer)
 
+    def stages(self) -> tuple[Callable, ...]:
+        """The stages of a step, in order; see the class."""
+        raise NotImplementedError
+
     def compute_terms(self, batch: Mapping[str, Any]) -> dict[str, Any]:
         """Computes every loss term of `term_weights` and every value of `diagnostics` for one batch."""
-        raise NotImplementedError
+        terms: dict[str, Any] = {}
+        teacher = None
+        for stage in self.stages():
+            found, teacher = stage(batch, teacher)
+            terms |= found
+        return terms
+
+    def weigh(self, terms: Mapping[str, Any]):
+        """The weighted sum of one stage's terms, or of all: the part of the loss that they make up."""
+        return sum(weight * terms[name] for name, weight in self.term_weights.items() if name in terms)
 
     def compute_losses(self, batch: Mapping[str, Any]) -> dict[str, Any]:
         """Computes `{"loss": weighted sum, term: scalar, ...}` for one training batch, with gradient.
@@ -88,10 +106,13 @@ class Method(keras.Model):
         Raises:
             ValueError: the batch lacks an entry that the method needs.
         """
-        self._check(batch)
+        self.check(batch)
         terms = self.compute_terms(batch)
-        loss = sum(weight * terms[name] for name, weight in self.term_weights.items())
-        return {"loss": loss, **terms}
+        return {"loss": self.weigh(terms), **terms}
+
+    def use_steps(self, steps):
+        """Lets another object than the backend's module run the training step, e.g. that of a distribution engine."""
+        self._steps = steps
 
     def train_step(self, *args):
         """Runs one optimizer step; the backend's own module decides how."""
@@ -108,7 +129,12 @@ class Method(keras.Model):
         images = inputs["labeled_image"] if isinstance(inputs, Mapping) else inputs
         return self.segmenter(images, training=training)["logits"]
 
-    def _check(self, batch):
+    def check(self, batch: Mapping[str, Any]):
+        """Checks the first batch for the entries that the method needs.
+
+        Raises:
+            ValueError: one is missing.
+        """
         if self._checked:
             return
         missing = [name for name in self.required if name not in batch]

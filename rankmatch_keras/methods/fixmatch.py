@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from rankmatch_keras.methods.weak_to_strong import WeakToStrong, decide
+from rankmatch_keras.methods.weak_to_strong import Teacher, WeakToStrong, decide
 
 
 @keras.saving.register_keras_serializable("rankmatch_keras")
@@ -21,18 +21,18 @@ class FixMatch(WeakToStrong):
         self.term_weights = {"supervised": 0.5, "strong_1": 0.5}
         self._make_trackers()
 
-    def compute_terms(self, batch):
-        """Supervised and one consistency term."""
+    def weak_stage(self, batch, _):
+        """The supervised term, and pseudo-labels from the same pass."""
         source = self.box_source(batch)
         num_labeled = ops.shape(batch["labeled_image"])[0]
         images = ops.concatenate([batch["labeled_image"], batch["weak_image"]])
         outputs = self.segmenter(images, training=True)
         weak = decide({name: value[num_labeled:] for name, value in outputs.items()}, batch["valid"])
+        supervised = self.supervised_loss(batch["labeled_mask"], outputs["logits"][:num_labeled])
+        return {"supervised": supervised, **self.diagnose(weak)}, Teacher(weak, source)
 
-        view = self.strong_view(batch, 1, weak, source)
-        strong_logits = self.segmenter(view.image, training=True)["logits"]
-        return {
-            "supervised": self.supervised_loss(batch["labeled_mask"], outputs["logits"][:num_labeled]),
-            "strong_1": self.consistency(view.target, strong_logits),
-            **self.diagnose(weak),
-        }
+    def strong_stage(self, batch, teacher):
+        """The consistency term of the strong view."""
+        view = self.strong_view(batch, 1, teacher)
+        logits = self.segmenter(view.image, training=True)["logits"]
+        return {"strong_1": self.consistency(view.target, logits)}, None

@@ -69,13 +69,10 @@ class RankMatch(UniMatch):
         self.term_weights = {**pixel_weights, "rank_1": self.rank_weight / 2, "rank_2": self.rank_weight / 2}
         self._make_trackers()
 
-    def compute_terms(self, batch):
-        """UniMatch's terms and the rank loss of both strong views."""
-        streams = self.run_streams(batch)
-        terms = self.pixel_terms(batch, streams)
-        for number, (view, features) in enumerate(zip(streams.views, streams.strong_features, strict=True), start=1):
-            terms[f"rank_{number}"] = self.rank_loss(view.target.features, features)
-        return terms
+    def strong_terms(self, number, target, student):
+        """UniMatch's term and the rank loss of strong view `number`."""
+        rank = self.rank_loss(target.features, student["features"])
+        return {**super().strong_terms(number, target, student), f"rank_{number}": rank}
 
     def get_config(self):
         """Returns the constructor's arguments, every option of the preset written out."""

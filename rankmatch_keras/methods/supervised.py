@@ -19,7 +19,11 @@ class SupervisedOnly(Method):
         self.term_weights = {"supervised": 1.0}
         self._make_trackers()
 
-    def compute_terms(self, batch):
+    def stages(self):
+        """One stage."""
+        return (self.labeled_stage,)
+
+    def labeled_stage(self, batch, teacher):
         """The supervised loss alone."""
         logits = self.segmenter(batch["labeled_image"], training=True)["logits"]
-        return {"supervised": self.supervised_loss(batch["labeled_mask"], logits)}
+        return {"supervised": self.supervised_loss(batch["labeled_mask"], logits)}, teacher

@@ -6,18 +6,15 @@ import keras
 from keras import ops
 
 from rankmatch_keras.layers import FeatureDropout
-from rankmatch_keras.methods.weak_to_strong import Decision, StrongView, WeakToStrong, decide
+from rankmatch_keras.methods.weak_to_strong import Decision, Teacher, WeakToStrong, decide
 
 
-class Streams(NamedTuple):
-    """The passes of one step."""
+class WeakStream(NamedTuple):
+    """What one pass over labelled images and weak view gives."""
 
     labeled_logits: Any  # (Bl, H, W, K)
-    dropped_logits: Any  # (Bu, H, W, K), the weak view decoded with dropped features
     weak: Decision  # the teacher's decision on the weak view
-    views: tuple[StrongView, StrongView]
-    strong_logits: tuple[Any, Any]  # each (Bu, H, W, K)
-    strong_features: tuple[Any, Any]  # each (Bu, h, w, D)
+    dropped_logits: Any  # (Bu, H, W, K), the weak view decoded with dropped features
 
 
 @keras.saving.register_keras_serializable("rankmatch_keras")
@@ -46,9 +43,8 @@ class UniMatch(WeakToStrong):
         if type(self) is UniMatch:
             self._make_trackers()
 
-    def run_streams(self, batch) -> Streams:
-        """Runs the passes of one step: weak with labelled images, then both strong views together."""
-        source = self.box_source(batch)
+    def weak_stream(self, batch) -> WeakStream:
+        """Encodes labelled images and weak view together, and decodes the latter once more with dropped features."""
         num_labeled, num_unlabeled = (ops.shape(batch[name])[0] for name in ("labeled_image", "weak_image"))
         encoded = self.segmenter.encode(ops.concatenate([batch["labeled_image"], batch["weak_image"]]), training=True)
         # Only the unlabelled images are decoded a second time, in one batch with the clean ones.
@@ -57,32 +53,36 @@ class UniMatch(WeakToStrong):
             {name: ops.concatenate([encoded[name], dropped[name]]) for name in encoded}, training=True
         )
         last_weak = num_labeled + num_unlabeled
-        weak = decide({name: value[num_labeled:last_weak] for name, value in decoded.items()}, batch["valid"])
-
-        views = (self.strong_view(batch, 1, weak, source), self.strong_view(batch, 2, weak, source))
-        strong = self.segmenter(ops.concatenate([view.image for view in views]), training=True)
-        return Streams(
+        return WeakStream(
             labeled_logits=decoded["logits"][:num_labeled],
+            weak=decide({name: value[num_labeled:last_weak] for name, value in decoded.items()}, batch["valid"]),
             dropped_logits=decoded["logits"][last_weak:],
-            weak=weak,
-            views=views,
-            strong_logits=(strong["logits"][:num_unlabeled], strong["logits"][num_unlabeled:]),
-            strong_features=(strong["features"][:num_unlabeled], strong["features"][num_unlabeled:]),
         )
 
-    def pixel_terms(self, batch, streams: Streams) -> dict[str, Any]:
-        """The supervised and the three pixel consistency terms."""
-        return {
-            "supervised": self.supervised_loss(batch["labeled_mask"], streams.labeled_logits),
-            "strong_1": self.consistency(streams.views[0].target, streams.strong_logits[0]),
-            "strong_2": self.consistency(streams.views[1].target, streams.strong_logits[1]),
-            "feature_dropout": self.consistency(streams.weak, streams.dropped_logits),
-            **self.diagnose(streams.weak),
+    def weak_stage(self, batch, _):
+        """The supervised term, pseudo-labels, and the term of the feature-dropped view."""
+        source = self.box_source(batch)
+        stream = self.weak_stream(batch)
+        terms = {
+            "supervised": self.supervised_loss(batch["labeled_mask"], stream.labeled_logits),
+            "feature_dropout": self.consistency(stream.weak, stream.dropped_logits),
+            **self.diagnose(stream.weak),
         }
+        return terms, Teacher(stream.weak, source)
 
-    def compute_terms(self, batch):
-        """All terms of one batch."""
-        return self.pixel_terms(batch, self.run_streams(batch))
+    def strong_stage(self, batch, teacher):
+        """The terms of both strong views, which pass the network together."""
+        views = tuple(self.strong_view(batch, number, teacher) for number in (1, 2))
+        num_unlabeled = ops.shape(batch["weak_image"])[0]
+        outputs = self.segmenter(ops.concatenate([view.image for view in views]), training=True)
+        first = {name: value[:num_unlabeled] for name, value in outputs.items()}
+        second = {name: value[num_unlabeled:] for name, value in outputs.items()}
+        terms = {**self.strong_terms(1, views[0].target, first), **self.strong_terms(2, views[1].target, second)}
+        return terms, None
+
+    def strong_terms(self, number: int, target: Decision, student: dict[str, Any]) -> dict[str, Any]:
+        """The terms of strong view `number`: the student's outputs against the teacher's decision."""
+        return {f"strong_{number}": self.consistency(target, student["logits"])}
 
     def get_config(self):
         """Returns the constructor's arguments."""

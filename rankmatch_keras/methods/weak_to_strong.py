@@ -5,6 +5,7 @@ from typing import Any, ClassVar, NamedTuple
 from keras import ops
 
 from rankmatch_keras.layers import box_mask, mix, pseudo_labels
+from rankmatch_keras.layers.replicas import ratio
 from rankmatch_keras.losses import PixelConsistencyLoss
 from rankmatch_keras.methods.base import LABELED, Method
 
@@ -16,6 +17,13 @@ class Decision(NamedTuple):
     confidence: Any  # (B, H, W) float32
     valid: Any  # (B, H, W) bool, False on padding
     features: Any  # (B, h, w, D) float
+
+
+class Teacher(NamedTuple):
+    """What the stage of the weak view leaves to that of the strong views: no gradient."""
+
+    weak: Decision
+    source: Decision | None  # of the images that boxes are cut from, where the batch brings them
 
 
 class StrongView(NamedTuple):
@@ -38,6 +46,8 @@ class WeakToStrong(Method):
     (`box_source="second_view"` of `data.training_batches`, labelled by an extra pass in inference mode without
     gradient), otherwise from the batch in reverse order (`"in_batch"`, no extra pass).
 
+    A step has two stages: the teacher's decisions are all that the strong views need of the weak one.
+
     Args:
         segmenter: the network that is trained.
         threshold: smallest confidence of a pseudo-label that counts, 0 to 1.
@@ -52,6 +62,18 @@ class WeakToStrong(Method):
         self.threshold = threshold
         self.consistency_loss = PixelConsistencyLoss(threshold)
 
+    def stages(self):
+        """First labelled images and weak view, then the strong views."""
+        return (self.weak_stage, self.strong_stage)
+
+    def weak_stage(self, batch, _) -> tuple[dict[str, Any], Teacher]:
+        """The terms of the labelled images and of the weak view, and the teacher's decisions."""
+        raise NotImplementedError
+
+    def strong_stage(self, batch, teacher: Teacher) -> tuple[dict[str, Any], None]:
+        """The terms of the strong views."""
+        raise NotImplementedError
+
     def box_source(self, batch) -> Decision | None:
         """The teacher's decision on the second view, or `None` where the batch brings none."""
         if "source_weak_image" not in batch:
@@ -61,8 +83,9 @@ class WeakToStrong(Method):
             outputs = self.segmenter(batch["source_weak_image"], training=False)
             return decide(outputs, batch["source_valid"])
 
-    def strong_view(self, batch, number: int, weak: Decision, source: Decision | None) -> StrongView:
+    def strong_view(self, batch, number: int, teacher: Teacher) -> StrongView:
         """Pastes the boxes of strong view `number` into its images and into the teacher's decision."""
+        weak, source = teacher
         image, boxes = batch[f"strong_image_{number}"], batch[f"cutmix_box_{number}"]
         if source is None:
             source = Decision(*(ops.flip(value, axis=0) for value in weak))
@@ -86,11 +109,10 @@ class WeakToStrong(Method):
     def diagnose(self, weak: Decision) -> dict[str, Any]:
         """Share of valid pixels whose pseudo-label counts, and mean confidence of the valid pixels."""
         valid = ops.cast(weak.valid, "float32")
-        total = ops.maximum(ops.sum(valid), 1.0)
         kept = ops.cast(weak.confidence >= self.threshold, "float32")
         return {
-            "mask_ratio": ops.sum(kept * valid) / total,
-            "confidence": ops.sum(weak.confidence * valid) / total,
+            "mask_ratio": ratio(ops.sum(kept * valid), ops.sum(valid)),
+            "confidence": ratio(ops.sum(weak.confidence * valid), ops.sum(valid)),
         }
 
     def get_config(self):

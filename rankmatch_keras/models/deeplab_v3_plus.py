@@ -9,6 +9,7 @@ import keras
 from keras import layers
 
 from rankmatch_keras.errors import UserError
+from rankmatch_keras.layers.fine_coarse import FineCoarseConv2D
 from rankmatch_keras.layers.resize import ResizeLike
 from rankmatch_keras.models.segmenter import Segmenter
 
@@ -95,15 +96,16 @@ def build_decoder(
     else:
         features = spatial_pyramid_pooling(high)
     projected = conv_norm_relu(low, projection_filters, 1, "low_projection")
-    upsampled = ResizeLike(name="features_upsampled")(features, projected)
-    x = layers.Concatenate(name="decoder_concat")([projected, upsampled])
     if segmentation_head is None:
-        x = conv_norm_relu(x, decoder_filters, 3, "decoder_1")
+        # Projected and upsampled maps joined, then a 3x3 convolution, for a fraction of the work.
+        joined = FineCoarseConv2D(decoder_filters, 3, kernel_initializer="he_normal", name="decoder_1_conv")
+        x = norm_relu(joined([projected, features]), "decoder_1")
         x = conv_norm_relu(x, decoder_filters, 3, "decoder_2")
         # float32 also under mixed precision: losses and softmax need the range.
         logits = layers.Conv2D(num_classes, 1, dtype="float32", name="classifier")(x)
     else:
-        logits = segmentation_head(x)
+        upsampled = ResizeLike(name="features_upsampled")(features, projected)
+        logits = segmentation_head(layers.Concatenate(name="decoder_concat")([projected, upsampled]))
     return keras.Model({"low": low, "high": high}, {"logits": logits, "features": features}, name="decoder")
 
 
@@ -139,6 +141,11 @@ def conv_norm_relu(x, filters, kernel_size, name, dilation_rate=1):
         kernel_initializer="he_normal",
         name=f"{name}_conv",
     )(x)
+    return norm_relu(x, name)
+
+
+def norm_relu(x, name):
+    """Batch normalisation and ReLU."""
     x = layers.BatchNormalization(**BATCH_NORM, name=f"{name}_bn")(x)
     return layers.ReLU(name=f"{name}_relu")(x)
 

@@ -1,21 +1,58 @@
 """The training step on PyTorch. Imports nothing of the package but its kernels, so that methods may use it."""
 
+import contextlib
+import functools
+
 import keras
 import torch
 
 from rankmatch_keras.training.steps_torch_kernels import use_torch_kernels, use_torch_update
 
 
-def train_step(method, data):
-    """Runs one optimizer step of `method` and returns the running means by name."""
+def train_step(method, data, replicated=None):
+    """Runs one optimizer step of `method` and returns the running means by name.
+
+    Args:
+        method: the method.
+        data: the training batch, as `fit` and `train_on_batch` pass it.
+        replicated: a module `(stage, batch, teacher) -> (terms, teacher)` that runs the stages of several replicas,
+            with the context `no_sync` in which gradients are not exchanged yet, and `average(losses)` over them.
+    """
     batch, _, _ = keras.utils.unpack_x_y_sample_weight(data)
+    method.check(batch)
     method.zero_grad()
-    losses = method.compute_losses(batch)
-    method.optimizer.scale_loss(losses["loss"]).backward()
+    losses, teacher = {"loss": 0.0}, None
+    *early, last = method.stages()
+    for stage in (*early, last):
+        # Gradients add up over the stages: one exchange, in the last backward pass, is enough.
+        with contextlib.nullcontext() if replicated is None or stage == last else replicated.no_sync():
+            run = stage if replicated is None else functools.partial(replicated, stage)
+            terms, teacher = run_stage(method, run, batch, teacher)
+        losses = {**losses, **terms, "loss": losses["loss"] + terms["loss"]}
+    if replicated is not None:
+        losses = replicated.average(losses)
     variables = method.trainable_variables
     with torch.no_grad():
         method.optimizer.apply([variable.value.grad for variable in variables], variables)
         return method.log(losses)
+
+
+def run_stage(method, stage, batch, teacher):
+    """Runs one stage forward and backward, so that its activations are gone before the next one starts.
+
+    Args:
+        method: the method.
+        stage: one of its stages.
+        batch: the training batch.
+        teacher: what the stage before it returned.
+
+    Returns:
+        The stage's terms and `"loss"`, its part of the loss, without gradient; and what the next stage must know.
+    """
+    terms, teacher = stage(batch, teacher)
+    loss = method.weigh(terms)
+    method.optimizer.scale_loss(loss).backward()
+    return {name: value.detach() for name, value in {"loss": loss, **terms}.items()}, teacher
 
 
 def prepare(segmenter, optimizer):

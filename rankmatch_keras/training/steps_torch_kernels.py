@@ -1,9 +1,8 @@
-"""PyTorch's own kernels for convolution, batch normalisation and the optimizer: the same numbers, less time and memory.
+"""PyTorch's own kernels in Keras' layers, and the optimizer's update: the same numbers, less time and memory.
 
-Under Keras a convolution copies its input twice and its kernel once per call, and batch normalisation is five
-operations that each keep a feature map for the backward pass. PyTorch's kernels read channels-last maps as they are
-and keep the input alone. Convolution kernels keep their shape but are stored in the order that these kernels read:
-in Keras' order a 3x3 convolution of 304 channels takes three times as long. Imports nothing of the package.
+Which layer runs in what: convolutions, poolings and resizing in `steps_torch_convolution`; batch normalisation, five
+operations under Keras that each keep a feature map for the backward pass, in one that keeps its input alone; a ReLU
+in the memory of what it reads, where nobody else reads that; zero padding inside the layer behind it.
 """
 
 import functools
@@ -12,28 +11,38 @@ import keras
 import torch
 from torch.nn import functional
 
+from rankmatch_keras.layers.fine_coarse import FineCoarseConv2D
+from rankmatch_keras.layers.resize import ResizeLike
+from rankmatch_keras.training import steps_torch_convolution as kernels
+from rankmatch_keras.training.steps_torch_graph import neighbours, writer
+
+FLOATS = ("float32", "bfloat16", "float16")
+
 
 def use_torch_kernels(model):
-    """Lets the convolutions and batch normalisations of a model run in PyTorch's kernels; all numbers stay.
+    """Lets the layers of a model run in PyTorch's kernels; all numbers stay, up to rounding.
 
     Layers keep their class, weights and configuration, so that saved files do not change. Layers that are not plain
-    float32 ones on channels-last maps stay as they are.
+    ones on channels-last maps stay as they are.
 
     Args:
         model: a built `keras.Model`.
 
     Returns:
-        The number of layers that were changed.
+        The names of the layers that were changed.
     """
-    changed = 0
-    for layer in model._flatten_layers():
-        kernel = KERNELS.get(type(layer))
-        if kernel is not None and _is_plain(layer):
-            layer.call = functools.partial(kernel, layer)
-            if kernel is _convolution:
-                _store_outputs_first(layer.kernel)
-            changed += 1
-    return changed
+    calls = {id(x): functools.partial(KERNELS[type(x)], x) for x in model._flatten_layers() if _is_plain(x)}
+    for first, second in neighbours(model):
+        if isinstance(first, keras.layers.ZeroPadding2D):
+            calls |= _padding_inside(first, second, calls)
+        elif _rectifier(second) is not None:
+            calls |= _in_place(first, second, calls)
+    changed = [layer for layer in model._flatten_layers() if id(layer) in calls]
+    for layer in changed:
+        setattr(layer, "convolve" if isinstance(layer, FineCoarseConv2D) else "call", calls[id(layer)])
+        if isinstance(layer, (keras.layers.Conv2D, FineCoarseConv2D)):
+            kernels.store_outputs_first(layer.kernel)
+    return [layer.name for layer in changed]
 
 
 def use_torch_update(optimizer):
@@ -48,16 +57,9 @@ def use_torch_update(optimizer):
     if not hasattr(optimizer, "head_multiplier"):
         return False
     for velocity in optimizer.momentums:
-        _store_outputs_first(velocity)
+        kernels.store_outputs_first(velocity)
     optimizer._backend_update_step = functools.partial(_update_all, optimizer)
     return True
-
-
-def _store_outputs_first(variable):
-    """Stores a kernel (kh, kw, in, out) in the order out, kh, kw, in; its shape and values stay."""
-    if len(variable.shape) == 4:
-        value = variable.value
-        value.data = value.data.permute(3, 0, 1, 2).contiguous().permute(1, 2, 3, 0)
 
 
 @torch.no_grad()
@@ -75,56 +77,70 @@ def _update_all(optimizer, gradients, variables, learning_rate):
 
 
 def _is_plain(layer):
-    if not layer.built or layer.compute_dtype != "float32":
+    if type(layer) not in KERNELS or not layer.built or layer.compute_dtype not in FLOATS:
         return False
     if isinstance(layer, keras.layers.BatchNormalization):
         special = layer.renorm or layer.synchronized or not (layer.scale and layer.center)
         return layer.input_spec.ndim == 4 and layer.axis in (-1, 3) and not special
-    return layer.data_format == "channels_last" and not getattr(layer, "lora_enabled", False)
+    channels_last = getattr(layer, "data_format", "channels_last") == "channels_last"
+    return channels_last and not getattr(layer, "lora_enabled", False)
 
 
-def _convolution(layer, inputs):
-    """`Conv2D.call` for maps `(B, H, W, C)`."""
-    kernel = layer.kernel.value.permute(3, 2, 0, 1)  # a view: (out, in / groups, kh, kw)
-    return _convolve(layer, inputs, kernel, layer.groups)
+def _padding_inside(padding, reader, calls):
+    """The calls that let a layer do the zero padding before it; none where it cannot."""
+    sides = padding.padding
+    if any(before != after for before, after in sides) or padding.data_format != "channels_last":
+        return {}
+    before = tuple(side[0] for side in sides)
+    if isinstance(reader, keras.layers.MaxPooling2D):
+        fits = all(2 * side <= size for side, size in zip(before, reader.pool_size, strict=True))
+        if not fits or reader.padding != "valid" or _rectifier(writer(padding)) is None:
+            return {}
+        call = functools.partial(kernels.max_pooling, reader, before=before)
+    elif id(reader) in calls and getattr(reader, "padding", None) == "valid":
+        call = functools.partial(calls[id(reader)], before=before)
+    else:
+        return {}
+    return {id(padding): lambda inputs: inputs, id(reader): call}
 
 
-def _depthwise_convolution(layer, inputs):
-    """`DepthwiseConv2D.call` for maps `(B, H, W, C)`."""
-    height, width, channels, multiplier = layer.kernel.shape
-    kernel = layer.kernel.value.reshape(height, width, 1, channels * multiplier).permute(3, 2, 0, 1)
-    return _convolve(layer, inputs, kernel, channels)
+def _rectifier(layer):
+    """The function in place of a ReLU layer, or None for other layers."""
+    kind = type(layer)
+    if kind is keras.layers.Activation:
+        return {keras.activations.relu: torch.relu_, keras.activations.relu6: _relu6_}.get(layer.activation)
+    if kind is not keras.layers.ReLU or layer.negative_slope or layer.threshold:
+        return None
+    return {None: torch.relu_, 6.0: _relu6_}.get(layer.max_value)
 
 
-def _convolve(layer, inputs, kernel, groups):
-    channels_first = inputs.permute(0, 3, 1, 2)  # a view: PyTorch's "channels last" memory format
-    padding = (0, 0)
-    if layer.padding == "same":
-        channels_first, padding = _same_padding(channels_first, layer)
-    bias = layer.bias.value if layer.use_bias else None
-    outputs = functional.conv2d(
-        channels_first, kernel, bias, tuple(layer.strides), padding, tuple(layer.dilation_rate), groups
-    )
-    outputs = outputs.permute(0, 2, 3, 1)
-    return outputs if layer.activation is None else layer.activation(outputs)
+def _relu6_(maps):
+    return functional.relu6(maps, inplace=True)
 
 
-def _same_padding(images, layer):
-    """Keras' "same" padding: what the kernel can do by itself, and a padded copy where it is lopsided."""
-    sides = []
-    for size, kernel, stride, dilation in zip(
-        images.shape[2:], layer.kernel_size, layer.strides, layer.dilation_rate, strict=True
-    ):
-        total = max((-(-size // stride) - 1) * stride + (kernel - 1) * dilation + 1 - size, 0)
-        sides.append((total // 2, total - total // 2))
-    (top, bottom), (left, right) = sides
-    if top == bottom and left == right:
-        return images, (top, left)
-    return functional.pad(images, (left, right, top, bottom)), (0, 0)
+def _in_place(layer, rectifier, calls):
+    """The calls that let a ReLU work in the memory of the layer before it; none where that layer needs its output."""
+    function = _rectifier(rectifier)
+    if isinstance(layer, keras.layers.BatchNormalization) and id(layer) in calls:
+        # While training it is done with the normalisation, before the output becomes a view.
+        call = functools.partial(_unless_done, rectifier.call)
+        return {id(layer): functools.partial(calls[id(layer)], rectify=function), id(rectifier): call}
+    if type(layer) is keras.layers.Add:
+        return {id(rectifier): functools.partial(_on_fresh_map, rectifier.call, function)}
+    return {}
 
 
-def _batch_normalization(layer, inputs, training=None, mask=None):
-    """`BatchNormalization.call` for maps `(B, H, W, C)`."""
+def _unless_done(rectify, inputs):
+    return inputs if getattr(inputs, "rectified", False) else rectify(inputs)
+
+
+def _on_fresh_map(rectify, rectify_in_place, inputs):
+    fresh = inputs.grad_fn is not None and not inputs._is_view()
+    return rectify_in_place(inputs) if fresh else rectify(inputs)
+
+
+def _batch_normalization(layer, inputs, training=None, mask=None, rectify=None):
+    """`BatchNormalization.call` for maps `(B, H, W, C)`; while training with the ReLU that follows."""
     if mask is not None:
         return keras.layers.BatchNormalization.call(layer, inputs, training=training, mask=mask)
     channels_first = inputs.permute(0, 3, 1, 2)  # a view: PyTorch's "channels last" memory format
@@ -141,11 +157,29 @@ def _batch_normalization(layer, inputs, training=None, mask=None):
         variance = inverse_deviation.pow(-2) - layer.epsilon
         for moving, value in ((layer.moving_mean, mean), (layer.moving_variance, variance)):
             moving.assign(moving.value * layer.momentum + value * (1.0 - layer.momentum))
-    return outputs.permute(0, 2, 3, 1)
+    if rectify is None:
+        return outputs.permute(0, 2, 3, 1)
+    outputs = rectify(outputs).permute(0, 2, 3, 1)
+    outputs.rectified = True
+    return outputs
+
+
+def _resize_like(layer, inputs, reference):
+    """`ResizeLike.call`."""
+    size = tuple(reference.shape[1:3])
+    if inputs.device.type != "cpu" or size == tuple(inputs.shape[1:3]):
+        return ResizeLike.call(layer, inputs, reference)
+    return kernels.resize_align_corners(inputs, size)
+
+
+def _fine_convolution(layer, fine, kernel):
+    return kernels.plain_convolution(fine, kernel)
 
 
 KERNELS = {
-    keras.layers.Conv2D: _convolution,
-    keras.layers.DepthwiseConv2D: _depthwise_convolution,
+    keras.layers.Conv2D: kernels.convolution,
+    keras.layers.DepthwiseConv2D: kernels.depthwise_convolution,
     keras.layers.BatchNormalization: _batch_normalization,
+    FineCoarseConv2D: _fine_convolution,
+    ResizeLike: _resize_like,
 }

@@ -1,5 +1,6 @@
 import itertools
 
+import keras
 import numpy as np
 import pytest
 from keras import ops
@@ -172,6 +173,8 @@ def test_eleven_sets_replace_24_rankings():
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float64"])
 def test_result_is_float32(dtype):
+    if dtype == "float64" and keras.backend.backend() == "jax":
+        pytest.skip("JAX makes float32 of float64 unless it is told otherwise at the start")
     teacher = ops.cast([[600.0, -3.0, 0.5]], dtype)
     student = ops.cast([[-600.0, 2.0, 1.5]], dtype)
     value = plackett_luce_kl(teacher, student)

@@ -28,6 +28,10 @@ def make(kind, segmenter, **options):
     return kind(segmenter, **options)
 
 
+def seed_of(kind):
+    return {"seed": 0} if kind in (UniMatch, RankMatch) else {}
+
+
 def numbers(losses):
     return {name: float(keras.ops.convert_to_numpy(value)) for name, value in losses.items()}
 
@@ -42,6 +46,21 @@ def test_loss_is_the_weighted_sum_of_its_terms(kind, second_view, small_segmente
     expected = sum(method.term_weights[name] * losses[name] for name in TERMS[kind])
     assert losses["loss"] == pytest.approx(expected, rel=1e-5)
     assert all(losses[name] > 0 for name in TERMS[kind])
+
+
+@pytest.mark.parametrize("kind", METHODS)
+def test_stages_together_are_the_whole(kind, small_segmenter, random_batch):
+    batch = random_batch()
+    whole = numbers(make(kind, small_segmenter(), **seed_of(kind)).compute_losses(batch))
+    method, teacher, parts, loss = make(kind, small_segmenter(), **seed_of(kind)), None, {}, 0.0
+    for stage in method.stages():
+        terms, teacher = stage(batch, teacher)
+        assert not set(terms) & set(parts)
+        parts.update(numbers(terms))
+        loss += float(keras.ops.convert_to_numpy(method.weigh(terms)))
+    assert teacher is None
+    assert parts == pytest.approx({name: value for name, value in whole.items() if name != "loss"}, rel=1e-5)
+    assert loss == pytest.approx(whole["loss"], rel=1e-5)
 
 
 @pytest.mark.parametrize(

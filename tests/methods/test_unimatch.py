@@ -80,9 +80,9 @@ def test_weights(small_segmenter):
 
 def test_dropped_stream_is_the_weak_one_without_dropout(small_segmenter, random_batch):
     method = UniMatch(small_segmenter(), feature_dropout=0.0)
-    streams = method.run_streams(random_batch())
-    weak = ops.convert_to_numpy(ops.argmax(streams.dropped_logits, axis=-1))
-    np.testing.assert_array_equal(weak, ops.convert_to_numpy(streams.weak.label))
+    stream = method.weak_stream(random_batch())
+    weak = ops.convert_to_numpy(ops.argmax(stream.dropped_logits, axis=-1))
+    np.testing.assert_array_equal(weak, ops.convert_to_numpy(stream.weak.label))
 
 
 def test_labelled_images_are_decoded_clean(small_segmenter, random_batch):
@@ -90,9 +90,9 @@ def test_labelled_images_are_decoded_clean(small_segmenter, random_batch):
     method = UniMatch(small_segmenter(), seed=0)
     method.segmenter.decoder.trainable = False  # normalisation then uses its stored statistics
     batch = random_batch()
-    streams = method.run_streams(batch)
+    stream = method.weak_stream(batch)
     maps = method.segmenter.encode(np.concatenate([batch["labeled_image"], batch["weak_image"]]), training=True)
     clean = ops.convert_to_numpy(method.segmenter.decode(maps, training=False)["logits"])
-    np.testing.assert_allclose(ops.convert_to_numpy(streams.labeled_logits), clean[:1], rtol=1e-4, atol=1e-5)
-    np.testing.assert_array_equal(ops.convert_to_numpy(streams.weak.label), clean[1:].argmax(-1))
-    assert np.abs(ops.convert_to_numpy(streams.dropped_logits) - clean[1:]).max() > 1e-2
+    np.testing.assert_allclose(ops.convert_to_numpy(stream.labeled_logits), clean[:1], rtol=1e-4, atol=1e-5)
+    np.testing.assert_array_equal(ops.convert_to_numpy(stream.weak.label), clean[1:].argmax(-1))
+    assert np.abs(ops.convert_to_numpy(stream.dropped_logits) - clean[1:]).max() > 1e-2

@@ -6,7 +6,7 @@ import pytest
 from keras import ops
 
 from rankmatch_keras import FixMatch, RankMatch, UniMatch
-from rankmatch_keras.methods.weak_to_strong import Decision, decide
+from rankmatch_keras.methods.weak_to_strong import Decision, Teacher, decide
 from rankmatch_keras.models import Segmenter
 
 
@@ -108,7 +108,7 @@ def test_boxes_are_pasted_from_the_source(number, second_view, small_segmenter, 
     other_valid = batch["source_valid"] if second_view else batch["valid"][::-1]
 
     tensors = {name: ops.convert_to_tensor(value) for name, value in batch.items()}
-    view = method.strong_view(tensors, number, weak, source)
+    view = method.strong_view(tensors, number, Teacher(weak, source))
     for found, expected in (
         (view.image, pasted(images, other_images, boxes)),
         (view.target.label, pasted(labels, other_labels, boxes)),
@@ -124,7 +124,7 @@ def test_features_are_pasted_at_the_grid(small_segmenter, random_batch):
     method = UniMatch(small_segmenter())
     batch = {name: ops.convert_to_tensor(value) for name, value in random_batch().items()}
     features = np.stack([np.zeros((3, 3, 1)), np.ones((3, 3, 1))]).astype("float32")
-    view = method.strong_view(batch, 1, decision_of(np.zeros((2, 33, 33)), None, features), None)
+    view = method.strong_view(batch, 1, Teacher(decision_of(np.zeros((2, 33, 33)), None, features), None))
     mixed = ops.convert_to_numpy(view.target.features)[..., 0]
     assert mixed[0].tolist() == [[0, 0, 0], [0, 1, 0], [0, 0, 0]]
     assert mixed[1].tolist() == [[1, 1, 1]] * 3
@@ -141,13 +141,14 @@ def test_decision_has_no_gradient(value_and_gradient):
 
 
 @pytest.mark.parametrize("second_view", [False, True])
-def test_no_gradient_through_the_teacher(second_view, small_segmenter, random_batch, gradients):
-    method = UniMatch(small_segmenter())
+@pytest.mark.parametrize("kind", [FixMatch, UniMatch])
+def test_no_gradient_joins_the_stages(kind, second_view, small_segmenter, random_batch, gradients):
+    method = kind(small_segmenter())
     batch = random_batch(second_view=second_view)
 
     def teacher_says():
-        streams = method.run_streams(batch)
-        decisions = (streams.weak, *(view.target for view in streams.views))
+        teacher = method.weak_stage(batch, None)[1]
+        decisions = (teacher.weak, teacher.source if second_view else teacher.weak)
         return sum(ops.sum(d.confidence) + ops.sum(d.features) for d in decisions)
 
     assert all((gradient == 0).all() for gradient in gradients(teacher_says, method.segmenter))

@@ -1,0 +1,159 @@
+"""Convolutions and poolings of channels-last maps in PyTorch's own kernels, and the parts that these leave slow.
+
+Under Keras a convolution copies its input twice and its kernel once per call; PyTorch's kernels read channels-last maps
+as they are. Kernels keep their shape but are stored in the order that PyTorch reads: in Keras' order a 3x3
+convolution of 304 channels takes three times as long. Imports nothing of the package.
+"""
+
+import functools
+import itertools
+
+import torch
+from torch.nn import functional
+
+MOSTLY_INSIDE = 0.75
+
+
+def store_outputs_first(variable):
+    """Stores a kernel (kh, kw, in, out) in the order out, kh, kw, in; its shape and values stay."""
+    if len(variable.shape) == 4:
+        value = variable.value
+        value.data = value.data.permute(3, 0, 1, 2).contiguous().permute(1, 2, 3, 0)
+
+
+def convolution(layer, inputs, before=(0, 0)):
+    """`Conv2D.call` for maps `(B, H, W, C)`, after a zero padding of `before` pixels (height, width) on each side."""
+    return _convolve(layer, inputs, layer.kernel.value.permute(3, 2, 0, 1), layer.groups, before)
+
+
+def depthwise_convolution(layer, inputs, before=(0, 0)):
+    """`DepthwiseConv2D.call` for maps `(B, H, W, C)`, like `convolution`."""
+    height, width, channels, multiplier = layer.kernel.shape
+    kernel = layer.kernel.value.reshape(height, width, 1, channels * multiplier).permute(3, 2, 0, 1)
+    return _convolve(layer, inputs, kernel, channels, before)
+
+
+def plain_convolution(inputs, kernel):
+    """Convolves `(B, H, W, C)` by `(k, k, C, F)` with zero padding that keeps the size, k odd."""
+    padding = tuple(side // 2 for side in kernel.shape[:2])
+    return _channels_last(functional.conv2d(_channels_first(inputs), kernel.permute(3, 2, 0, 1), padding=padding))
+
+
+def max_pooling(layer, inputs, before=(0, 0)):
+    """`MaxPooling2D.call` with padding "valid" for maps `(B, H, W, C)` without negative values, like `convolution`."""
+    # PyTorch pads with minus infinity, but the largest of values that are not negative is the same with zeros.
+    return _channels_last(functional.max_pool2d(_channels_first(inputs), layer.pool_size, tuple(layer.strides), before))
+
+
+def resize_align_corners(x, size):
+    """`layers.resize.resize_align_corners` in a third of the time on processors; not deterministic on GPUs."""
+    resized = functional.interpolate(_channels_first(x), size=size, mode="bilinear", align_corners=True)
+    return _channels_last(resized)
+
+
+def _channels_first(images):
+    return images.permute(0, 3, 1, 2)  # a view: PyTorch's "channels last" memory format
+
+
+def _channels_last(images):
+    return images.permute(0, 2, 3, 1)
+
+
+def _convolve(layer, inputs, kernel, groups, before):
+    images, padding = _channels_first(inputs), tuple(before)
+    if layer.padding == "same":
+        images, padding = _same_padding(images, layer)
+    bias = layer.bias.value if layer.use_bias else None
+    strides, dilation = tuple(layer.strides), tuple(layer.dilation_rate)
+    if groups == 1 and bias is None and _sees_little(images, kernel, strides, padding, dilation):
+        outputs = DilatedConvolution.apply(images, kernel, padding, dilation)
+    else:
+        outputs = functional.conv2d(images, kernel, bias, strides, padding, dilation, groups)
+    outputs = _channels_last(outputs)
+    return outputs if layer.activation is None else layer.activation(outputs)
+
+
+def _same_padding(images, layer):
+    """Keras' "same" padding: what the kernel can do by itself, and a padded copy where it is lopsided."""
+    sides = []
+    for size, kernel, stride, dilation in zip(
+        images.shape[2:], layer.kernel_size, layer.strides, layer.dilation_rate, strict=True
+    ):
+        total = max((-(-size // stride) - 1) * stride + (kernel - 1) * dilation + 1 - size, 0)
+        sides.append((total // 2, total - total // 2))
+    (top, bottom), (left, right) = sides
+    if top == bottom and left == right:
+        return images, (top, left)
+    return functional.pad(images, (left, right, top, bottom)), (0, 0)
+
+
+def _sees_little(images, kernel, strides, padding, dilation):
+    """Whether the windows of a dilated convolution lie in the padding for a good part, on a processor."""
+    same = padding == tuple(d * (k - 1) // 2 for k, d in zip(kernel.shape[2:], dilation, strict=True))
+    if images.device.type != "cpu" or strides != (1, 1) or max(dilation) == 1 or not same:
+        return False
+    share = 1.0
+    for axis in (0, 1):
+        size, taps = images.shape[2 + axis], kernel.shape[2 + axis]
+        share *= sum(s.stop - s.start for s, _ in _overlaps(size, taps, dilation[axis])) / (size * taps)
+    return share < MOSTLY_INSIDE
+
+
+@functools.cache
+def _overlaps(size, taps, dilation):
+    """For each position in a window along one axis, the outputs that see a pixel there, and those pixels."""
+    offsets = [(tap - taps // 2) * dilation for tap in range(taps)]
+    return [
+        (slice(min(max(-o, 0), size), max(size - max(o, 0), 0)), slice(min(max(o, 0), size), max(size + min(o, 0), 0)))
+        for o in offsets
+    ]
+
+
+class DilatedConvolution(torch.autograd.Function):
+    """A stride 1 convolution that keeps the size, with a gradient of the kernel that leaves out the padding.
+
+    oneDNN skips windows' positions in the padding forward and in the gradient of the images, but not in that of the
+    kernel: with dilation 18 on 21 pixels, 82 % of them. Here every position is one matrix product over the pixels
+    that it sees.
+    """
+
+    @staticmethod
+    def forward(ctx, images, kernel, padding, dilation):
+        """Convolves `(B, C, H, W)` by `(F, C, kh, kw)`."""
+        ctx.save_for_backward(images, kernel)
+        ctx.padding, ctx.dilation = padding, dilation
+        return functional.conv2d(images, kernel, None, 1, padding, dilation)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, gradient):
+        """Gradients of images and kernel."""
+        images, kernel = ctx.saved_tensors
+        to_images = to_kernel = None
+        if ctx.needs_input_grad[0]:
+            to_images, _, _ = torch.ops.aten.convolution_backward(
+                gradient,
+                images,
+                kernel,
+                None,
+                [1, 1],
+                ctx.padding,
+                ctx.dilation,
+                False,
+                [0, 0],
+                1,
+                [True, False, False],
+            )
+        if ctx.needs_input_grad[1]:
+            to_kernel = _kernel_gradient(images, kernel, gradient, ctx.dilation)
+        return to_images, to_kernel, None, None
+
+
+def _kernel_gradient(images, kernel, gradient, dilation):
+    pixels, gradient = _channels_last(images), _channels_last(gradient)
+    to_kernel = torch.zeros_like(kernel)
+    rows, columns = (_overlaps(images.shape[2 + a], kernel.shape[2 + a], dilation[a]) for a in (0, 1))
+    for (i, (out_y, in_y)), (j, (out_x, in_x)) in itertools.product(enumerate(rows), enumerate(columns)):
+        seen = pixels[:, in_y, in_x].reshape(-1, pixels.shape[3])
+        to_kernel[:, :, i, j] = gradient[:, out_y, out_x].reshape(-1, gradient.shape[3]).T @ seen
+    return to_kernel

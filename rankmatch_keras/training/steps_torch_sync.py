@@ -1,0 +1,86 @@
+"""Batch normalisation over all processes on PyTorch, by its own collectives. Imports nothing of the package.
+
+PyTorch's SyncBatchNorm refuses tensors on processors and Keras' `synchronized=True` exists on TensorFlow only.
+"""
+
+import functools
+
+import keras
+import torch
+from torch import distributed
+from torch.nn import functional
+
+
+def use_synchronized_batch_norm(model):
+    """Lets the batch normalisations of a model take their statistics over all processes while training.
+
+    Layers keep their class, weights and configuration, so that saved files do not change.
+
+    Args:
+        model: a built `keras.Model`.
+
+    Returns:
+        The number of layers that were changed.
+    """
+    changed = 0
+    for layer in model._flatten_layers():
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.call = functools.partial(_call, layer, layer.call)
+            changed += 1
+    return changed
+
+
+def _call(layer, alone, inputs, training=None, mask=None):
+    """`BatchNormalization.call`; `alone` is what the layer does outside of training."""
+    if not (training and layer.trainable):
+        return alone(inputs, training=training)
+    wide = inputs.to(torch.promote_types(inputs.dtype, torch.float32))
+    channels_first = wide.movedim(layer.axis, 1)
+    gamma = layer.gamma.value if layer.scale else torch.ones_like(layer.moving_mean.value)
+    beta = layer.beta.value if layer.center else torch.zeros_like(layer.moving_mean.value)
+    outputs, mean, variance = _Synchronized.apply(channels_first, gamma, beta, layer.epsilon)
+    with torch.no_grad():
+        for moving, value in ((layer.moving_mean, mean), (layer.moving_variance, variance)):
+            moving.assign(moving.value * layer.momentum + value * (1.0 - layer.momentum))
+    return keras.ops.cast(outputs.movedim(1, layer.axis), layer.compute_dtype)
+
+
+class _Synchronized(torch.autograd.Function):
+    """Normalises (B, C, ...) by mean and variance over all processes; returns these too, without gradient."""
+
+    @staticmethod
+    def forward(ctx, inputs, gamma, beta, epsilon):
+        mean, variance, count = _moments(inputs)
+        ctx.save_for_backward(inputs, gamma, mean, torch.rsqrt(variance + epsilon))
+        ctx.count = count
+        ctx.mark_non_differentiable(mean, variance)
+        outputs = functional.batch_norm(inputs, mean, variance, gamma, beta, False, 0.0, epsilon)
+        return outputs, mean, variance
+
+    @staticmethod
+    def backward(ctx, gradient, *_):
+        inputs, gamma, mean, inverse = ctx.saved_tensors
+        shape = (1, -1, *(1,) * (inputs.ndim - 2))
+        axes = (0, *range(2, inputs.ndim))
+        normalized = (inputs - mean.view(shape)) * inverse.view(shape)
+        own = torch.stack([gradient.sum(axes), (gradient * normalized).sum(axes)])
+        total = own.clone()
+        distributed.all_reduce(total)
+        common, slope = (total / ctx.count).unbind()
+        to_inputs = gradient - common.view(shape) - normalized * slope.view(shape)
+        # Those of gamma and beta stay this process's own: they are exchanged with all other gradients.
+        return to_inputs * (gamma * inverse).view(shape), own[1], own[0], None
+
+
+def _moments(inputs):
+    """Mean and biased variance per channel over all processes, and the number of values in each."""
+    axes = (0, *range(2, inputs.ndim))
+    variance, mean = torch.var_mean(inputs, axes, correction=0)
+    own = torch.cat([mean, variance, mean.new_tensor([inputs.numel() / inputs.shape[1]])])
+    everyone = [torch.empty_like(own) for _ in range(distributed.get_world_size())]
+    distributed.all_gather(everyone, own)
+    means, variances, counts = torch.stack(everyone).split([len(mean), len(mean), 1], dim=1)
+    share = counts / counts.sum()
+    # From each process's own moments: differences of large sums of squares would lose digits.
+    mean = (share * means).sum(0)
+    return mean, (share * (variances + (means - mean) ** 2)).sum(0), counts.sum()
