@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: demo test lint test-tensorflow test-torch clean
+.PHONY: demo test lint test-torch test-tensorflow test-jax test-parity clean
 
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
@@ -17,22 +17,38 @@ $(VENV)/demo-ready: pyproject.toml constraints.txt
 # torch by itself first: pip resolves its pinned build in seconds then, and never looks at those for GPUs.
 $(VENV)/test-ready: $(VENV)/demo-ready
 	$(INSTALL) torch
-	$(INSTALL) --editable ".[tensorflow,torch,dev]"
+	$(INSTALL) --editable ".[tensorflow,torch,jax,dev]"
 	touch $@
 
 demo: $(VENV)/demo-ready
 	KERAS_BACKEND=tensorflow $(BIN)/rankmatch train recipes/demo.py --out runs/demo-$$(date +%Y%m%d-%H%M%S)
 
-test: lint test-tensorflow test-torch
+test: lint test-torch test-tensorflow test-jax test-parity
 
 lint: $(VENV)/test-ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-test-tensorflow test-torch: test-%: $(VENV)/test-ready
-	# One process and one thread per core: threads of several processes would wait for each other.
-	KERAS_BACKEND=$* OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+# One process and one thread per core: threads of several processes would wait for each other.
+test-%: export OMP_NUM_THREADS = 1
+# JAX compiles every operation that a test runs: what one test or process compiled, the others read.
+test-%: export JAX_COMPILATION_CACHE_DIR = $(CURDIR)/.pytest_cache/jax
+test-%: export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS = 0
+test-%: export JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES = -1
+PYTEST := $(BIN)/python -m pytest --durations 20
+TWO_PROCESSES := --numprocesses 2 --dist loadfile
+
+# What reads and prepares files does so alike on every backend: it is tested on the one that starts fastest.
+test-torch: $(VENV)/test-ready
+	KERAS_BACKEND=torch $(PYTEST) $(TWO_PROCESSES) --ignore tests/parity
+
+test-tensorflow test-jax: test-%: $(VENV)/test-ready
+	KERAS_BACKEND=$* $(PYTEST) $(TWO_PROCESSES) --ignore tests/parity --ignore tests/data
+
+# Starts a process per backend by itself.
+test-parity: $(VENV)/test-ready
+	KERAS_BACKEND=torch $(PYTEST) tests/parity
 
 clean:
 	rm -rf $(VENV) build .pytest_cache .mypy_cache .ruff_cache

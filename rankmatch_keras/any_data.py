@@ -16,9 +16,7 @@ or floats; docs/data.md shows every way in. Without validation images a fifth of
 from rankmatch_keras import recipe  # first: checks that the backend can run
 
 # isort: split
-import keras
-
-from rankmatch_keras import data, models, training
+from rankmatch_keras import data, models
 from rankmatch_keras.callbacks import Checkpoint
 from rankmatch_keras.data_flags import loader_of
 
@@ -36,7 +34,7 @@ from rankmatch_keras.data_flags import loader_of
 )
 def main(options):
     """Trains on the labelled and unlabelled images and scores the test or validation images."""
-    keras.utils.set_random_seed(options.seed)
+    distribution = recipe.start(options)
     loader, arguments = loader_of(vars(options))
     held_out = loader == "ImageFolder" and options.val_images is None and options.val_list is None
     if held_out:
@@ -52,11 +50,12 @@ def main(options):
     epochs, steps_per_epoch = options.schedule(len(split.unlabeled))
     normalization = recipe.normalization_of(options, split)
 
-    segmenter = recipe.build_segmenter(dataset, split, options)
-    predictor = models.predictor(segmenter, normalization, options.output_stride)
-    model = recipe.build_method(segmenter, options)
-    learning_rate = training.polynomial_decay(options.learning_rate, epochs * steps_per_epoch)
-    model.compile(training.SGD(learning_rate, 0.9, options.l2, options.head_multiplier))
+    with distribution.scope():
+        segmenter = recipe.build_segmenter(dataset, split, options)
+        predictor = models.predictor(segmenter, normalization, options.output_stride)
+        model = recipe.build_method(segmenter, options)
+        model.compile(recipe.build_optimizer(options, epochs * steps_per_epoch), options.jit_compile)
+    distribution.prepare(model, options.sync_batch_norm)
 
     run = recipe.open_run(options, dataset, split, loader, arguments)
     checkpoint = Checkpoint(run, predictor)
@@ -65,7 +64,7 @@ def main(options):
     model.fit(
         batches,
         epochs=epochs,
-        steps_per_epoch=steps_per_epoch,
+        steps_per_epoch=steps_per_epoch * options.accumulate,
         initial_epoch=done,
         shuffle=False,  # the batches come in their own seeded order
         callbacks=recipe.standard_callbacks(recipe.build_evaluator(dataset, split, options), predictor, checkpoint),

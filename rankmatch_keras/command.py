@@ -1,8 +1,10 @@
 """Running a command so that mistakes of the user end with one line and exit code 2, never with a trace."""
 
+import signal
+
 import click
 
-from rankmatch_keras.errors import NonFiniteLoss, UserError
+from rankmatch_keras.errors import NonFiniteLoss, UserError, WorkerLost
 
 
 def run(command: click.Command, arguments: list[str] | None = None) -> None:
@@ -12,6 +14,7 @@ def run(command: click.Command, arguments: list[str] | None = None) -> None:
         command: the command.
         arguments: the command line; that of the program by default.
     """
+    signal.signal(signal.SIGTERM, _terminate)
     try:
         command.main(arguments, standalone_mode=False)
     except click.ClickException as error:
@@ -20,9 +23,20 @@ def run(command: click.Command, arguments: list[str] | None = None) -> None:
     except UserError as error:
         click.echo(f"Error: {error}", err=True)
         raise SystemExit(2) from None
-    except NonFiniteLoss as error:
+    except (NonFiniteLoss, WorkerLost) as error:
         click.echo(f"Error: {error}", err=True)
         raise SystemExit(1) from None
+    except Terminated:
+        click.echo("Stopped from outside; the last whole epoch is kept: continue with --resume.", err=True)
+        raise SystemExit(143) from None
     except (click.Abort, KeyboardInterrupt):
         click.echo("Interrupted; a training run keeps its last whole epoch: continue with --resume.", err=True)
         raise SystemExit(130) from None
+
+
+class Terminated(BaseException):
+    """The process was asked to end, e.g. by a launcher of several processes of which one has failed."""
+
+
+def _terminate(signum, frame):
+    raise Terminated

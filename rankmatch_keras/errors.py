@@ -17,3 +17,17 @@ class UserError(ValueError):
 
 class NonFiniteLoss(RuntimeError):
     """The loss became infinite or NaN: the run cannot go on."""
+
+
+class WorkerLost(RuntimeError):
+    """Another process of a distributed run is gone: this one cannot go on.
+
+    Args:
+        reason: what the framework said, on one line.
+    """
+
+    def __init__(self, reason: str):
+        super().__init__(
+            f"Another process of this run is gone ({reason[:160]}). The last whole epoch is kept: start all processes "
+            "again with --resume."
+        )

@@ -10,6 +10,9 @@ from rankmatch_keras.data.protocol import BORDERS, MODES, Protocol
 from rankmatch_keras.data_flags import FLAGS
 from rankmatch_keras.errors import UserError
 
+STRATEGIES = ("auto", "none", "mirrored", "multi-worker", "ddp", "data-parallel")
+PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
+JIT: dict[str, Any] = {"auto": "auto", "on": True, "off": False}
 METHODS = ("rankmatch", "unimatch", "fixmatch", "supervised")
 POSITIVE = click.IntRange(min=1)
 RATE = click.FloatRange(min=0.0)
@@ -66,6 +69,15 @@ class Options:
     eval_flip: bool = False
     eval_scales: str | None = None
     skip_bad: bool = False
+    pipeline: str = "auto"
+    network: str = "auto"
+    distribute: str = "auto"
+    replicas: int | None = None
+    sync_batch_norm: bool = True
+    precision: str = "float32"
+    jit: str = "auto"
+    accumulate: int = 1
+    deterministic: bool = False
     seed: int = 0
     resume: bool = False
     smoke: bool = False
@@ -76,6 +88,16 @@ class Options:
             name: str(value.resolve()) if isinstance(value, Path) else value
             for name, value in dataclasses.asdict(self).items()
         }
+
+    @property
+    def jit_compile(self) -> bool | str:
+        """`--jit` as `compile` takes it."""
+        return JIT[self.jit]
+
+    @property
+    def several_batches(self) -> int | None:
+        """`--accumulate` as Keras' optimizers take it."""
+        return self.accumulate if self.accumulate > 1 else None
 
     def chosen_box_source(self) -> str:
         """Where CutMix boxes come from: as published for the `reference` preset, the cheaper way elsewhere."""
@@ -101,7 +123,7 @@ class Options:
             num_unlabeled: number of unlabelled images (of labelled ones, where there are no others).
 
         Returns:
-            `(epochs, steps per epoch)` for `fit`: the run is evaluated and saved after each epoch.
+            `(epochs, optimizer steps per epoch)`: the run is evaluated and saved after each epoch.
 
         Raises:
             UserError: both durations are given, or steps that do not divide into intervals.
@@ -109,7 +131,7 @@ class Options:
         if self.epochs is not None and self.steps is not None:
             raise UserError("one duration", f"--steps {self.steps} and --epochs {self.epochs}", "Give one of them.")
         if self.epochs is not None:
-            return self.epochs, max(1, num_unlabeled // self.batch)
+            return self.epochs, max(1, num_unlabeled // (self.batch * self.accumulate))
         steps = 300 if self.steps is None else self.steps
         interval = min(self.interval, steps)
         if steps % interval:
@@ -240,6 +262,24 @@ HELP: dict[str, tuple[Any, str]] = {
     "eval_flip": (bool, "Add the probabilities of the mirrored image."),
     "eval_scales": (str, "Add the probabilities of resized images, e.g. 0.75,1,1.25."),
     "skip_bad": (bool, "Leave out images and masks that cannot be used, instead of stopping; the record names them."),
+    "pipeline": (
+        click.Choice(("auto", "tf.data", "workers")),
+        "What makes the batches: tf.data with keras-cv, or worker processes without TensorFlow.",
+    ),
+    "network": (
+        click.Choice(("auto", "keras-cv", "keras")),
+        "DeepLabV3+ as subclass of keras-cv's, or of plain Keras layers: the same graph.",
+    ),
+    "distribute": (
+        click.Choice(STRATEGIES),
+        "Several devices or processes: mirrored, multi-worker (tensorflow), ddp (torch), data-parallel (jax).",
+    ),
+    "replicas": (POSITIVE, "Replicas of this process: all accelerators, or so many parts of the processors."),
+    "sync_batch_norm": (bool, "Whether batch statistics are taken over all replicas."),
+    "precision": (click.Choice(PRECISIONS), "What convolutions compute in; losses and agents stay in float32."),
+    "jit": (click.Choice(tuple(JIT)), "Whether XLA or torch.compile compiles the step; auto: what is faster."),
+    "accumulate": (POSITIVE, "Batches whose gradients are averaged for one optimizer step."),
+    "deterministic": (bool, "The same bits in every run on the same machine; may be slower."),
     "seed": (click.IntRange(min=0), "Decides the labelled images, weights, batches and dropout."),
     "resume": (bool, "Continue the run in --out after its last whole epoch."),
     "smoke": (bool, "Shrink everything to a run of seconds that only shows that it works."),
@@ -262,7 +302,8 @@ def _click_option(name, default):
     kind, text = HELP[name]
     flag = f"--{name.replace('_', '-')}"
     if kind is bool:
-        return click.Option([flag], is_flag=True, default=default, help=text)
+        negatable = f"/--no-{flag[2:]}" if default else ""
+        return click.Option([flag + negatable], is_flag=True, default=default, show_default=default, help=text)
     return click.Option([flag], type=kind, default=default, show_default=default is not None, help=text)
 
 

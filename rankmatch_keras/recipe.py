@@ -18,12 +18,14 @@ import keras  # noqa: E402
 
 from rankmatch_keras import callbacks, data, evaluation, methods, models, training  # noqa: E402
 from rankmatch_keras.command import run as run  # noqa: E402
+from rankmatch_keras.data.pipeline import is_installed  # noqa: E402
 from rankmatch_keras.errors import UserError  # noqa: E402
 from rankmatch_keras.layers import ChannelNormalization  # noqa: E402
 from rankmatch_keras.options import Options, click_options, read_options  # noqa: E402
-from rankmatch_keras.progress import progress_bar  # noqa: E402
-
-PICTURES = 6
+from rankmatch_keras.reporting import report as report  # noqa: E402
+from rankmatch_keras.reporting import score as score  # noqa: E402
+from rankmatch_keras.session import start as start  # noqa: E402
+from rankmatch_keras.training.distribution import running  # noqa: E402
 
 
 def recipe(any_data: bool = False, **defaults) -> Callable[[Callable[[Options], None]], click.Command]:
@@ -123,12 +125,36 @@ def normalization_of(options: Options, split: data.Split) -> ChannelNormalizatio
 
 
 def build_segmenter(dataset: data.SegmentationData, split: data.Split, options: Options) -> models.Segmenter:
-    """Makes DeepLabV3+ on the backbone that the flags name, for the channels and classes of the data."""
+    """Makes DeepLabV3+ on the backbone that the flags name, for the channels and classes of the data.
+
+    Raises:
+        UserError: keras-cv's class is asked for where it is not installed, or with its fixed sizes changed.
+    """
     channels = data.image_format(split.labeled).channels
     backbone = models.create_backbone(options.backbone, options.weights, options.output_stride, channels)
+    if _takes_keras_cv(options):
+        print("Network: DeepLabV3Plus, subclass of keras-cv's")
+        return models.DeepLabV3Plus(backbone, dataset.num_classes)
+    print("Network: DeepLabV3+ of plain Keras layers")
     return models.deeplab_v3_plus(
         backbone, dataset.num_classes, aspp_filters=options.aspp_filters, decoder_filters=options.decoder_filters
     )
+
+
+def _takes_keras_cv(options):
+    """Whether the network is keras-cv's class: where its package is in use anyway, unless the flags say otherwise."""
+    usual_sizes = (options.aspp_filters, options.decoder_filters) == (256, 256)
+    if options.network == "auto":
+        return usual_sizes and data.choose_pipeline(options.pipeline) == "tf.data"
+    if options.network == "keras-cv":
+        data.choose_pipeline("tf.data")  # stops where keras-cv is not installed
+        if not usual_sizes:
+            raise UserError(
+                "256 ASPP and decoder filters for --network keras-cv",
+                f"{options.aspp_filters} and {options.decoder_filters}",
+                "Take --network keras.",
+            )
+    return options.network == "keras-cv"
 
 
 def build_method(segmenter, options: Options) -> methods.Method:
@@ -145,20 +171,42 @@ def build_method(segmenter, options: Options) -> methods.Method:
     return methods.RankMatch(segmenter, options.preset, seed=options.seed, **shared, **overrides)
 
 
+def build_optimizer(options: Options, steps: int) -> training.SGD:
+    """The papers' optimizer with its schedule over `steps` optimizer steps."""
+    learning_rate = training.polynomial_decay(options.learning_rate, steps)
+    return training.SGD(
+        learning_rate,
+        0.9,
+        options.l2,
+        options.head_multiplier,
+        gradient_accumulation_steps=options.several_batches,
+    )
+
+
 def build_batches(split: data.Split, normalization: ChannelNormalization, options: Options, start_step: int):
-    """Makes the stream of training batches from `start_step` on; without unlabelled images for `supervised`."""
-    return data.training_batches(
+    """Makes this process's share of the training batches; without unlabelled images for `supervised`.
+
+    Args:
+        split: which images are labelled.
+        normalization: the model's own.
+        options: the run's options; every optimizer step takes `accumulate` batches.
+        start_step: optimizer steps already done.
+    """
+    batches = data.training_batches(
         split.labeled,
         None if options.method == "supervised" else split.unlabeled,
         crop=options.crop,
         batch_size=options.batch,
         normalization=normalization,
         seed=options.seed,
-        start_step=start_step,
+        start_step=start_step * options.accumulate,
         box_source=options.chosen_box_source(),
         scale=(options.min_scale, options.max_scale),
         strong_views=1 if options.method == "fixmatch" else 2,
+        pipeline=options.pipeline,
+        rows=running().rows,
     )
+    return running().batches(batches)
 
 
 def open_run(
@@ -179,10 +227,12 @@ def open_run(
     """
     if options.out is None:
         raise UserError("an output folder", "none", "Give --out, e.g. --out runs/first.")
+    out, resume = options.out, options.resume or running().restarted
     if arguments is None:
         arguments = {"root": str(require_data(options).resolve())}
     facts = {
         "backend": keras.backend.backend(),
+        "distribution": running().describe(options.batch),
         "data": {"loader": loader, "arguments": arguments, "classes": list(dataset.class_names)},
         "split": {
             "id": split.id,
@@ -192,7 +242,10 @@ def open_run(
         },
         "protocol": dataclasses.asdict(options.chosen_protocol(dataset.protocol)),
     }
-    return training.Run.create(options.out, options.as_dict(), facts, options.resume)
+    run = running().on_main(lambda: training.Run.create(out, options.as_dict(), facts, resume)) or training.Run(out)
+    if not run.config.exists():
+        raise UserError("an output folder that all processes see", f"{out} only at the first", "Use shared storage.")
+    return run
 
 
 def build_evaluator(dataset: data.SegmentationData, split: data.Split, options: Options) -> evaluation.Evaluator:
@@ -204,6 +257,7 @@ def build_evaluator(dataset: data.SegmentationData, split: data.Split, options: 
         boundary=False,
         limit=options.val_limit,
         provenance={"set": f"{dataset.name} val", "split": split.id, "seed": options.seed},
+        processes=running(),
     )
 
 
@@ -212,58 +266,16 @@ def standard_callbacks(evaluator, predictor, checkpoint) -> list[keras.callbacks
     return [
         callbacks.StopOnNonFinite(),
         callbacks.Evaluation(evaluator, predictor),
-        keras.callbacks.TensorBoard(checkpoint.run.tensorboard, write_graph=False),
+        *_tensorboard(checkpoint.run),
         checkpoint,
     ]
 
 
-def score(run: training.Run, dataset: data.SegmentationData, split: data.Split, options: Options) -> evaluation.Scores:
-    """Scores the predictor after the last epoch on the test set, or on the validation set where there is none.
-
-    All of its images are scored, but with `--smoke`, which keeps to `--val-limit`.
-    """
-    name, samples = ("test", dataset.test) if dataset.test else ("val", dataset.val)
-    evaluator = evaluation.Evaluator(
-        samples,
-        dataset.class_names,
-        options.chosen_protocol(dataset.protocol),
-        limit=options.val_limit if options.smoke else None,
-        provenance={"set": f"{dataset.name} {name}", "split": split.id, "seed": options.seed},
-    )
-    print(f"Scoring {evaluator.limit or len(samples)} images of {dataset.name} {name} ...")
-    return evaluator.evaluate(models.load_predictor(run.last), progress=progress_bar("scored"))
-
-
-def report(run: training.Run, dataset: data.SegmentationData, scores: dict[str, evaluation.Scores]) -> None:
-    """Prints the scores, and writes them, the learning curves and a sheet of predictions into the run's folder.
-
-    Args:
-        run: the finished run.
-        dataset: its data.
-        scores: the scores by label; differences are to the first.
-    """
-    *_, last = scores.values()
-    print(f"\n{evaluation.format_table(last) if len(scores) == 1 else evaluation.format_comparison(scores)}\n")
-    evaluation.write_json(run.folder / "scores.json", {label: score.to_dict() for label, score in scores.items()})
-    evaluation.write_csv(run.folder / "scores.csv", last)
-    evaluation.save_curves(run.folder / "curves.png", run.history, title=run.folder.name)
-    save_predictions(run, dataset, last.protocol)
-    print(f"Models, scores, learning curves and pictures are in {run.folder}")
-
-
-def save_predictions(run: training.Run, dataset: data.SegmentationData, protocol: data.Protocol) -> None:
-    """Writes a sheet of image, truth and prediction of some validation images, spread over the set."""
-    predictor = models.load_predictor(run.last)
-    step = max(1, len(dataset.val) // PICTURES)
-    samples = dataset.val[step // 2 :: step][:PICTURES]
-    images = [sample.read_image() for sample in samples]
-    # The sheet shows whole images, whatever part of them is scored.
-    shown = data.Protocol() if protocol.mode == "center_crop" else protocol
-    evaluation.save_prediction_sheet(
-        run.folder / "predictions.png",
-        images,
-        [sample.read_mask() for sample in samples],
-        [evaluation.predict_classes(predictor, image, shown) for image in images],
-        dataset.class_names,
-        palette=dataset.palette,
-    )
+def _tensorboard(run):
+    """The log of the first process, where TensorFlow, which writes it on every backend, is installed."""
+    if not running().is_main:
+        return []
+    if not is_installed("tensorflow"):
+        print("No TensorBoard log, which needs TensorFlow; history.csv holds the same numbers.")
+        return []
+    return [keras.callbacks.TensorBoard(run.tensorboard, write_graph=False)]

@@ -39,45 +39,53 @@ SAMPLE = Path(__file__).resolve().parents[1] / "data" / "sample"
 )
 def main(options):
     """Trains both ways and compares."""
+    distribution = recipe.start(options)
     dataset = data.SampleScenes(recipe.require_data(options))
     dataset, split = recipe.checked(dataset, recipe.choose_split(dataset, options), options)
     scores = {}
     for method in dict.fromkeys(("supervised", options.method)):
         print(f"\n== {method}")
-        run, before, after = train(recipe.changed(options, method=method, out=options.out / method), dataset, split)
+        chosen = recipe.changed(options, method=method, out=options.out / method)
+        run, before, after = train(chosen, dataset, split, distribution)
         scores.setdefault("before", before)
         scores[method] = after
     print(f"\n{evaluation.format_comparison(scores)}\n")
     gain = 100 * (scores[options.method].mean_iou - scores["supervised"].mean_iou)
     print(f"{options.method} is {gain:+.1f} points of mean IoU from supervised-only with the same labels and steps.")
     histories = {method: training.Run(options.out / method).history for method in ("supervised", options.method)}
-    evaluation.save_curves(options.out / "curves.png", histories, title="Sample scenes")
+    if distribution.is_main:
+        evaluation.save_curves(options.out / "curves.png", histories, title="Sample scenes")
     print(f"Look at {options.out / 'curves.png'} and {run.folder / 'predictions.png'}")
 
 
-def train(options, dataset, split):
+def train(options, dataset, split, distribution):
     """Trains one method; returns its run and its scores before and after."""
     keras.utils.set_random_seed(options.seed)
     epochs, steps_per_epoch = options.schedule(len(split.unlabeled))
     normalization = recipe.normalization_of(options, split)
 
-    segmenter = recipe.build_segmenter(dataset, split, options)
-    predictor = models.predictor(segmenter, normalization, options.output_stride)
-    model = recipe.build_method(segmenter, options)
-    learning_rate = training.polynomial_decay(options.learning_rate, epochs * steps_per_epoch)
-    # From random weights AdamW gets further than SGD in so few steps; the other recipes use the papers' SGD.
-    model.compile(keras.optimizers.AdamW(learning_rate, weight_decay=1e-3))
+    with distribution.scope():
+        segmenter = recipe.build_segmenter(dataset, split, options)
+        predictor = models.predictor(segmenter, normalization, options.output_stride)
+        model = recipe.build_method(segmenter, options)
+        learning_rate = training.polynomial_decay(options.learning_rate, epochs * steps_per_epoch)
+        # From random weights AdamW gets further than SGD in so few steps; the other recipes use the papers' SGD.
+        optimizer = keras.optimizers.AdamW(
+            learning_rate, weight_decay=1e-3, gradient_accumulation_steps=options.several_batches
+        )
+        model.compile(optimizer, options.jit_compile)
+    distribution.prepare(model, options.sync_batch_norm)
 
     run = recipe.open_run(options, dataset, split, loader="SampleScenes")
     evaluator = recipe.build_evaluator(dataset, split, options)
-    before = evaluator.evaluate(predictor)
+    before = evaluator.evaluate(distribution.local(predictor))
     checkpoint = Checkpoint(run, predictor)
     done = checkpoint.restore(model)
     batches = recipe.build_batches(split, normalization, options, start_step=done * steps_per_epoch)
     model.fit(
         batches,
         epochs=epochs,
-        steps_per_epoch=steps_per_epoch,
+        steps_per_epoch=steps_per_epoch * options.accumulate,
         initial_epoch=done,
         shuffle=False,  # the batches come in their own seeded order
         callbacks=recipe.standard_callbacks(evaluator, predictor, checkpoint),

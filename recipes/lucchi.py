@@ -11,9 +11,7 @@ The slices are grey, 1024 x 768; every second slice of the volume, 165 for train
 from rankmatch_keras import recipe  # first: checks that the backend can run
 
 # isort: split
-import keras
-
-from rankmatch_keras import data, models, training
+from rankmatch_keras import data, models
 from rankmatch_keras.callbacks import Checkpoint
 
 
@@ -30,17 +28,18 @@ from rankmatch_keras.callbacks import Checkpoint
 )
 def main(options):
     """Trains on the training slices and scores the test slices."""
-    keras.utils.set_random_seed(options.seed)
+    distribution = recipe.start(options)
     dataset = data.Lucchi(recipe.require_data(options))
     dataset, split = recipe.checked(dataset, recipe.choose_split(dataset, options), options)
     epochs, steps_per_epoch = options.schedule(len(split.unlabeled))
     normalization = recipe.normalization_of(options, split)
 
-    segmenter = recipe.build_segmenter(dataset, split, options)
-    predictor = models.predictor(segmenter, normalization, options.output_stride)
-    model = recipe.build_method(segmenter, options)
-    learning_rate = training.polynomial_decay(options.learning_rate, epochs * steps_per_epoch)
-    model.compile(training.SGD(learning_rate, 0.9, options.l2, options.head_multiplier))
+    with distribution.scope():
+        segmenter = recipe.build_segmenter(dataset, split, options)
+        predictor = models.predictor(segmenter, normalization, options.output_stride)
+        model = recipe.build_method(segmenter, options)
+        model.compile(recipe.build_optimizer(options, epochs * steps_per_epoch), options.jit_compile)
+    distribution.prepare(model, options.sync_batch_norm)
 
     run = recipe.open_run(options, dataset, split, loader="Lucchi")
     checkpoint = Checkpoint(run, predictor)
@@ -49,7 +48,7 @@ def main(options):
     model.fit(
         batches,
         epochs=epochs,
-        steps_per_epoch=steps_per_epoch,
+        steps_per_epoch=steps_per_epoch * options.accumulate,
         initial_epoch=done,
         shuffle=False,  # the batches come in their own seeded order
         callbacks=recipe.standard_callbacks(recipe.build_evaluator(dataset, split, options), predictor, checkpoint),

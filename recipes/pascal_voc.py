@@ -13,26 +13,25 @@ step of this size wants a GPU. The first run downloads Keras' ImageNet weights o
 from rankmatch_keras import recipe  # first: checks that the backend can run
 
 # isort: split
-import keras
-
-from rankmatch_keras import data, models, training
+from rankmatch_keras import data, models
 from rankmatch_keras.callbacks import Checkpoint
 
 
 @recipe.recipe(labels=92, backbone="resnet50", weights="imagenet", crop=513, batch=8, epochs=80, learning_rate=0.001)
 def main(options):
     """Trains on the training list and scores the validation list."""
-    keras.utils.set_random_seed(options.seed)
+    distribution = recipe.start(options)
     dataset = data.PascalVOC(recipe.require_data(options))
     dataset, split = recipe.checked(dataset, recipe.choose_split(dataset, options), options)
     epochs, steps_per_epoch = options.schedule(len(split.unlabeled))
     normalization = recipe.normalization_of(options, split)
 
-    segmenter = recipe.build_segmenter(dataset, split, options)
-    predictor = models.predictor(segmenter, normalization, options.output_stride)
-    model = recipe.build_method(segmenter, options)
-    learning_rate = training.polynomial_decay(options.learning_rate, epochs * steps_per_epoch)
-    model.compile(training.SGD(learning_rate, 0.9, options.l2, options.head_multiplier))
+    with distribution.scope():
+        segmenter = recipe.build_segmenter(dataset, split, options)
+        predictor = models.predictor(segmenter, normalization, options.output_stride)
+        model = recipe.build_method(segmenter, options)
+        model.compile(recipe.build_optimizer(options, epochs * steps_per_epoch), options.jit_compile)
+    distribution.prepare(model, options.sync_batch_norm)
 
     run = recipe.open_run(options, dataset, split, loader="PascalVOC")
     checkpoint = Checkpoint(run, predictor)
@@ -41,7 +40,7 @@ def main(options):
     model.fit(
         batches,
         epochs=epochs,
-        steps_per_epoch=steps_per_epoch,
+        steps_per_epoch=steps_per_epoch * options.accumulate,
         initial_epoch=done,
         shuffle=False,  # the batches come in their own seeded order
         callbacks=recipe.standard_callbacks(recipe.build_evaluator(dataset, split, options), predictor, checkpoint),

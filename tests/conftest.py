@@ -5,9 +5,11 @@ import pathlib
 import keras
 import numpy as np
 import pytest
+from hypothesis import configuration
 from PIL import Image
 
 CHECKOUT = pathlib.Path(__file__).resolve().parents[1]
+configuration.set_hypothesis_home_dir(CHECKOUT / ".pytest_cache" / "hypothesis")
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """Training batches: labelled and unlabelled samples, augmented, as one flat dict per step. The door of both paths."""
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Union
 
 import numpy as np
@@ -33,7 +33,7 @@ def training_batches(
     strong_views: int = 2,
     parallel_calls: int | None = None,
     pipeline: str = "auto",
-    rows: Callable[[int], Sequence[int]] | None = None,
+    rows: Callable[[int], Iterable[int]] | None = None,
 ) -> Union["tf.data.Dataset", "WorkerBatches"]:
     """Make the dataset of training batches.
 
@@ -110,7 +110,7 @@ def training_batches(
     return make_batches(labeled, unlabeled, plan)
 
 
-def _own_rows(batch_size: int, rows: Callable[[int], Sequence[int]] | None) -> BatchRows:
+def _own_rows(batch_size: int, rows: Callable[[int], Iterable[int]] | None) -> BatchRows:
     """Return the rows that this process makes."""
     own = range(batch_size) if rows is None else [int(row) for row in rows(batch_size)]
     if not own or len(set(own)) < len(own) or not set(own) <= {*range(batch_size)}:

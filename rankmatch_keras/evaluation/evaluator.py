@@ -28,6 +28,9 @@ class Evaluator:
         limit: score this many samples only, spread evenly over the list; None: all. The scores tell.
         provenance: what the scores should be traceable to (set, split, seed, ...), copied into them in front of
             weights hash, backend and versions.
+        processes: anything with `process`, `processes` and `gather(array)`, as `training.distribution.Distribution`:
+            each process scores every so many-th image, counts are added up, and all get the same scores. All must
+            call `evaluate`. None: this process scores all.
 
     Raises:
         UserError: without samples, for a sample without mask, or for a limit or window batch below 1.
@@ -43,6 +46,7 @@ class Evaluator:
         boundary=True,
         limit=None,
         provenance=None,
+        processes=None,
     ):
         self.samples = list(samples)
         self.class_names = tuple(class_names)
@@ -52,6 +56,7 @@ class Evaluator:
         self.boundary = boundary
         self.limit = limit
         self.provenance = dict(provenance or {})
+        self.processes = processes or Alone()
         self._check()
 
     def evaluate(self, predictor, progress=None):
@@ -70,16 +75,21 @@ class Evaluator:
         """
         matrix = ConfusionMatrix(len(self.class_names), self.ignore_index)
         boundary = BoundaryCounts(len(self.class_names), self.ignore_index) if self.boundary else None
-        counts = []
         chosen = spread(self.samples, self.limit)
-        with ReadAhead(_read, chosen) as pairs:
-            for done, sample in enumerate(chosen, start=1):
+        counts = np.zeros((len(chosen), 3, len(self.class_names)), np.int64)
+        own = range(self.processes.process, len(chosen), self.processes.processes)
+        with ReadAhead(_read, [chosen[number] for number in own]) as pairs:
+            for done, number in enumerate(own, start=1):
                 # Arrays of one image live no longer than this call, so that there is room to decode the next.
-                single = self._score(predictor, sample, boundary, *pairs.next())
+                single = self._score(predictor, chosen[number], boundary, *pairs.next())
                 matrix += single
-                counts.append(single.class_counts())
+                counts[number] = single.class_counts()
                 if progress is not None:
-                    progress(done, len(chosen))
+                    progress(done, len(own))
+        for part in (matrix, boundary):
+            if part is not None:
+                part.counts = self._total(part.counts)
+        counts = self._total(counts)
         return Scores.from_confusion_matrix(
             matrix,
             self.class_names,
@@ -90,6 +100,10 @@ class Evaluator:
             mean_iou_interval=mean_iou_interval(counts),
             provenance={**self.provenance, **default_provenance(predictor), **self.provenance},
         )
+
+    def _total(self, counts):
+        """The sum over the processes."""
+        return self.processes.gather(counts).sum(axis=0)
 
     def _score(self, predictor, sample, boundary, image, mask):
         """The confusion matrix of one sample; adds to the boundary counts."""
@@ -117,6 +131,17 @@ class Evaluator:
             raise UserError("a limit of at least 1 image", f"{self.limit}", "Leave it out to score all.")
         if self.window_batch < 1:
             raise UserError("a window batch of at least 1", f"{self.window_batch}", "Leave it at 4.")
+
+
+class Alone:
+    """The one process where nobody else scores."""
+
+    process = 0
+    processes = 1
+
+    def gather(self, values):
+        """The values of all processes: (1, ...)."""
+        return values[None]
 
 
 def _read(sample):

@@ -1,5 +1,7 @@
 """Segmentation models: backbones, DeepLabV3+, and the model that is saved for prediction."""
 
+import importlib
+
 from rankmatch_keras.models.backbones import (
     BACKBONES,
     backbone_normalization,
@@ -21,6 +23,8 @@ __all__ = [
     "create_backbone",
     "deeplab_v3_plus",
     "dilate",
+    "from_tf_keras",
+    "keras_hub",
     "load_predictor",
     "load_weights",
     "measured_normalization",
@@ -28,13 +32,14 @@ __all__ = [
     "segmenter_from_keras_cv",
 ]
 
-_LAZY = ("DeepLabV3Plus", "segmenter_from_keras_cv")
+_LAZY = {"DeepLabV3Plus": "keras_cv", "segmenter_from_keras_cv": "keras_cv", "from_tf_keras": "keras_2"}
+_LAZY_MODULES = ("keras_hub",)
 
 
 def __getattr__(name):
-    """Imports what needs keras-cv on first use (PEP 562): keras-cv loads TensorFlow on every backend."""
+    """Imports what needs other libraries on first use (PEP 562): keras-cv loads TensorFlow on every backend."""
     if name in _LAZY:
-        from rankmatch_keras.models import keras_cv
-
-        return getattr(keras_cv, name)
+        return getattr(importlib.import_module(f"{__name__}.{_LAZY[name]}"), name)
+    if name in _LAZY_MODULES:
+        return importlib.import_module(f"{__name__}.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

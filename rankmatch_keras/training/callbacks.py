@@ -8,6 +8,7 @@ import keras
 
 from rankmatch_keras.errors import NonFiniteLoss
 from rankmatch_keras.files import replacing
+from rankmatch_keras.training.distribution import check_equal_weights, running
 from rankmatch_keras.training.state import load_state, save_state
 
 
@@ -43,6 +44,8 @@ class StopOnNonFinite(keras.callbacks.Callback):
 class Evaluation(keras.callbacks.Callback):
     """Scores the predictor after each epoch and adds `mean_iou` and `iou_<class>` (0..1) to the logs.
 
+    With several processes each one scores its part of the images, see `evaluation.Evaluator`.
+
     Args:
         evaluator: `evaluation.Evaluator`, or anything with `evaluate(predictor) -> Scores`.
         predictor: the inference model that shares the trained weights (`models.predictor`).
@@ -63,7 +66,7 @@ class Evaluation(keras.callbacks.Callback):
         logs.update({f"iou_{name}": math.nan for name in self.evaluator.class_names})
         if not last and (epoch + 1) % self.every:
             return
-        scores = self.evaluator.evaluate(self.predictor)
+        scores = self.evaluator.evaluate(running().local(self.predictor))
         logs["mean_iou"] = scores.mean_iou
         logs.update({f"iou_{name}": iou for name, iou in zip(scores.class_names, scores.iou, strict=True)})
         print(f" - mean IoU {100 * scores.mean_iou:.2f} %")
@@ -74,7 +77,8 @@ class Checkpoint(keras.callbacks.Callback):
 
     Every file is written whole under another name and then renamed, so that a crash loses at most the epoch under way.
     In the run's folder: `state.npz` (resume), `history.csv`, `last.keras`, `best.keras`. Put this callback after
-    `Evaluation`, which brings the score.
+    `Evaluation`, which brings the score. With several processes only the first one writes; all read, so that the folder
+    must be on storage that they share.
 
     Args:
         run: the run's folder, see `training.Run`.
@@ -105,7 +109,7 @@ class Checkpoint(keras.callbacks.Callback):
         record = load_state(self.run.state, method)
         self.history = [{name: _number(value) for name, value in row.items()} for row in record["history"]]
         self.best = _number(record["best"])
-        self._write_history()
+        running().on_main(self._write_history)
         return record["epochs"]
 
     def on_epoch_begin(self, epoch, logs=None):
@@ -117,6 +121,10 @@ class Checkpoint(keras.callbacks.Callback):
         values = {name: float(value) for name, value in (logs or {}).items()}
         seconds = time.perf_counter() - self._epoch_start
         self.history.append({"epoch": epoch + 1, **values, "seconds": round(seconds, 3)})
+        check_equal_weights(running(), self.model)
+        running().on_main(lambda: self._save(epoch, values))
+
+    def _save(self, epoch, values):
         score = values.get(self.monitor, math.nan)
         if score > self.best:
             self.best = score

@@ -1,17 +1,28 @@
 """A run's folder: what was run, with what, and where its files are."""
 
 import dataclasses
+import datetime
+import errno
 import importlib.metadata
 import json
 import platform
 from pathlib import Path
 from typing import Any
 
+try:
+    import fcntl
+except ImportError:  # not on Windows
+    fcntl = None  # type: ignore[assignment]
+
 from rankmatch_keras.errors import UserError
 from rankmatch_keras.files import replacing
 
 PACKAGES = ("rankmatch-keras", "keras", "keras-cv", "tensorflow-cpu", "tensorflow", "torch", "jax", "numpy", "pillow")
-FREE_ON_RESUME = ("out", "resume")
+LOCK = ".lock"
+# What may differ when a run goes on: where it computes and with which engine, not what.
+FREE_ON_RESUME = ("out", "resume", "pipeline", "network", "distribute", "replicas", "jit", "deterministic")
+
+_locks: dict[Path, Any] = {}  # kept open: the system gives a lock back when its process ends, however it does
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,13 +92,21 @@ class Run:
                     f"another run in {run.folder}",
                     "Choose another --out, or continue that run with --resume.",
                 )
-            _check_same_options(run, read_config(run.folder)["options"], options)
+            before = read_config(run.folder)
+            _check_same_options(run, before["options"], options)
+            _lock(run)
+            run._write_config({**before, "resumed": [*before.get("resumed", ()), _resumption(content)]})
             return run
-        if run.folder.exists() and (not run.folder.is_dir() or any(run.folder.iterdir())):
+        if run.folder.exists() and not _is_free(run.folder):
             raise UserError("a new or empty output folder", f"{run.folder} with other files", "Choose another --out.")
-        with replacing(run.config) as temporary:
-            temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        run.folder.mkdir(parents=True, exist_ok=True)
+        _lock(run)
+        run._write_config(content)
         return run
+
+    def _write_config(self, content):
+        with replacing(self.config) as temporary:
+            temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def read_config(folder) -> dict[str, Any]:
@@ -122,10 +141,44 @@ def versions() -> dict[str, str]:
     return found
 
 
+def _is_free(folder):
+    """Whether a folder holds nothing but perhaps the lock of a process that came as far as that."""
+    return folder.is_dir() and all(path.name == LOCK for path in folder.iterdir())
+
+
+def _lock(run):
+    """Keeps other processes out of the folder until this one ends."""
+    place = run.folder.resolve()
+    if fcntl is None or place in _locks:
+        return
+    handle = (run.folder / LOCK).open("w")
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        handle.close()
+        if error.errno not in (errno.EACCES, errno.EAGAIN):
+            return  # a file system without locks
+        raise UserError(
+            "an output folder that no other process writes to",
+            f"{run.folder}, which another process is using",
+            "Wait for it, choose another --out, or start the processes of one run by their launcher.",
+        ) from error
+    _locks[place] = handle
+
+
+def _resumption(content):
+    """What may have changed since the run began."""
+    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    free = {name: content["options"].get(name) for name in FREE_ON_RESUME if name in content["options"]}
+    return {"time": now, "backend": content.get("backend"), "options": free, "versions": content["versions"]}
+
+
 def _check_same_options(run, before, now):
-    changed = [name for name in sorted({*before, *now} - {*FREE_ON_RESUME}) if before.get(name) != now.get(name)]
+    # Options that a record does not have are younger than the run.
+    common = {*before} & {*now}
+    changed = [name for name in sorted(common - {*FREE_ON_RESUME}) if before[name] != now[name]]
     if changed:
-        listed = ", ".join(f"{name} was {before.get(name)}, is {now.get(name)}" for name in changed)
+        listed = ", ".join(f"{name} was {before[name]}, is {now[name]}" for name in changed)
         raise UserError(
             "the options that the run was started with", f"{listed} in {run.folder}", "Resume without changes."
         )

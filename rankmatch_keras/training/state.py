@@ -1,9 +1,16 @@
-"""The whole state of a training run in one file: weights, optimizer, random streams, history."""
+"""The whole state of a training run in one file: weights, optimizer, random streams, history.
+
+The file is the same on every backend, and a run that was stopped on one can go on on another. Weights, normalisation
+statistics, velocities and the step count, hence the learning rate, go on exactly, and so do the batches, which are
+drawn by the step's number. What cannot go on exactly are the draws inside the step, the channels of feature dropout and
+the first agents: the file holds how far each stream has come, but every framework makes other numbers of that.
+"""
 
 import json
 import zipfile
 from typing import Any
 
+import keras
 import numpy as np
 from keras import ops
 
@@ -20,12 +27,13 @@ def save_state(path, method, record: dict[str, Any]):
         record: further facts fit for JSON, e.g. the epoch and the history.
     """
     arrays = {key: ops.convert_to_numpy(variable.value) for key, variable in _variables(method).items()}
+    text, backend = np.array(json.dumps(record)), np.array(keras.backend.backend())
     with replacing(path) as temporary:
-        np.savez(temporary, record=np.array(json.dumps(record)), **arrays)
+        np.savez(temporary, record=text, backend=backend, **arrays)
 
 
 def load_state(path, method) -> dict[str, Any]:
-    """Puts a saved state back into a method that was compiled alike.
+    """Puts a saved state back into a method that was compiled alike, on any backend.
 
     Args:
         path: file that `save_state` wrote.
@@ -40,13 +48,16 @@ def load_state(path, method) -> dict[str, Any]:
     try:
         with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        record = json.loads(str(arrays.pop("record")))
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise UserError("a training state", f"{path}, which cannot be read ({error})", "Start a new run.") from error
-    record = json.loads(str(arrays.pop("record")))
+    backend, here = str(arrays.pop("backend", "")), keras.backend.backend()
     variables = _variables(method)
     _check_same(path, arrays, variables)
     for key, variable in variables.items():
         variable.assign(arrays[key])
+    if backend and backend != here:
+        print(f"Goes on on {here} what {backend} began: all but dropped channels and first agents, drawn differently.")
     return record
 
 
@@ -58,7 +69,7 @@ def _variables(method):
 
 def _check_same(path, arrays, variables):
     shapes = {key: tuple(variable.shape) for key, variable in variables.items()}
-    found = {key: array.shape for key, array in arrays.items()}
+    found = {key: array.shape if array.dtype.kind in "biuf" else "no numbers" for key, array in arrays.items()}
     if shapes != found:
         first = next(key for key in (*shapes, *found) if shapes.get(key) != found.get(key))
         raise UserError(

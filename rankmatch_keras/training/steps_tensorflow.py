@@ -6,14 +6,26 @@ import keras
 import tensorflow as tf
 
 
-def train_step(method, data):
-    """Runs one optimizer step of `method` and returns the running means by name."""
+def train_step(method, data, mean=None):
+    """Runs one optimizer step of `method` and returns the running means by name.
+
+    Args:
+        method: the method.
+        data: the training batch, as `fit` and `train_on_batch` pass it.
+        mean: where several replicas each run this step on their part of the batch: the function that takes the mean of
+            each tensor of a list over them.
+    """
     batch, _, _ = keras.utils.unpack_x_y_sample_weight(data)
     with tf.GradientTape() as tape:
         losses = method.compute_losses(batch)
         scaled_loss = method.optimizer.scale_loss(losses["loss"])
     variables = method.trainable_variables
-    method.optimizer.apply_gradients(zip(tape.gradient(scaled_loss, variables), variables, strict=True))
+    gradients = tape.gradient(scaled_loss, variables)
+    if mean is not None:
+        gradients = mean(gradients)
+        (values,) = mean([tf.stack([tf.cast(value, tf.float32) for value in losses.values()])])
+        losses = dict(zip(losses, tf.unstack(values), strict=True))
+    method.optimizer.apply_gradients(zip(gradients, variables, strict=True))
     return method.log(losses)
 
 

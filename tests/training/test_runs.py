@@ -1,11 +1,17 @@
 """Run folders: complete records, and nothing overwritten."""
 
 import json
+import os
+import pathlib
+import subprocess
+import sys
 
 import pytest
 
 from rankmatch_keras.errors import UserError
 from rankmatch_keras.training.runs import Run, read_config
+
+CHECKOUT = pathlib.Path(__file__).resolve().parents[2]
 
 
 def test_the_record_is_complete(tmp_path):
@@ -46,3 +52,38 @@ def test_resume_of_nothing_starts_a_new_run(tmp_path):
 def test_a_folder_without_a_run_is_named(tmp_path):
     with pytest.raises(UserError, match="config.json"):
         read_config(tmp_path)
+
+
+def test_a_folder_in_use_by_another_process_is_left_alone(tmp_path):
+    script = (
+        "import sys, time; from rankmatch_keras.training.runs import Run; "
+        "Run.create(sys.argv[1], {'seed': 1}); print('there', flush=True); time.sleep(60)"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(CHECKOUT)}
+    command = [sys.executable, "-c", script, str(tmp_path / "run")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as other:
+        while "there" not in other.stdout.readline():
+            assert other.poll() is None
+        before = (tmp_path / "run/config.json").read_text()
+        with pytest.raises(UserError, match="no other process writes to; found .*run, which another process is using"):
+            Run.create(tmp_path / "run", {"seed": 1}, resume=True)
+        assert (tmp_path / "run/config.json").read_text() == before
+        other.kill()
+    Run.create(tmp_path / "run", {"seed": 1}, resume=True)
+
+
+def test_a_resumption_is_recorded(tmp_path):
+    options = {"seed": 1, "distribute": "none"}
+    Run.create(tmp_path / "run", options, {"backend": "torch"})
+    Run.create(tmp_path / "run", {**options, "distribute": "ddp"}, {"backend": "jax"}, resume=True)
+    content = read_config(tmp_path / "run")
+    assert content["options"] == options and content["backend"] == "torch"
+    (resumed,) = content["resumed"]
+    assert (
+        resumed["backend"] == "jax" and resumed["options"] == {"distribute": "ddp"} and "keras" in resumed["versions"]
+    )
+
+
+def test_options_younger_than_the_run_do_not_stop_it(tmp_path):
+    Run.create(tmp_path / "run", {"seed": 1})
+    Run.create(tmp_path / "run", {"seed": 1, "precision": "float32"}, resume=True)

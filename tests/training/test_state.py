@@ -29,7 +29,7 @@ class Interrupt(keras.callbacks.Callback):
 
 def arrays(path):
     with np.load(path, allow_pickle=False) as file:
-        return {name: file[name] for name in file.files if name != "record"}
+        return {name: file[name] for name in file.files if name not in ("record", "backend")}
 
 
 def test_a_resumed_run_equals_an_uninterrupted_one(make_job):
@@ -77,6 +77,43 @@ def test_a_state_of_another_network_is_refused(make_job, tmp_path):
     save_state(tmp_path / "other.npz", other, {})
     with pytest.raises(UserError, match="first that differs"):
         load_state(tmp_path / "other.npz", job.model)
+
+
+def test_a_state_of_another_backend_is_taken_with_a_word(make_job, tmp_path, capsys):
+    # That the numbers go on is shown by tests/parity.
+    job = make_job("run")
+    save_state(tmp_path / "state.npz", job.model, {"epochs": 3})
+    with np.load(tmp_path / "state.npz", allow_pickle=False) as file:
+        content = dict(file)
+    np.savez(tmp_path / "elsewhere.npz", **{**content, "backend": np.array("mindspore")})
+    assert load_state(tmp_path / "elsewhere.npz", job.model) == {"epochs": 3}
+    assert f"Goes on on {keras.backend.backend()} what mindspore began" in capsys.readouterr().out
+    assert load_state(tmp_path / "state.npz", job.model) == {"epochs": 3}
+    assert capsys.readouterr().out == ""
+
+
+CHANGES = {
+    "no record": lambda content: content.pop("record"),
+    "a broken record": lambda content: content.update(record=np.array("{")),
+    "text for a weight": lambda content: content.update({_first_weight(content): np.array("text")}),
+    "an object for a weight": lambda content: content.update({_first_weight(content): np.array({}, dtype=object)}),
+}
+
+
+def _first_weight(content):
+    return next(name for name in content if name not in ("record", "backend"))
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_damaged_state_is_refused_in_one_line(change, make_job, tmp_path):
+    job = make_job("run")
+    save_state(tmp_path / "state.npz", job.model, {})
+    with np.load(tmp_path / "state.npz", allow_pickle=False) as file:
+        content = dict(file)
+    CHANGES[change](content)
+    np.savez(tmp_path / "state.npz", **content)
+    with pytest.raises(UserError, match="Expected|expected"):
+        load_state(tmp_path / "state.npz", job.model)
 
 
 def test_an_unreadable_state_is_refused(make_job, tmp_path):

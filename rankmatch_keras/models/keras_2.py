@@ -1,0 +1,170 @@
+"""Keras 2 (tf-keras) segmentation models as Keras 3 segmenters with equal outputs."""
+
+from pathlib import Path
+
+import keras
+from keras import layers
+
+from rankmatch_keras.errors import UserError
+from rankmatch_keras.models.keras_2_adapters import NoChannels, PadToMultiple, ResizeTo, TwoClasses
+from rankmatch_keras.models.keras_2_files import assign, read_model
+from rankmatch_keras.models.keras_2_graph import Graph
+from rankmatch_keras.models.keras_2_layers import refuse
+from rankmatch_keras.models.keras_2_split import default_features, feature_layers, split
+from rankmatch_keras.models.predictor import CropLike
+from rankmatch_keras.models.segmenter import Segmenter
+
+MULTIPLES = (1, 2, 4, 8, 16, 32, 64, 128)
+# Layers that only move or spread pixels: a softmax before them is the last one all the same.
+UPSAMPLING = ("UpSampling2D", "Resize", "ResizeImageLike", "Resizing", "Cropping2D")
+
+
+def from_tf_keras(source, features=None, any_size=False):
+    """Turns a functional Keras 2 segmentation model into a segmenter with the same weights.
+
+    A softmax at the end is removed, as a segmenter yields logits; one channel z, with or without a sigmoid, becomes
+    the two classes (0, z), whose softmax is the sigmoid. The model sees images as it did: normalise them as in its
+    training. Program code in the file (``Lambda`` layers) is refused, never run.
+
+    Args:
+        source: an ``.h5`` file of a whole model, a SavedModel folder that tf-keras wrote (needs TensorFlow for its
+            variables), or a live ``tf_keras`` model.
+        features: name of the layer whose output (B, h, w, D) the rank loss compares: encoder before it, decoder
+            after it. None: the last layer on the coarsest map, before the classifier.
+        any_size: rebuild a model that was saved for one image size for all sizes. Without it such a model goes on
+            to see that size: other images are resized to it, their logits back.
+
+    Returns:
+        ``Segmenter``. Where the model accepts only multiples of some size, e.g. 16, images are padded with zeros at
+        the bottom and right to the next one, and the logits cropped.
+
+    Raises:
+        UserError: no such model, a layer or operation that has no twin (it is named), or no layer ``features``.
+    """
+    graph = _twin(source, any_size)
+    model = keras.Model(graph.model.input, _logits(graph.model.output), name=graph.model.name)
+    size = model.input_shape[1:3]
+    fixed = size if None not in size else None
+    multiple = 1 if fixed else _multiple(model)
+    side = fixed or (256, 256)
+    choice = default_features(model, side) if features is None else features
+    if choice not in feature_layers(model):
+        raise UserError(
+            "the name of a layer between image and classifier, with a map as output, as features",
+            f"{features!r}",
+            f"Choose one of {', '.join(feature_layers(model)) or 'none: no layer fits'}.",
+        )
+    return Segmenter(*_halves(model, choice, fixed, multiple), name=model.name)
+
+
+def _twin(source, any_size):
+    """The graph in Keras 3, with its weights."""
+    try:
+        config, read_weights = read_model(source)
+        graph = Graph(config, any_size)
+        assign(graph.layers, read_weights(graph.layers))
+        return graph
+    except UserError:
+        raise
+    # Files that are cut off or made by something else: h5py, TensorFlow and Keras raise anything.
+    except Exception as error:
+        place = source if isinstance(source, (str, Path)) else type(source).__name__
+        reason = " ".join(f"{type(error).__name__} {error}".split())[:160]
+        raise UserError(
+            "a whole Keras 2 model", f"{place}, which cannot be read ({reason})", "Save it anew with tf-keras."
+        ) from error
+
+
+def _logits(output):
+    """The tensor before the last softmax or sigmoid; two classes of one channel."""
+    if len(output.shape) != 4:
+        raise UserError("a model from images to (B, H, W, K)", f"the output shape {output.shape}", "Keep the map.")
+    kind, channels = _activation(output), output.shape[-1]
+    across = getattr(_operation(output), "axis", -1) not in (-1, 3)
+    if kind == "sigmoid" and channels != 1 or kind == "softmax" and (channels == 1 or across):
+        raise UserError(
+            "a softmax over the classes, or a sigmoid of one channel, or none, at the end",
+            f"a {kind} of {channels} channels",
+            "Give the model another classifier: a segmenter's classes exclude each other.",
+        )
+    x = _without_activation(output) if kind else output
+    below = x
+    while type(_operation(below)).__name__ in UPSAMPLING:
+        below = _node(below).input_tensors[0]
+        if _activation(below) in ("softmax", "sigmoid"):
+            raise refuse(
+                type(_operation(below)).__name__,
+                _operation(below).name,
+                "is a softmax or sigmoid before the last upsampling, so that there are no logits",
+            )
+    if channels == 1:
+        x = TwoClasses(name="two_classes")(x)
+    return x
+
+
+def _operation(tensor):
+    return tensor._keras_history.operation
+
+
+def _node(tensor):
+    operation, index, _ = tensor._keras_history
+    return operation._inbound_nodes[index]
+
+
+def _activation(tensor):
+    """Softmax or sigmoid if that is what made the tensor, else None."""
+    operation = _operation(tensor)
+    kind = type(operation).__name__.lower()
+    own = getattr(getattr(operation, "activation", None), "__name__", None)
+    return next((name for name in ("softmax", "sigmoid") if name in (kind, own)), None)
+
+
+def _without_activation(tensor):
+    operation = _operation(tensor)
+    if isinstance(operation, layers.Layer) and operation.weights:
+        if len(operation._inbound_nodes) > 1:
+            raise refuse(type(operation).__name__, operation.name, "ends the model and is used elsewhere too")
+        operation.activation = keras.activations.linear
+        return tensor
+    return _node(tensor).input_tensors[0]
+
+
+def _multiple(model):
+    """The smallest power of two whose multiples the model accepts as image sizes and keeps."""
+    for multiple in MULTIPLES:
+        first = -(-128 // multiple)
+        if all(_keeps(model, multiple * k) for k in range(first, first + 4)):
+            return multiple
+    if all(_keeps(model, side, same=False) for side in range(128, 132)):
+        return 1
+    raise UserError(
+        "a model that accepts all image sizes, or all multiples of one",
+        f"{model.name!r}, whose maps do not fit together at any",
+        "Save it with a known image size.",
+    )
+
+
+def _keeps(model, side, same=True):
+    try:
+        shape = model.compute_output_shape((1, side, side, model.input_shape[-1]))
+    except ValueError:  # maps that do not fit together
+        return False
+    return not same or tuple(shape[1:3]) == (side, side)
+
+
+def _halves(model, features, fixed, multiple):
+    encoder, decoder = split(model, features)
+    if not fixed and multiple == 1:
+        return encoder, decoder
+    image = keras.Input((None, None, model.input_shape[-1]), name="image")
+    if fixed:
+        maps = encoder(ResizeTo(fixed, name="resize_image")(image))
+        return keras.Model(image, maps, name="encoder"), decoder
+    maps = dict(encoder(PadToMultiple(multiple, name="pad_image")(image)))
+    # A map without channels tells the decoder the size of the image.
+    maps["image_size"] = NoChannels(name="image_size")(image)
+    inputs = {name: keras.Input(x.shape[1:], name=name) for name, x in maps.items()}
+    outputs = decoder({name: x for name, x in inputs.items() if name != "image_size"})
+    logits = CropLike(name="crop_to_image")(outputs["logits"], inputs["image_size"])
+    decoder = keras.Model(inputs, {"logits": logits, "features": outputs["features"]}, name="decoder")
+    return keras.Model(image, maps, name="encoder"), decoder

@@ -1,0 +1,206 @@
+"""keras-hub's encoders (ResNet, MiT of SegFormer, DINOv2, DINOv3, ViT) as segmenters.
+
+The only module that imports keras-hub; it is imported on first use. All get the decoder of DeepLabV3+: its "features",
+which the rank loss compares, have stride 16 (a SegFormer head would fuse its maps at stride 4, 16 times the pixels).
+"""
+
+import difflib
+from pathlib import Path
+
+import keras
+
+from rankmatch_keras.errors import UserError
+from rankmatch_keras.models.backbones import IMAGENET, MINUS_ONE_TO_ONE
+from rankmatch_keras.models.cloning import call_copy, clone_with, copy_layer
+from rankmatch_keras.models.deeplab_v3_plus import ATROUS_RATES, build_decoder, deeplab_v3_plus
+from rankmatch_keras.models.dilation import dilate
+from rankmatch_keras.models.fixed_size import INSTALL, PYRAMIDS, TOKENS, FixedSizeMaps, grid_step
+from rankmatch_keras.models.infinite_padding import InfinitePadding2D
+from rankmatch_keras.models.segmenter import Segmenter
+from rankmatch_keras.models.weights import load_weights
+
+try:
+    import keras_hub
+except ImportError as error:
+    raise UserError("keras-hub", f"it cannot be imported ({error})", INSTALL) from error
+
+RESNETS = ("ResNetBackbone",)
+CLASSES = RESNETS + PYRAMIDS + TOKENS
+
+
+def segmenter(backbone, num_classes, weights=None, image_size=None, output_stride=16, name=None, **decoder):
+    """Builds a segmenter on an encoder of keras-hub.
+
+    ResNets take images of any size. The transformers are built for one size S x S and resize all other images to it
+    and the logits back (see ``FixedSizeMaps``): train with crops of S, predict large images by sliding windows of S.
+
+    Args:
+        backbone: a ``keras_hub.models`` backbone, whose weights are used; a configuration {"class_name":
+            "MiTBackbone", ...its constructor's arguments}, for random weights; or a preset: a local folder, else a
+            name that keras-hub downloads.
+        num_classes: number of classes K.
+        weights: ``.weights.h5`` file of the backbone to load, or None for the preset's, the given or random ones.
+        image_size: S of a transformer that is built here from a configuration or preset; S - 1 must be a multiple of
+            the patch size (MiT: 32). None: as the configuration's ``image_shape`` says.
+        output_stride: 8, 16 or 32, of a ResNet; transformers keep their own.
+        name: name of the model; None: the backbone's class.
+        **decoder: projection_filters, aspp_filters, decoder_filters of ``build_decoder``.
+
+    Returns:
+        ``Segmenter`` with "logits" (B, H, W, K) and "features" (B, h, w, D).
+
+    Raises:
+        UserError: an unknown class, image sizes or strides that cannot be, weights that cannot be had or do not fit.
+    """
+    backbone = _backbone(backbone, image_size)
+    if weights is not None:
+        load_weights(backbone, weights)
+    kind = type(backbone).__name__
+    name = name or kind.removesuffix("Backbone").lower()
+    if kind in RESNETS:
+        return deeplab_v3_plus(_resnet_encoder(backbone, output_stride), num_classes, name=name, **decoder)
+    image = keras.Input((None, None, backbone.image_shape[-1]), name="image")
+    encoder = keras.Model(image, FixedSizeMaps(backbone, name="maps")(image), name=f"{name}_encoder")
+    low, high = encoder.output["low"].shape[-1], encoder.output["high"].shape[-1]
+    return Segmenter(encoder, build_decoder(low, high, num_classes, rates=ATROUS_RATES[16], **decoder), name=name)
+
+
+def normalization(backbone):
+    """The image normalisation that a backbone expects; keras-hub's backbones contain none themselves.
+
+    Args:
+        backbone: as for ``segmenter``. A preset's image converter is read; for the rest it is what the class's
+            published weights use: ViT -1..1, all others ImageNet's mean and standard deviation.
+
+    Returns:
+        dict of mean and std (three floats, RGB, in units of 0..255) and reverse_channels (False): the arguments of
+        ``ChannelNormalization``.
+
+    Raises:
+        UserError: an unknown class, or a preset that has no converter or cannot be had.
+    """
+    if not isinstance(backbone, (str, Path)):
+        kind = backbone.get("class_name") if isinstance(backbone, dict) else type(backbone).__name__
+        return dict(MINUS_ONE_TO_ONE if _known(kind) == "ViTBackbone" else IMAGENET)
+    converter = _preset(keras_hub.layers.ImageConverter, backbone)
+    # converter: x * scale + offset = (x - mean) / std
+    scale = _three(1.0 if converter.scale is None else converter.scale)
+    offset = _three(0.0 if converter.offset is None else converter.offset)
+    return {
+        "mean": tuple(-o / s for o, s in zip(offset, scale, strict=True)),
+        "std": tuple(1.0 / s for s in scale),
+        "reverse_channels": False,
+    }
+
+
+def _three(value):
+    values = [float(v) for v in value] if hasattr(value, "__len__") else [float(value)]
+    return values * 3 if len(values) == 1 else values
+
+
+def _known(kind):
+    if kind not in CLASSES:
+        near = difflib.get_close_matches(str(kind), CLASSES, n=1)
+        raise UserError(
+            expected=f"a backbone of {', '.join(CLASSES)}",
+            found=f"{kind!r}",
+            remedy=f"Did you mean {near[0]!r}?" if near else "Choose one of these.",
+        )
+    return kind
+
+
+def _backbone(source, image_size):
+    """The backbone instance that a configuration or preset describes, for images of ``image_size``."""
+    if isinstance(source, (str, Path)):
+        return _from_preset(source, image_size)
+    if not isinstance(source, dict):
+        kind = _known(type(source).__name__)
+        if image_size is not None and (kind in RESNETS or image_size != FixedSizeMaps(source).image_size):
+            raise UserError(
+                "no image_size beside a backbone that is built",
+                f"image_size={image_size}, image_shape={source.image_shape}",
+                "Leave it out, or build the backbone with another image_shape.",
+            )
+        return source
+    config = dict(source)
+    kind = _known(config.pop("class_name", None))
+    if image_size is not None:
+        config["image_shape"] = _image_shape(kind, config, image_size)
+    try:
+        return getattr(keras_hub.models, kind)(**config)
+    # Constructors check little: TypeError, ValueError, KeyError, IndexError.
+    except Exception as error:
+        raise UserError(
+            f"the arguments of keras_hub.models.{kind}", f"{source} ({_line(error)})", "See keras-hub's documentation."
+        ) from error
+
+
+def _image_shape(kind, config, image_size):
+    """N x N for images of S x S, see ``FixedSizeMaps``."""
+    if kind in RESNETS:
+        raise UserError("no image_size", f"{image_size} for {kind}", "It takes images of any size: leave it out.")
+    step = grid_step(kind, config)
+    if image_size <= step or (image_size - 1) % step:
+        below, above = (max((image_size - 1) // step, 1) + i for i in (0, 1))
+        raise UserError(
+            expected=f"an image_size of {step} k + 1 for {kind}",
+            found=f"{image_size}",
+            remedy=f"Choose {above * step + 1} or {below * step + 1}: smaller and larger images are resized to it.",
+        )
+    side = image_size + step - 1
+    return (side, side, (config.get("image_shape") or (None, None, 3))[-1])
+
+
+def _from_preset(preset, image_size):
+    if image_size is None:
+        return _checked(_preset(keras_hub.models.Backbone, preset))
+    # The configuration alone, for its class and patch size.
+    empty = _checked(_preset(keras_hub.models.Backbone, preset, load_weights=False))
+    kind = type(empty).__name__
+    if kind == "ViTBackbone" and FixedSizeMaps(empty).image_size != image_size:
+        raise UserError(
+            expected=f"image_size={FixedSizeMaps(empty).image_size}, the size of {preset}",
+            found=f"{image_size}",
+            remedy="keras-hub's ViT cannot interpolate its position embedding: leave image_size out.",
+        )
+    shape = _image_shape(kind, empty.get_config(), image_size)
+    return _preset(keras_hub.models.Backbone, preset, image_shape=shape)
+
+
+def _checked(backbone):
+    _known(type(backbone).__name__)
+    return backbone
+
+
+def _preset(cls, preset, **kwargs):
+    """``cls.from_preset``; only a name that is no local folder asks the network."""
+    try:
+        return cls.from_preset(str(preset), **kwargs)
+    # Downloads and broken folders raise anything.
+    except Exception as error:
+        raise UserError(
+            expected=f"a preset with a {cls.__name__}: a local folder, or a name that keras-hub can download",
+            found=f"{preset} ({_line(error)})",
+            remedy="Give a folder that save_to_preset wrote, or a configuration and weights='file.weights.h5'.",
+        ) from error
+
+
+def _line(error):
+    return " ".join(str(error).split())[:200]
+
+
+def _resnet_encoder(backbone, output_stride):
+    low = backbone.pyramid_outputs["P2"]._keras_history.operation.name
+    network = dilate(clone_with(backbone, _call_plain), output_stride)
+    maps = {"low": network.get_layer(low).output, "high": network.output}
+    return keras.Model(network.inputs[0], maps, name="resnet_encoder")
+
+
+def _call_plain(layer, *args, **kwargs):
+    """Copies layers, and the one bare operation as a layer that ``dilate`` and saving know."""
+    if type(layer).__name__ == "Pad":
+        top, bottom = layer.pad_width[1:3]
+        return InfinitePadding2D((tuple(top), tuple(bottom)), name="pool1_pad")(args[0])
+    if isinstance(layer, keras.layers.Layer):
+        return call_copy(layer, copy_layer(layer), *args, **kwargs)
+    return layer(*args, **kwargs)

@@ -1,0 +1,28 @@
+"""What the tests of parity share: the results of all backends, computed once."""
+
+import numpy as np
+import pytest
+from processes import BACKENDS, run_driver
+
+
+@pytest.fixture(scope="session")
+def results(tmp_path_factory):
+    """What every backend measured, left for the others and took from them: a folder with one folder per backend."""
+    if len(BACKENDS) < 2:
+        pytest.skip(f"two backends are needed to compare; installed is {BACKENDS[0]} alone")
+    folder = tmp_path_factory.mktemp("parity")
+    run_driver(BACKENDS[-1:], folder, "prepare")
+    run_driver(BACKENDS, folder, "measure", "leave")
+    run_driver(BACKENDS, folder, "take")
+    return folder
+
+
+@pytest.fixture
+def read():
+    """Reads a file of arrays in the order in which they were written."""
+    return _read
+
+
+def _read(path):
+    with np.load(path, allow_pickle=False) as file:
+        return {name: file[name] for name in file.files}

@@ -1,0 +1,30 @@
+"""Starts the driver on every installed backend, each in a process of its own."""
+
+import contextlib
+import importlib.util
+import os
+import pathlib
+import subprocess
+import sys
+
+DRIVER = pathlib.Path(__file__).parent / "driver.py"
+BACKENDS = tuple(name for name in ("tensorflow", "torch", "jax") if importlib.util.find_spec(name))
+LIMIT_S = 900
+
+
+def run_driver(backends, folder, *tasks):
+    """Runs tasks on some backends at the same time; fails with the end of the log of one that failed."""
+    with contextlib.ExitStack() as stack:
+        running = {}
+        for backend in backends:
+            log = stack.enter_context((folder / f"{backend}-{tasks[0]}.log").open("w+"))
+            environment = {**os.environ, "KERAS_BACKEND": backend, "PYTHONPATH": os.pathsep.join(sys.path)}
+            command = [sys.executable, DRIVER, folder, *tasks]
+            process = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
+            stack.callback(process.wait)
+            stack.callback(process.kill)
+            running[backend] = process, log
+        for backend, (process, log) in running.items():
+            if process.wait(LIMIT_S):
+                log.seek(0)
+                raise RuntimeError(f"{' and '.join(tasks)} failed on {backend}: {log.read()[-3000:]}")

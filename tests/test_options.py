@@ -1,0 +1,17 @@
+"""The options that recipes share."""
+
+from rankmatch_keras import options
+from rankmatch_keras.data.pipeline import PIPELINES
+from rankmatch_keras.training import distribution, numerics
+
+
+def test_choices_are_those_of_the_rooms_they_come_from():
+    # The options are read before Keras is imported, so that they name these again.
+    assert options.STRATEGIES == distribution.NAMES
+    assert options.PRECISIONS == numerics.PRECISIONS
+    assert tuple(options.HELP["pipeline"][0].choices) == PIPELINES
+
+
+def test_epochs_are_passes_over_the_unlabelled_images():
+    assert options.Options(epochs=3, batch=2, accumulate=4).schedule(80) == (3, 10)
+    assert options.Options(epochs=3, batch=50).schedule(10) == (3, 1)
