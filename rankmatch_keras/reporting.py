@@ -35,8 +35,11 @@ def report(run: training.Run, dataset: data.SegmentationData, scores: dict[str, 
         dataset: its data.
         scores: the scores by label; differences are to the first.
     """
-    if not running().is_main:
-        return
+    # The others wait: a process that ends early looks lost to some engines.
+    running().on_main(lambda: _report(run, dataset, scores))
+
+
+def _report(run, dataset, scores):
     *_, last = scores.values()
     print(f"\n{evaluation.format_table(last) if len(scores) == 1 else evaluation.format_comparison(scores)}\n")
     evaluation.write_json(run.folder / "scores.json", {label: score.to_dict() for label, score in scores.items()})
