@@ -1,143 +1,276 @@
-"""Seconds per training step and peak memory of the methods, measured against each other in one run.
+"""Seconds per training step and peak memory of the methods, on all backends in one run.
 
 Example:
-  KERAS_BACKEND=torch python benchmarks/step_time.py --backbone resnet50 --crop 321 --batch 2
+  python benchmarks/step_time.py --backend all --out step_time.json
 
-The methods take turns, step by step, in one process, so that a machine that slows down slows all of them; ratios are
-medians of neighbouring steps. Peak memory is that of a fresh process per method with no other framework than the
-backend's, and without an input pipeline. Inputs are random.
+Each method runs in a process of its own, which imports no framework but its backend's; the processes of one backend
+take turns, step by step, so that a machine that slows down slows all of them, and ratios are medians of neighbouring
+steps. A step gets a random batch that is there already. Its shares: forward is the time of the forward passes and
+losses alone, backward what the backward passes add to that, optimizer what the update adds. Data is the share by which
+a step is longer when the input pipeline makes its batches beside it, from the embedded sample scenes. Peak memory is
+that of the process, or of the tensors on a GPU, without an input pipeline. "plain" is the same network and the passes
+of a UniMatch step in plain PyTorch (benchmarks/plain_torch.py).
+
+With --processes 2 it measures how two replicas scale instead: each has the images of one, and half of the cores.
 """
 
+import contextlib
+import datetime
+import importlib.metadata
+import itertools
+import json
 import os
-import resource
+import platform
 import statistics
 import subprocess
 import sys
-import time
+import tempfile
+from pathlib import Path
 
 import click
 
-from rankmatch_keras.environment import chosen_backend, require_environment
+MEASURE = Path(__file__).with_name("step_measure.py")
+BACKENDS = ("tensorflow", "torch", "jax")
+METHODS = ("SupervisedOnly", "FixMatch", "UniMatch", "RankMatch")
+PACKAGES = ("rankmatch-keras", "keras", "tensorflow", "tensorflow-cpu", "torch", "jax", "numpy")
+WARM_UP = 2
 
-if "--only" in sys.argv:  # Keras imports whatever framework it finds, 0.6 GB for TensorFlow and JAX
-    sys.modules.update({name: None for name in ("tensorflow", "jax", "torch") if name != chosen_backend()[0]})
-require_environment()
 
-NAMES = ("SupervisedOnly", "FixMatch", "UniMatch", "RankMatch")
-CLASSES = 21
+class Words(click.ParamType):
+    """Several words, separated by commas; "all" stands for all that are known."""
+
+    name = "a,b,..."
+
+    def __init__(self, known=None):
+        self.known = known
+
+    def convert(self, value, param, ctx):
+        """Splits and checks."""
+        words = tuple(value.split(",")) if isinstance(value, str) else value
+        if self.known and words == ("all",):
+            return self.known
+        for word in words:
+            if self.known and word not in self.known:
+                self.fail(f"{word!r} is not one of all, {', '.join(self.known)}.", param, ctx)
+        return words
 
 
 @click.command(help=f"\b\n{__doc__}")
-@click.option("--backbone", default="resnet50", show_default=True)
-@click.option("--crop", default=321, show_default=True, type=click.IntRange(min=32))
-@click.option(
-    "--batch", default=2, show_default=True, type=click.IntRange(min=1), help="Labelled and unlabelled, each."
-)
-@click.option("--num-agents", default=128, show_default=True, type=click.IntRange(min=4))
-@click.option("--steps", default=5, show_default=True, type=click.IntRange(min=2), help="Counted steps of each method.")
+@click.option("--backend", default="all", type=Words(BACKENDS), show_default=True)
+@click.option("--backbone", default="mobilenet_v2,resnet50", type=Words(), show_default=True)
+@click.option("--crop", default="161,321", type=Words(), show_default=True, help="Side of the crop in pixels.")
+@click.option("--methods", default="UniMatch,RankMatch", type=Words(METHODS), show_default=True)
+@click.option("--precision", default="float32", type=Words(("float32", "tf32", "mixed_bfloat16")), show_default=True)
+@click.option("--batch", default=2, show_default=True, type=click.IntRange(1), help="Labelled and unlabelled, each.")
+@click.option("--steps", default=5, show_default=True, type=click.IntRange(2), help="Counted steps of each method.")
+@click.option("--num-agents", default=128, show_default=True, type=click.IntRange(4))
 @click.option("--box-source", default="in_batch", show_default=True, type=click.Choice(("in_batch", "second_view")))
-@click.option("--methods", default=",".join(NAMES), show_default=True)
-@click.option("--memory/--no-memory", default=True, show_default=True, help="Whether peak memory is measured too.")
-@click.option("--only", hidden=True, help="Measure the memory of one method: for the child process.")
-def main(backbone, crop, batch, num_agents, steps, box_source, methods, memory, only):
+@click.option("--shares/--no-shares", default=True, show_default=True, help="Whether parts of a step are measured too.")
+@click.option("--plain/--no-plain", default=True, show_default=True, help="Whether plain PyTorch is measured too.")
+@click.option("--processes", default=1, show_default=True, type=click.IntRange(1, 2))
+@click.option("--out", type=click.Path(path_type=Path), help="JSON file for all single measurements.")
+def main(backend, backbone, crop, methods, precision, out, processes, **options):
     """Measures and prints the table."""
-    if only:
-        model = build(only, backbone, num_agents)
-        for _ in range(2):
-            model.train_on_batch(random_batch(batch, crop, box_source))
-        click.echo(f"peak {peak_bytes()}")
-        return
-    names = methods.split(",")
+    about = describe()
     click.echo(
-        f"{chosen_backend()[0]}, {backbone}, crop {crop}, {batch} + {batch} images, N = {num_agents}, "
-        f"boxes {box_source}, {os.cpu_count()} processors"
+        f"{about['date']}, {about['machine']}, {about['versions']}, {options['batch']} + {options['batch']} images"
     )
-    peaks = {name: child_peak(name, sys.argv[1:]) if memory else float("nan") for name in names}
-    seconds = take_turns({name: build(name, backbone, num_agents) for name in names}, batch, crop, box_source, steps)
-    print_table(seconds, peaks)
+    measure, show = (scale, scaling_row) if processes > 1 else (take_turns, step_row)
+    results: list[dict] = []
+    for size, network, kind, name in itertools.product(crop, backbone, precision, backend):
+        settings = {"backend": name, "backbone": network, "crop": int(size), "precision": kind, **options}
+        for result in measure({**settings, "replicas": 1, "cores": 0}, methods):
+            if not results:
+                click.echo(show(None))
+            results.append(result)
+            click.echo(show(result))
+    if out:
+        out.write_text(json.dumps({**about, "options": options, "results": results}, indent=1), encoding="utf-8")
 
 
-def build(name, backbone, num_agents):
-    """A compiled method on DeepLabV3+ with random weights."""
-    import keras
-
-    from rankmatch_keras import methods, models, training
-
-    keras.utils.set_random_seed(0)
-    segmenter = models.deeplab_v3_plus(models.create_backbone(backbone), CLASSES)
-    options = {"num_agents": num_agents} if name == "RankMatch" else {}
-    model = getattr(methods, name)(segmenter, **options)
-    model.compile(training.SGD(1e-4))
-    return model
-
-
-def random_batch(batch, crop, box_source):
-    """A batch of the contract's shapes."""
-    import numpy as np
-
-    rng = np.random.default_rng(0)
-
-    def images():
-        return rng.normal(size=(batch, crop, crop, 3)).astype("float32")
-
-    content = {
-        "labeled_image": images(),
-        "labeled_mask": rng.integers(0, CLASSES, (batch, crop, crop)).astype("int32"),
-        "weak_image": images(),
-        "strong_image_1": images(),
-        "strong_image_2": images(),
-        "valid": np.ones((batch, crop, crop), bool),
+def describe():
+    """Date, machine and versions."""
+    versions = []
+    for name in PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions.append(f"{name} {importlib.metadata.version(name)}")
+    with contextlib.suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    processor = names[0] if names else platform.processor()
+    cores = len(os.sched_getaffinity(0))
+    return {
+        "date": datetime.date.today().isoformat(),
+        "machine": f"{processor}, {cores} cores",
+        "versions": ", ".join([f"Python {platform.python_version()}", *versions]),
     }
-    for number in (1, 2):
-        content[f"cutmix_box_{number}"] = np.tile(
-            np.array([crop // 4, crop // 4, crop // 2, crop // 2], "int32"), (batch, 1)
+
+
+class Child:
+    """A process that measures one method when asked to."""
+
+    def __init__(self, settings):
+        self.settings = settings
+        self.errors = tempfile.TemporaryFile("w+")
+        command = [sys.executable, str(MEASURE), json.dumps(settings)]
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": self.errors, "text": True}
+        self.process = subprocess.Popen(command, **pipes)
+
+    def ask(self, command):
+        """The answer to one command.
+
+        Raises:
+            ChildProcessError: the process has ended; the last line that it printed.
+        """
+        with contextlib.suppress(BrokenPipeError):
+            print(command, file=self.process.stdin, flush=True)
+        answer = self.process.stdout.readline()
+        if not answer:
+            self.process.wait()
+            self.errors.seek(0)
+            raise ChildProcessError(self.errors.read().strip().rpartition("\n")[2] or "no message")
+        return json.loads(answer)
+
+    def end(self):
+        """Ends the process."""
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.close()
+        self.process.kill()
+        self.process.wait()
+        self.errors.close()
+
+
+def take_turns(settings, methods):
+    """Yields what was measured of each method of one backend."""
+    names = list(methods)
+    if settings["plain"] and (settings["backend"], settings["backbone"], settings["precision"]) == (
+        "torch",
+        "resnet50",
+        "float32",
+    ):
+        names.append("plain")
+    children = {name: Child({**settings, "method": name}) for name in names}
+    results = {name: {**settings, "method": name, "step": []} for name in names}
+    try:
+        for command, count in plan(settings):
+            for number in range(count):
+                for name, child in children.items():
+                    if "failed" in results[name] or (name == "plain" and command in ("fed", "busy")):
+                        continue
+                    try:
+                        answer = child.ask(command)
+                    except ChildProcessError as error:
+                        results[name]["failed"] = str(error)
+                        continue
+                    note(results[name], command, answer, number)
+    finally:
+        for child in children.values():
+            child.end()
+    base = results.get("UniMatch", {}).get("step", [])
+    for result in results.values():
+        pairs = [a / b for a, b in zip(result["step"], base, strict=False)]
+        yield {**result, "ratio": statistics.median(pairs) if pairs else None}
+
+
+def plan(settings):
+    """The commands of one round of measurements and how often each is given; the first answers do not count."""
+    steps = settings["steps"]
+    yield "about", 1
+    yield "step", WARM_UP
+    yield "peak", 1
+    yield "step", WARM_UP + steps
+    if settings["shares"]:
+        yield from ((command, WARM_UP + steps) for command in ("forward", "gradient", "fed"))
+        yield "busy", 1
+
+
+def note(result, command, answer, number):
+    """Keeps an answer; of commands given several times all but the first."""
+    if command in ("about", "peak", "busy"):
+        result[command] = answer
+    elif number >= WARM_UP:
+        result.setdefault(command, []).append(answer)
+
+
+def scale(settings, methods):
+    """Yields how each method scales from one replica on a part of the cores to several on all of them."""
+    replicas = 2
+    cores = max(1, len(os.sched_getaffinity(0)) // replicas)
+    for method in methods:
+        single = {**settings, "method": method, "cores": cores}
+        several = {**settings, "method": method, "replicas": replicas}
+        launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={replicas}"]
+        result = {**several, "one": run_alone(single, [], cores)}
+        result["several"] = run_alone(several, launcher if settings["backend"] == "torch" else [], cores)
+        yield result
+
+
+def run_alone(settings, launcher, threads):
+    """Seconds per step of a program that is measured by itself, or why it failed."""
+    command = [sys.executable, *launcher, str(MEASURE), json.dumps(settings), "replicated"]
+    environment = {**os.environ, "KERAS_BACKEND": settings["backend"]}
+    if settings["backend"] == "torch":
+        environment["OMP_NUM_THREADS"] = str(threads)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    lines = done.stdout.strip().splitlines()
+    return json.loads(lines[-1]) if done.returncode == 0 and lines else done.stderr.strip().rpartition("\n")[2]
+
+
+def step_row(result):
+    """One line of the table of steps; its head for None."""
+    if result is None:
+        return table_head(
+            "backend network crop precision method s/step range /UniMatch forward backward optimizer data peak,GB"
         )
-    if box_source == "second_view":
-        content |= {
-            f"source_{name}": content[name] for name in ("weak_image", "strong_image_1", "strong_image_2", "valid")
-        }
-    return content
+    cells = [str(result[key]) for key in ("backend", "backbone", "crop", "precision", "method")]
+    if result.get("about"):
+        cells[0] += f" on {result['about']}"
+    if "failed" in result:
+        return line([*cells, f"failed: {result['failed']}", *[""] * 7])
+    step = statistics.median(result["step"])
+    cells += [f"{step:.3f}", f"{min(result['step']):.3f} to {max(result['step']):.3f}"]
+    cells.append("" if result["ratio"] is None else f"{result['ratio']:.3f}")
+    cells += [f"{100 * share:.0f} %" if share is not None else "" for share in shares_of(result, step)]
+    cells.append(f"{result['peak'] / 1e9:.2f}")
+    if result.get("busy") is not None:
+        cells[-1] += f", GPU busy {100 * result['busy']:.0f} %"
+    return line(cells)
 
 
-def take_turns(models, batch, crop, box_source, steps):
-    """Seconds of every counted step by method, the methods one after another in each round."""
-    content = random_batch(batch, crop, box_source)
-    seconds = {name: [] for name in models}
-    for round_number in range(steps + 2):
-        for name, model in models.items():
-            start = time.perf_counter()
-            model.train_on_batch(content)
-            if round_number >= 2:  # the first rounds compile and warm up
-                seconds[name].append(time.perf_counter() - start)
-    return seconds
+def shares_of(result, step):
+    """Shares of forward, backward, optimizer in a step, and of data in a step with the input pipeline."""
+    if "gradient" not in result:
+        return [None] * 4
+    forward, gradient = (min(statistics.median(result[key]), step) for key in ("forward", "gradient"))
+    gradient = max(forward, gradient)
+    data = None
+    if "fed" in result:
+        fed = statistics.median(result["fed"])
+        data = max(0.0, 1 - step / fed)
+    return [forward / step, (gradient - forward) / step, (step - gradient) / step, data]
 
 
-def child_peak(name, arguments):
-    """Peak memory in bytes of a fresh process that makes two steps."""
-    command = [sys.executable, __file__, *arguments, "--only", name]
-    output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    return int(output.split("peak ")[1].split()[0])
+def scaling_row(result):
+    """One line of the table of scaling; its head for None."""
+    if result is None:
+        return table_head("backend network crop method 1_replica,s 2_replicas,s efficiency")
+    cells = [str(result[key]) for key in ("backend", "backbone", "crop", "method")]
+    times = [result["one"], result["several"]]
+    if not all(isinstance(value, list) for value in times):
+        return line([*cells, f"failed: {next(v for v in times if isinstance(v, str))}", "", ""])
+    one, several = map(statistics.median, times)
+    return line([*cells, f"{one:.3f}", f"{several:.3f}", f"{100 * one / several:.0f} %"])
 
 
-def peak_bytes():
-    """Peak resident memory of this process."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+def table_head(names):
+    """Names, separated by spaces, and the line below them."""
+    words = [name.replace("_", " ").replace(",", ", ") for name in names.split()]
+    return f"{line(words)}\n{line(['---'] * len(words))}"
 
 
-def print_table(seconds, peaks):
-    """One row per method, and the rank loss's share."""
-    base = "UniMatch" if "UniMatch" in seconds else next(iter(seconds))
-    click.echo(f"{'method':16}{'s/step':>9}{'min':>9}{'max':>9}{'/ ' + base:>12}{'peak GB':>10}")
-    for name, values in seconds.items():
-        ratio = statistics.median(a / b for a, b in zip(values, seconds[base], strict=True))
-        click.echo(
-            f"{name:16}{statistics.median(values):9.3f}{min(values):9.3f}{max(values):9.3f}{ratio:12.3f}"
-            f"{peaks[name] / 1e9:10.2f}"
-        )
-    if {"UniMatch", "RankMatch"} <= set(seconds):
-        pairs = zip(seconds["RankMatch"], seconds["UniMatch"], strict=True)
-        share = statistics.median((a - b) / a for a, b in pairs)
-        click.echo(f"share of the rank loss in a RankMatch step: {100 * share:.1f} %")
+def line(cells):
+    """One line of a Markdown table."""
+    return f"| {' | '.join(cells)} |"
 
 
 if __name__ == "__main__":

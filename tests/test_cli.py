@@ -51,6 +51,7 @@ def run_folder(finished, clean_tree, tmp_path_factory, rankmatch):
 
 def test_training_leaves_a_complete_run(run_folder, finished):
     assert {path.name for path in run_folder.iterdir()} == {
+        ".lock",
         "best.keras",
         "config.json",
         "curves.png",

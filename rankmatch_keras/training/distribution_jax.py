@@ -139,6 +139,8 @@ class DataParallel(Distribution):
         self._devices = keras.distribution.DataParallel(devices=devices, auto_shard_dataset=False)
         self._last_words = last_words
         self._exit_code: int | None = None
+        # The processes connect at their first exchange, where none may be 30 s later than another; here none is.
+        self.gather(np.zeros(1))
 
     def rows(self, batch_size):
         """See `Distribution`: rows side by side, as JAX puts the parts of the processes together."""

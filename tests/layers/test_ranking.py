@@ -1,3 +1,4 @@
+import functools
 import itertools
 
 import keras
@@ -35,7 +36,17 @@ def slope(function, point, step=1e-5):
 
 
 def kl(teacher, student):
-    return ops.convert_to_numpy(plackett_luce_kl(np.float32(teacher), np.float32(student)))
+    return ops.convert_to_numpy(whole(plackett_luce_kl)(np.float32(teacher), np.float32(student)))
+
+
+@functools.cache
+def whole(function):
+    """Compiled in one on JAX, where an eager call compiles every operation by itself."""
+    if keras.backend.backend() != "jax":
+        return function
+    import jax
+
+    return jax.jit(function)
 
 
 def test_two_items_by_hand():

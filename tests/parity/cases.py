@@ -49,6 +49,7 @@ CASES = {
 }
 # Trained, saved, and taken over by the other backends, see `exchange.py`; the last step is done after that.
 EXCHANGED = Case(methods.UniMatch, DRAWN, seed=11, smooth=False, steps=11)
+RELU = "unimatch, relu"  # its first step, compared like a case
 
 
 def build_method(case: Case) -> methods.Method:

