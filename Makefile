@@ -18,6 +18,8 @@ $(VENV)/demo-ready: pyproject.toml constraints.txt
 $(VENV)/test-ready: $(VENV)/demo-ready
 	$(INSTALL) torch
 	$(INSTALL) --editable ".[tensorflow,torch,jax,dev]"
+	# Their own requirements would put other packages over tensorflow-cpu's files.
+	$(INSTALL) --no-deps keras-hub tf-keras tokenizers
 	touch $@
 
 demo: $(VENV)/demo-ready
@@ -43,8 +45,10 @@ TWO_PROCESSES := --numprocesses 2 --dist loadfile
 test-torch: $(VENV)/test-ready
 	KERAS_BACKEND=torch $(PYTEST) $(TWO_PROCESSES) --ignore tests/parity
 
+# Networks from elsewhere take many minutes to trace and compile: they are tested here where that costs nothing.
+ONCE := --ignore tests/data --ignore tests/models/test_keras_2.py --ignore tests/models/test_keras_hub.py
 test-tensorflow test-jax: test-%: $(VENV)/test-ready
-	KERAS_BACKEND=$* $(PYTEST) $(TWO_PROCESSES) --ignore tests/parity --ignore tests/data
+	KERAS_BACKEND=$* $(PYTEST) $(TWO_PROCESSES) --ignore tests/parity $(ONCE)
 
 # Starts a process per backend by itself.
 test-parity: $(VENV)/test-ready
