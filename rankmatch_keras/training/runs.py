@@ -5,6 +5,7 @@ import datetime
 import errno
 import importlib.metadata
 import json
+import os
 import platform
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ LOCK = ".lock"
 # What may differ when a run goes on: where it computes and with which engine, not what.
 FREE_ON_RESUME = ("out", "resume", "pipeline", "network", "distribute", "replicas", "jit", "deterministic")
 
-_locks: dict[Path, Any] = {}  # kept open: the system gives a lock back when its process ends, however it does
+_locks: dict[Path, int] = {}  # kept open: the system gives a lock back when its process ends, however it does
 
 
 @dataclasses.dataclass(frozen=True)
@@ -151,11 +152,11 @@ def _lock(run):
     place = run.folder.resolve()
     if fcntl is None or place in _locks:
         return
-    handle = (run.folder / LOCK).open("w")
+    descriptor = os.open(run.folder / LOCK, os.O_CREAT | os.O_RDWR, 0o644)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
-        handle.close()
+        os.close(descriptor)
         if error.errno not in (errno.EACCES, errno.EAGAIN):
             return  # a file system without locks
         raise UserError(
@@ -163,7 +164,7 @@ def _lock(run):
             f"{run.folder}, which another process is using",
             "Wait for it, choose another --out, or start the processes of one run by their launcher.",
         ) from error
-    _locks[place] = handle
+    _locks[place] = descriptor
 
 
 def _resumption(content):

@@ -90,7 +90,7 @@ def test_gradients_against_enumeration(num_items, scale, value_and_gradient):
 def test_equal_rankings_have_no_divergence_and_no_slope(num_items, value_and_gradient):
     logits = np.random.default_rng(0).normal(size=num_items).astype("float32")
     value, gradient = value_and_gradient(lambda s: plackett_luce_kl(logits, s), logits)
-    assert value == 0.0
+    assert abs(value) < 1e-12  # XLA contracts products and sums: 1e-15 on JAX, 0 elsewhere
     np.testing.assert_allclose(gradient, np.zeros(num_items), atol=1e-6)
 
 
