@@ -14,4 +14,6 @@ def missing(dtype: str) -> str | None:
 
 def make_deterministic() -> None:
     """Chooses deterministic kernels; an operation without one raises."""
+    # keras-cv's layers ask for it when they are made, though the pipeline draws all numbers from seeds of its own.
+    tf.random.set_global_generator(tf.random.Generator.from_seed(0))
     tf.config.experimental.enable_op_determinism()
