@@ -84,4 +84,4 @@ def test_the_step_benchmark_prints_a_table(checkout):
         if len(cells) > 9
     }
     assert float(rows["UniMatch"][6]) > 0 and float(rows["RankMatch"][6]) > 0
-    assert rows["UniMatch"][8] == "1.000" and float(rows["RankMatch"][12]) > 0.1
+    assert rows["UniMatch"][8] == "1.000" and float(rows["RankMatch"][13]) > 0.1
