@@ -164,7 +164,10 @@ def test_workers_end_when_the_main_process_is_killed(job):
 
 @with_proc
 def test_an_interrupt_is_for_the_main_process_alone():
-    process = script(BEGIN + LAST + "try: time.sleep(60)\nexcept KeyboardInterrupt: print('interrupted')", "-c")
+    # As at a terminal; what a shell starts in the background begins with interrupts ignored, and so do its children.
+    heed = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    wait = "try: time.sleep(60)\nexcept KeyboardInterrupt: print('interrupted')"
+    process = script(heed + BEGIN + LAST + wait, "-c")
     assert process.stdout.readline() == "started\n"
     pid = process.stdout.readline().strip()
     time.sleep(0.3)
