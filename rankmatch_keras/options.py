@@ -1,6 +1,7 @@
 """The flags that all recipes share, as one checked record."""
 
 import dataclasses
+import json
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from rankmatch_keras.errors import UserError
 STRATEGIES = ("auto", "none", "mirrored", "multi-worker", "ddp", "data-parallel")
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 JIT: dict[str, Any] = {"auto": "auto", "on": True, "off": False}
-METHODS = ("rankmatch", "unimatch", "fixmatch", "supervised")
+METHOD_FLAGS = ("threshold", "num_agents", "rank_weight")  # options that not every method has
 POSITIVE = click.IntRange(min=1)
 RATE = click.FloatRange(min=0.0)
 
@@ -56,9 +57,10 @@ class Options:
     learning_rate: float = 0.001
     head_multiplier: float = 10.0
     l2: float = 1e-4
-    threshold: float = 0.95
+    threshold: float | None = None
     num_agents: int | None = None
     rank_weight: float | None = None
+    set: tuple[str, ...] = ()
     box_source: str | None = None
     min_scale: float = 0.5
     max_scale: float = 2.0
@@ -84,10 +86,7 @@ class Options:
 
     def as_dict(self) -> dict[str, Any]:
         """All options by name, paths absolute, fit for JSON."""
-        return {
-            name: str(value.resolve()) if isinstance(value, Path) else value
-            for name, value in dataclasses.asdict(self).items()
-        }
+        return {name: _plain(value) for name, value in dataclasses.asdict(self).items()}
 
     @property
     def jit_compile(self) -> bool | str:
@@ -98,6 +97,20 @@ class Options:
     def several_batches(self) -> int | None:
         """`--accumulate` as Keras' optimizers take it."""
         return self.accumulate if self.accumulate > 1 else None
+
+    def set_options(self) -> dict[str, Any]:
+        """What `--set` says of the method.
+
+        Raises:
+            UserError: something else than `NAME=VALUE`.
+        """
+        given = {}
+        for text in self.set:
+            name, sign, value = text.partition("=")
+            if not sign or not name.strip():
+                raise UserError("an option of the method as NAME=VALUE", f"--set {text}", "Give e.g. --set top_k=6.")
+            given[name.strip()] = _value(value.strip())
+        return given
 
     def chosen_box_source(self) -> str:
         """Where CutMix boxes come from: as published for the `reference` preset, the cheaper way elsewhere."""
@@ -141,6 +154,20 @@ class Options:
                 f"Take {steps // interval * interval} steps, or another interval.",
             )
         return steps // interval, interval
+
+
+def _plain(value):
+    if isinstance(value, Path):
+        return str(value.resolve())
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _value(text):
+    """A number, true, false, null or a list where the text is one in JSON, otherwise the text."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
 
 
 def with_flags(
@@ -231,7 +258,7 @@ HELP: dict[str, tuple[Any, str]] = {
     ),
     "unlabeled_list": (click.Path(path_type=Path), "Text file of the unlabelled images, with --labeled-list."),
     "val_list": (click.Path(path_type=Path), "Text file of `image mask` lines: exactly these are for validation."),
-    "method": (click.Choice(METHODS), "How to train."),
+    "method": (str, "How to train; docs/methods.md lists the methods."),
     "preset": (click.Choice(("paper", "reference")), "RankMatch as in the article or as in its published program."),
     "backbone": (str, "Encoder: mobilenet_v2, resnet50, resnet101, kerascv_resnet50, kerascv_resnet101 or tiny."),
     "weights": (str, "Encoder weights: a file, `imagenet`, or `random`."),
@@ -246,9 +273,13 @@ HELP: dict[str, tuple[Any, str]] = {
     "learning_rate": (RATE, "Learning rate of the encoder at the first step; decays polynomially to 0."),
     "head_multiplier": (RATE, "Learning rate of the decoder over that of the encoder."),
     "l2": (RATE, "Factor of the L2 penalty on all weights."),
-    "threshold": (click.FloatRange(0.0, 1.0), "Smallest confidence of a pseudo-label that counts."),
+    "threshold": (
+        click.FloatRange(0.0, 1.0),
+        "Smallest confidence of a counted pseudo-label, instead of the method's.",
+    ),
     "num_agents": (click.IntRange(min=4), "Agents of the rank loss, instead of the preset's."),
     "rank_weight": (RATE, "Weight of the rank loss, instead of the preset's."),
+    "set": ("several", "Any option of the method as NAME=VALUE, e.g. --set top_k=6; can be given several times."),
     "box_source": (
         click.Choice(("in_batch", "second_view")),
         "Where CutMix boxes come from; second_view costs one more pass. Default: as the preset.",
@@ -304,6 +335,8 @@ def _click_option(name, default):
     if kind is bool:
         negatable = f"/--no-{flag[2:]}" if default else ""
         return click.Option([flag + negatable], is_flag=True, default=default, show_default=default, help=text)
+    if kind == "several":
+        return click.Option([flag], multiple=True, default=default, help=text)
     return click.Option([flag], type=kind, default=default, show_default=default is not None, help=text)
 
 

@@ -21,7 +21,7 @@ from rankmatch_keras.command import run as run  # noqa: E402
 from rankmatch_keras.data.pipeline import is_installed  # noqa: E402
 from rankmatch_keras.errors import UserError  # noqa: E402
 from rankmatch_keras.layers import ChannelNormalization  # noqa: E402
-from rankmatch_keras.options import Options, click_options, read_options  # noqa: E402
+from rankmatch_keras.options import METHOD_FLAGS, Options, click_options, read_options  # noqa: E402
 from rankmatch_keras.reporting import report as report  # noqa: E402
 from rankmatch_keras.reporting import score as score  # noqa: E402
 from rankmatch_keras.session import start as start  # noqa: E402
@@ -40,13 +40,27 @@ def recipe(any_data: bool = False, **defaults) -> Callable[[Callable[[Options], 
         @click.pass_context
         def callback(context, **values):
             explicit = {name for name in values if context.get_parameter_source(name).name == "COMMANDLINE"}
-            main(read_options(values, explicit))
+            main(require_fitting(read_options(values, explicit), explicit))
 
         text = sys.modules[main.__module__].__doc__ or ""
         flags = click_options(Options(**defaults), any_data)
         return click.Command(main.__name__, params=[*flags], callback=callback, help=f"\b\n{text}")
 
     return wrap
+
+
+def require_fitting(options: Options, explicit: set[str]) -> Options:
+    """The same options, once the method is known to have those that a person asks for.
+
+    Raises:
+        UserError: there is no such method, or a flag is for another one.
+    """
+    known = methods.options_of(methods.method_named(options.method))
+    for name in METHOD_FLAGS:
+        if name in explicit and name not in known:
+            flag = f"--{name.replace('_', '-')}"
+            raise UserError(f"flags for --method {options.method}", f"{flag}, which it does not have", f"Leave {flag}.")
+    return options
 
 
 def changed(options: Options, **values) -> Options:
@@ -157,18 +171,20 @@ def _takes_keras_cv(options):
     return options.network == "keras-cv"
 
 
-def build_method(segmenter, options: Options) -> methods.Method:
-    """Makes the method that the flags name."""
-    if options.method == "supervised":
-        return methods.SupervisedOnly(segmenter)
-    shared = {"threshold": options.threshold}
-    if options.method == "fixmatch":
-        return methods.FixMatch(segmenter, **shared)
-    if options.method == "unimatch":
-        return methods.UniMatch(segmenter, seed=options.seed, **shared)
-    given = {"num_agents": options.num_agents, "rank_weight": options.rank_weight}
-    overrides = {name: value for name, value in given.items() if value is not None}
-    return methods.RankMatch(segmenter, options.preset, seed=options.seed, **shared, **overrides)
+def build_method(segmenter, options: Options, total_steps: int) -> methods.Method:
+    """Makes the method that the flags name.
+
+    Args:
+        segmenter: the network that is trained.
+        options: the run's options.
+        total_steps: optimizer steps of the run, for what changes during it.
+
+    Raises:
+        UserError: an unknown method, or an option that it does not have.
+    """
+    flags = {name: getattr(options, name) for name in METHOD_FLAGS if getattr(options, name) is not None}
+    usual = {"seed": options.seed, "preset": options.preset, "total_steps": total_steps * options.accumulate, **flags}
+    return methods.build(options.method, segmenter, options.set_options(), usual)
 
 
 def build_optimizer(options: Options, steps: int) -> training.SGD:
@@ -202,7 +218,7 @@ def build_batches(split: data.Split, normalization: ChannelNormalization, option
         start_step=start_step * options.accumulate,
         box_source=options.chosen_box_source(),
         scale=(options.min_scale, options.max_scale),
-        strong_views=1 if options.method == "fixmatch" else 2,
+        strong_views=max(1, methods.method_named(options.method).strong_views()),
         pipeline=options.pipeline,
         rows=running().rows,
     )

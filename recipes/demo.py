@@ -66,8 +66,8 @@ def train(options, dataset, split, distribution):
 
     with distribution.scope():
         segmenter = recipe.build_segmenter(dataset, split, options)
-        predictor = models.predictor(segmenter, normalization, options.output_stride)
-        model = recipe.build_method(segmenter, options)
+        model = recipe.build_method(segmenter, options, epochs * steps_per_epoch)
+        predictor = models.predictor(model.evaluated, normalization, options.output_stride)
         learning_rate = training.polynomial_decay(options.learning_rate, epochs * steps_per_epoch)
         # From random weights AdamW gets further than SGD in so few steps; the other recipes use the papers' SGD.
         optimizer = keras.optimizers.AdamW(

@@ -36,8 +36,8 @@ def main(options):
 
     with distribution.scope():
         segmenter = recipe.build_segmenter(dataset, split, options)
-        predictor = models.predictor(segmenter, normalization, options.output_stride)
-        model = recipe.build_method(segmenter, options)
+        model = recipe.build_method(segmenter, options, epochs * steps_per_epoch)
+        predictor = models.predictor(model.evaluated, normalization, options.output_stride)
         model.compile(recipe.build_optimizer(options, epochs * steps_per_epoch), options.jit_compile)
     distribution.prepare(model, options.sync_batch_norm)
 

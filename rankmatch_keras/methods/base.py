@@ -52,6 +52,36 @@ class Method(keras.Model):
         self.trackers = {name: keras.metrics.Mean(name=name) for name in names}
         self.built = True
 
+    @classmethod
+    def strong_views(cls) -> int:
+        """How many strong views of each unlabelled image it needs, 0 to 2."""
+        return sum(f"strong_image_{number}" in cls.required for number in (1, 2))
+
+    @property
+    def students(self) -> tuple:
+        """The segmenters that are trained."""
+        return (self.segmenter,)
+
+    @property
+    def teachers(self) -> tuple:
+        """The segmenters that only label, other than the students."""
+        return ()
+
+    @property
+    def heads(self) -> tuple:
+        """Built layers beside the segmenters that are trained, with the learning rate of the head."""
+        return ()
+
+    @property
+    def evaluated(self):
+        """The segmenter that predicts after the training."""
+        return self.segmenter
+
+    @property
+    def batches_per_step(self) -> int:
+        """Batches whose gradients make up one optimizer step."""
+        return getattr(self.optimizer, "gradient_accumulation_steps", None) or 1
+
     def compile(self, optimizer="sgd", jit_compile="auto", **kwargs):
         """Sets the optimizer; the losses are the method's own.
 
@@ -70,12 +100,13 @@ class Method(keras.Model):
             jit_compile = self._steps.default_jit_compile()
         optimizer = keras.optimizers.get(optimizer)
         if hasattr(optimizer, "set_head"):
-            optimizer.set_head(self.segmenter.decoder.trainable_variables)
+            heads = [*(student.decoder for student in self.students), *self.heads]
+            optimizer.set_head([variable for head in heads for variable in head.trainable_variables])
         super().compile(optimizer=optimizer, jit_compile=jit_compile, **kwargs)
         # Built now, so that a resumed run finds variables to restore before its first step.
         self.optimizer.build(self.trainable_variables)
         # Not `self.optimizer`: Keras may have wrapped it for loss scaling.
-        self._steps.prepare(self.segmenter, optimizer)
+        self._steps.prepare((*self.students, *self.teachers), optimizer)
 
     def stages(self) -> tuple[Callable, ...]:
         """The stages of a step, in order; see the class."""

@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from rankmatch_keras.methods.weak_to_strong import Teacher, WeakToStrong, decide
+from rankmatch_keras.methods.weak_to_strong import Teacher, WeakToStrong
 
 
 @keras.saving.register_keras_serializable("rankmatch_keras")
@@ -23,11 +23,12 @@ class FixMatch(WeakToStrong):
 
     def weak_stage(self, batch, _):
         """The supervised term, and pseudo-labels from the same pass."""
+        self.follow()
         source = self.box_source(batch)
         num_labeled = ops.shape(batch["labeled_image"])[0]
         images = ops.concatenate([batch["labeled_image"], batch["weak_image"]])
         outputs = self.segmenter(images, training=True)
-        weak = decide({name: value[num_labeled:] for name, value in outputs.items()}, batch["valid"])
+        weak = self.weak_decision(batch, {name: value[num_labeled:] for name, value in outputs.items()})
         supervised = self.supervised_loss(batch["labeled_mask"], outputs["logits"][:num_labeled])
         return {"supervised": supervised, **self.diagnose(weak)}, Teacher(weak, source)
 

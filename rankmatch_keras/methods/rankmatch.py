@@ -26,7 +26,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
 }
 OVERRIDES = ("num_agents", "top_k", "reduction", "rank_weight", "pixel_scale")
-BASE_OPTIONS = ("threshold", "feature_dropout", "seed", "ignore_index", "ohem", "name")
+BASE_OPTIONS = ("threshold", "ema_decay", "feature_dropout", "seed", "ignore_index", "ohem", "name")
 
 
 @keras.saving.register_keras_serializable("rankmatch_keras")

@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from rankmatch_keras.layers import FeatureDropout
-from rankmatch_keras.methods.weak_to_strong import Decision, Teacher, WeakToStrong, decide
+from rankmatch_keras.methods.weak_to_strong import Decision, Teacher, WeakToStrong
 
 
 class WeakStream(NamedTuple):
@@ -55,12 +55,13 @@ class UniMatch(WeakToStrong):
         last_weak = num_labeled + num_unlabeled
         return WeakStream(
             labeled_logits=decoded["logits"][:num_labeled],
-            weak=decide({name: value[num_labeled:last_weak] for name, value in decoded.items()}, batch["valid"]),
+            weak=self.weak_decision(batch, {name: value[num_labeled:last_weak] for name, value in decoded.items()}),
             dropped_logits=decoded["logits"][last_weak:],
         )
 
     def weak_stage(self, batch, _):
         """The supervised term, pseudo-labels, and the term of the feature-dropped view."""
+        self.follow()
         source = self.box_source(batch)
         stream = self.weak_stream(batch)
         terms = {

@@ -8,6 +8,7 @@ from rankmatch_keras.layers import box_mask, mix, pseudo_labels
 from rankmatch_keras.layers.replicas import ratio
 from rankmatch_keras.losses import PixelConsistencyLoss
 from rankmatch_keras.methods.base import LABELED, Method
+from rankmatch_keras.methods.teachers import AveragedTeacher
 
 
 class Decision(NamedTuple):
@@ -51,16 +52,25 @@ class WeakToStrong(Method):
     Args:
         segmenter: the network that is trained.
         threshold: smallest confidence of a pseudo-label that counts, 0 to 1.
+        ema_decay: decay of an averaged teacher that decides in the student's place, see `AveragedTeacher`; `None`:
+            the student decides itself.
         **kwargs: see `Method`.
     """
 
     diagnostics = ("mask_ratio", "confidence")
     required: ClassVar[tuple[str, ...]] = (*LABELED, "weak_image", "strong_image_1", "valid", "cutmix_box_1")
 
-    def __init__(self, segmenter, *, threshold: float = 0.95, **kwargs):
+    def __init__(self, segmenter, *, threshold: float = 0.95, ema_decay: float | None = None, **kwargs):
         super().__init__(segmenter, **kwargs)
         self.threshold = threshold
+        self.ema_decay = ema_decay
+        self.teacher = None if ema_decay is None else AveragedTeacher(segmenter, ema_decay)
         self.consistency_loss = PixelConsistencyLoss(threshold)
+
+    @property
+    def teachers(self):
+        """The averaged teacher's network, where there is one."""
+        return () if self.teacher is None else (self.teacher.network,)
 
     def stages(self):
         """First labelled images and weak view, then the strong views."""
@@ -74,13 +84,26 @@ class WeakToStrong(Method):
         """The terms of the strong views."""
         raise NotImplementedError
 
+    def follow(self):
+        """Moves the averaged teacher, if any, after the student; at the beginning of each step."""
+        if self.teacher is not None:
+            self.teacher.update(self.segmenter, self.batches_per_step)
+
+    def weak_decision(self, batch, outputs) -> Decision:
+        """The decision on the weak view: of the averaged teacher, or by the student's own outputs."""
+        if self.teacher is None:
+            return decide(outputs, batch["valid"])
+        with self._steps.no_gradient():
+            return decide(self.teacher(batch["weak_image"]), batch["valid"])
+
     def box_source(self, batch) -> Decision | None:
         """The teacher's decision on the second view, or `None` where the batch brings none."""
         if "source_weak_image" not in batch:
             return None
         # Nothing is learnt from this pass, so it keeps no activations.
         with self._steps.no_gradient():
-            outputs = self.segmenter(batch["source_weak_image"], training=False)
+            network = self.segmenter if self.teacher is None else self.teacher
+            outputs = network(batch["source_weak_image"], training=False)
             return decide(outputs, batch["source_valid"])
 
     def strong_view(self, batch, number: int, teacher: Teacher) -> StrongView:
@@ -117,4 +140,4 @@ class WeakToStrong(Method):
 
     def get_config(self):
         """Returns the constructor's arguments."""
-        return {**super().get_config(), "threshold": self.threshold}
+        return {**super().get_config(), "threshold": self.threshold, "ema_decay": self.ema_decay}

@@ -87,7 +87,8 @@ def build_decoder(
         segmentation_head: layer to use instead of our head, (B, h, w, D + projection) -> (B, h', w', K) logits.
 
     Returns:
-        ``keras.Model`` from {"low", "high"} to {"logits" at the size of low, "features" at that of high}.
+        ``keras.Model`` from {"low", "high"} to {"logits" at the size of low, "features" at that of high}, and with
+        our head "decoded", the last map before the classifier.
     """
     low = keras.Input((None, None, low_channels), name="low")
     high = keras.Input((None, None, high_channels), name="high")
@@ -103,10 +104,12 @@ def build_decoder(
         x = conv_norm_relu(x, decoder_filters, 3, "decoder_2")
         # float32 also under mixed precision: losses and softmax need the range.
         logits = layers.Conv2D(num_classes, 1, dtype="float32", name="classifier")(x)
+        outputs = {"logits": logits, "features": features, "decoded": x}
     else:
         upsampled = ResizeLike(name="features_upsampled")(features, projected)
         logits = segmentation_head(layers.Concatenate(name="decoder_concat")([projected, upsampled]))
-    return keras.Model({"low": low, "high": high}, {"logits": logits, "features": features}, name="decoder")
+        outputs = {"logits": logits, "features": features}
+    return keras.Model({"low": low, "high": high}, outputs, name="decoder")
 
 
 def atrous_spatial_pyramid_pooling(x, filters, rates):

@@ -67,7 +67,8 @@ class DeepLabV3Plus(EncodeDecode, keras_cv.models.DeepLabV3Plus):
         resize = ResizeLike(dtype="float32", name="resize_logits")
         images = keras.Input(encoder.input_shape[1:], name="image")
         outputs = decoder(encoder(images))
-        outputs = {"logits": resize(outputs["logits"], images), "features": outputs["features"]}
+        decoded = outputs.get("decoded", outputs["features"])
+        outputs = {"logits": resize(outputs["logits"], images), "features": outputs["features"], "decoded": decoded}
         # Past the stock constructor, which would build the stock graph, to the one that takes any graph.
         super(keras_cv.models.DeepLabV3Plus, self).__init__(inputs=images, outputs=outputs, **kwargs)
 

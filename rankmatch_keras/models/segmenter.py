@@ -53,13 +53,15 @@ class EncodeDecode:
             training: as in ``encode``.
 
         Returns:
-            dict of "logits" (B, H, W, K) float32 at image size and "features" (B, h, w, D).
+            dict of "logits" (B, H, W, K) float32 at image size, "features" (B, h, w, D), and "decoded"
+            (B, h', w', D'): what the classifier reads, or the features where the decoder does not offer it.
         """
         maps = {name: x for name, x in features.items() if name != CANVAS}
         outputs = self.decoder(maps, training=training)
         return {
             "logits": self.resize(outputs["logits"], features[CANVAS]),
             "features": outputs["features"],
+            "decoded": outputs.get("decoded", outputs["features"]),
         }
 
 
@@ -71,7 +73,8 @@ class Segmenter(EncodeDecode, keras.Model):
         encoder: ``keras.Model`` from images (B, H, W, C) to a dict of feature maps (B, h, w, c); a list or a
             single map is renamed to map_0, map_1, ...
         decoder: ``keras.Model`` from that dict to a dict of "logits" (B, h, w, K) at any resolution (they
-            are resized to the image, align-corners bilinear, in float32) and "features" (B, h', w', D).
+            are resized to the image, align-corners bilinear, in float32) and "features" (B, h', w', D); it may offer
+            "decoded", the map that the classifier reads.
         **kwargs: name, dtype, trainable of the model.
 
     Call arguments:
@@ -79,7 +82,7 @@ class Segmenter(EncodeDecode, keras.Model):
         training: bool or None.
 
     Returns:
-        dict of "logits" (B, H, W, K) float32 and "features" (B, h', w', D).
+        dict of "logits" (B, H, W, K) float32, "features" (B, h', w', D) and "decoded", see ``decode``.
 
     Example:
         >>> segmenter = deeplab_v3_plus(create_backbone("tiny"), num_classes=3)
@@ -104,7 +107,8 @@ class Segmenter(EncodeDecode, keras.Model):
         maps = as_maps(self.encoder.compute_output_spec(images))
         outputs = self.decoder.compute_output_spec(maps)
         logits = self.resize.compute_output_spec(outputs["logits"], images)
-        return {"logits": logits, "features": outputs["features"]}
+        decoded = outputs.get("decoded", outputs["features"])
+        return {"logits": logits, "features": outputs["features"], "decoded": decoded}
 
     def get_config(self):
         """Configuration with both models, for saving and cloning."""

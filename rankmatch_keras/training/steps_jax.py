@@ -49,7 +49,7 @@ def _value(scope, variable):
     return variable.value if value is None else value
 
 
-def prepare(segmenter, optimizer):
+def prepare(segmenters, optimizer):
     """Nothing to do: the compiler chooses the kernels."""
 
 

@@ -29,7 +29,7 @@ def train_step(method, data, mean=None):
     return method.log(losses)
 
 
-def prepare(segmenter, optimizer):
+def prepare(segmenters, optimizer):
     """Nothing to do: the compiler chooses the kernels."""
 
 

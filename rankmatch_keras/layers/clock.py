@@ -1,0 +1,38 @@
+"""The share of the training that is done, for weights and thresholds that change with it."""
+
+import keras
+from keras import ops
+
+
+@keras.saving.register_keras_serializable("rankmatch_keras")
+class Clock(keras.layers.Layer):
+    """Counts the batches of a run whose length is known; saved and resumed with the method.
+
+    Args:
+        total_steps: batches of the whole run, at least 1.
+
+    Raises:
+        ValueError: `total_steps` is smaller than 1.
+    """
+
+    def __init__(self, total_steps: int, **kwargs):
+        kwargs.setdefault("dtype", "float32")
+        super().__init__(**kwargs)
+        if total_steps < 1:
+            raise ValueError(f"Expected at least 1 step. Received: total_steps={total_steps}")
+        self.total_steps = total_steps
+        self.step = self.add_weight(shape=(), dtype="int32", initializer="zeros", trainable=False, name="step")
+        self.built = True
+
+    def call(self):
+        """The share that is done, float32 from 0 up to 1."""
+        step = ops.cast(ops.convert_to_tensor(self.step), "float32")
+        return ops.minimum(step / float(self.total_steps), 1.0)
+
+    def tick(self):
+        """Counts one batch."""
+        self.step.assign(ops.convert_to_tensor(self.step) + 1)
+
+    def get_config(self):
+        """Returns the constructor's arguments."""
+        return {**super().get_config(), "total_steps": self.total_steps}

@@ -1,0 +1,72 @@
+"""The methods by the names that the command line knows them by, and the options that each takes."""
+
+import difflib
+import inspect
+from typing import Any
+
+from rankmatch_keras.errors import UserError
+from rankmatch_keras.methods.base import Method
+from rankmatch_keras.methods.fixmatch import FixMatch
+from rankmatch_keras.methods.rankmatch import OVERRIDES, RankMatch
+from rankmatch_keras.methods.supervised import SupervisedOnly
+from rankmatch_keras.methods.unimatch import UniMatch
+
+METHODS: dict[str, type[Method]] = {
+    "supervised": SupervisedOnly,
+    "fixmatch": FixMatch,
+    "unimatch": UniMatch,
+    "rankmatch": RankMatch,
+}
+# What the caller gives by other means, and what Keras' models take beside.
+NOT_OPTIONS = {"self", "segmenter", "name", "kwargs", "overrides"}
+
+
+def method_named(name: str) -> type[Method]:
+    """The class of a method.
+
+    Raises:
+        UserError: there is none of that name; the message says which comes nearest.
+    """
+    if name not in METHODS:
+        raise UserError("a method", f"{name!r}", _nearest(name, METHODS))
+    return METHODS[name]
+
+
+def options_of(kind: type[Method]) -> set[str]:
+    """Names of the options that a method's constructor takes, those of its bases included."""
+    names: set[str] = set()
+    for base in kind.__mro__:
+        if issubclass(base, Method) and "__init__" in vars(base):
+            names |= set(inspect.signature(base.__init__).parameters)
+    if issubclass(kind, RankMatch):
+        names |= set(OVERRIDES)
+    return names - NOT_OPTIONS
+
+
+def build(name: str, segmenter, given: dict[str, Any], usual: dict[str, Any] | None = None) -> Method:
+    """Makes a method.
+
+    Args:
+        name: the method's name.
+        segmenter: the network that is trained.
+        given: options that the person asks for: each must be one of the method's.
+        usual: options that it gets where it has them and `given` is silent.
+
+    Raises:
+        UserError: an unknown method or option, or a value that the method refuses.
+    """
+    kind = method_named(name)
+    known = options_of(kind)
+    for option in given:
+        if option not in known:
+            raise UserError(f"an option of {name}", f"{option!r}", _nearest(option, known))
+    options = {option: value for option, value in (usual or {}).items() if option in known} | given
+    try:
+        return kind(segmenter, **options)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"options that {name} can work with", str(error), "Correct the option.") from error
+
+
+def _nearest(name, known):
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"Did you mean {near[0]!r}?" if near else f"Take one of {', '.join(sorted(known))}."

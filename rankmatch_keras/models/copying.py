@@ -1,0 +1,25 @@
+"""Copies of a segmenter: the teacher that follows a student, the second network of a pair."""
+
+from rankmatch_keras.errors import UserError
+
+
+def copy_segmenter(segmenter, decoder: bool = True):
+    """Makes a segmenter of the same structure, with variables of its own.
+
+    Args:
+        segmenter: a built ``Segmenter`` or ``DeepLabV3Plus``.
+        decoder: whether the decoder's weights are copied too; otherwise it begins with random ones of its own.
+
+    Returns:
+        A segmenter of the same class and configuration.
+
+    Raises:
+        UserError: the segmenter is not built, so that there is nothing to copy.
+    """
+    if not segmenter.built:
+        raise UserError("a built segmenter", "one without weights", "Call it once on an image.")
+    copy = type(segmenter).from_config(segmenter.get_config())
+    copy.encoder.set_weights(segmenter.encoder.get_weights())
+    if decoder:
+        copy.decoder.set_weights(segmenter.decoder.get_weights())
+    return copy

@@ -1,0 +1,75 @@
+"""The averaged teacher: its recursion, its statistics, and that no gradient reaches it."""
+
+import keras
+import numpy as np
+import pytest
+
+from rankmatch_keras import FixMatch, RankMatch
+from rankmatch_keras.methods.teachers import AveragedTeacher
+from rankmatch_keras.training.optimizers import SGD
+
+
+def values(model):
+    return [keras.ops.convert_to_numpy(v).copy() for v in model.variables]
+
+
+def shift(model, amount):
+    for variable in model.variables:
+        variable.assign(variable.value + amount)
+
+
+@pytest.mark.parametrize("every", [1, 2])
+def test_the_average_follows_its_recursion(every, small_segmenter):
+    student = small_segmenter()
+    teacher = AveragedTeacher(student, decay=0.6)
+    expected = None
+    for step in range(5):
+        shift(student, 0.5)
+        found = values(student)
+        decay = min(1 - 1 / (step + 1), 0.6)
+        expected = (
+            found if expected is None else [decay * a + (1 - decay) * b for a, b in zip(expected, found, strict=True)]
+        )
+        for _ in range(every):
+            teacher.update(student, every)
+        for value, wanted in zip(values(teacher.network), expected, strict=True):
+            np.testing.assert_allclose(value, wanted, rtol=1e-5, atol=1e-6)
+    assert not teacher.trainable_variables
+
+
+def test_own_statistics_are_left_alone(small_segmenter):
+    student = small_segmenter()
+    teacher = AveragedTeacher(student, statistics="own")
+    shift(student, 1.0)
+    before = [keras.ops.convert_to_numpy(v) for v in teacher.network.variables if v.name.startswith("moving")]
+    teacher.update(student)
+    after = [keras.ops.convert_to_numpy(v) for v in teacher.network.variables if v.name.startswith("moving")]
+    assert len(before) == 6 and all((a == b).all() for a, b in zip(before, after, strict=True))
+    kernels = [(a, b) for a, b in zip(student.variables, teacher.network.variables, strict=True) if a.name == "kernel"]
+    assert all((keras.ops.convert_to_numpy(a) == keras.ops.convert_to_numpy(b)).all() for a, b in kernels)
+    teacher(np.ones((2, 33, 33, 3), "float32") * 3, training=True)
+    moved = [keras.ops.convert_to_numpy(v) for v in teacher.network.variables if v.name.startswith("moving")]
+    assert any((a != b).any() for a, b in zip(after, moved, strict=True))
+
+
+@pytest.mark.parametrize("kind", [FixMatch, RankMatch])
+def test_fit_moves_the_teacher_after_the_student(kind, small_segmenter, random_batch, repeat):
+    options = {"num_agents": 6} if kind is RankMatch else {}
+    method = kind(small_segmenter(), threshold=0.0, ema_decay=0.5, **options)
+    method.compile(SGD(0.1))
+    assert len(method.trainable_variables) == len(method.segmenter.trainable_variables)
+    first = values(method.segmenter)
+    method.fit(repeat(random_batch(), 1), shuffle=False, verbose=0)
+    for value, wanted in zip(values(method.teacher.network), first, strict=True):
+        np.testing.assert_allclose(value, wanted, rtol=1e-6)
+    second = values(method.segmenter)
+    method.fit(repeat(random_batch(), 1), shuffle=False, verbose=0)
+    for value, a, b in zip(values(method.teacher.network), first, second, strict=True):
+        np.testing.assert_allclose(value, (a + b) / 2, rtol=1e-5, atol=1e-6)
+
+
+def test_arguments_are_checked(small_segmenter):
+    with pytest.raises(ValueError, match="decay from 0 to 1"):
+        AveragedTeacher(small_segmenter(), decay=1.5)
+    with pytest.raises(ValueError, match="statistics 'average' or 'own'"):
+        AveragedTeacher(small_segmenter(), statistics="none")
