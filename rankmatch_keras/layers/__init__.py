@@ -2,6 +2,8 @@
 
 from rankmatch_keras.layers.agents import OrthogonalAgents as OrthogonalAgents
 from rankmatch_keras.layers.agents import gather_agents as gather_agents
+from rankmatch_keras.layers.boxes import RandomBoxes as RandomBoxes
+from rankmatch_keras.layers.classmix import ClassMix as ClassMix
 from rankmatch_keras.layers.cutmix import box_mask as box_mask
 from rankmatch_keras.layers.cutmix import mix as mix
 from rankmatch_keras.layers.feature_dropout import FeatureDropout as FeatureDropout

@@ -89,14 +89,15 @@ def share_of(values: Any, count: int | None = None) -> Any:
     return ops.take(values, ops.take(table, replicas().index(), axis=0), axis=0)
 
 
-def ratio(total: Any, count: Any) -> Any:
+def ratio(total: Any, count: Any, least: float = 1.0) -> Any:
     """A sum over this replica's pixels by a number of pixels: the mean over replicas is the ratio of the whole batch.
 
     Args:
         total: float32 scalar, with gradient.
-        count: float32 scalar, this replica's share of the number; where all replicas together have none, 1 is taken.
+        count: float32 scalar, this replica's share of the number.
+        least: what is divided by where all replicas together have less; a small number where weights are summed.
 
     Returns:
         `replicas * total / sum of count over replicas`, float32.
     """
-    return total * float(replicas().count) / ops.maximum(replicas().sum(count), 1.0)
+    return total * float(replicas().count) / ops.maximum(replicas().sum(count), least)

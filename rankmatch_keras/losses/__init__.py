@@ -4,3 +4,5 @@ from rankmatch_keras.losses.consistency import PixelConsistencyLoss as PixelCons
 from rankmatch_keras.losses.correlation import CorrelationConsistencyLoss as CorrelationConsistencyLoss
 from rankmatch_keras.losses.rank import RankConsistencyLoss as RankConsistencyLoss
 from rankmatch_keras.losses.supervised import SupervisedLoss as SupervisedLoss
+from rankmatch_keras.losses.weighted import WeightedConsistencyLoss as WeightedConsistencyLoss
+from rankmatch_keras.losses.weighted import image_rate as image_rate

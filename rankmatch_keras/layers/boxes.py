@@ -1,0 +1,113 @@
+"""Boxes drawn in the step, for the methods whose CutMix boxes differ from those that the batch brings."""
+
+import math
+
+import keras
+from keras import ops
+
+from rankmatch_keras.layers.cutmix import box_mask
+from rankmatch_keras.layers.replicas import replicas, share_of
+
+
+@keras.saving.register_keras_serializable("rankmatch_keras")
+class RandomBoxes(keras.layers.Layer):
+    """Draws a mask of boxes for each image of a batch.
+
+    A box with the share a of the image's area and the ratio r of its two sides' shares is sqrt(a r) of the height and
+    sqrt(a / r) of the width, and lies anywhere where it fits; r is taken no farther from 1 than it can fit. Several
+    boxes share the area evenly, and each flips the mask, so that what two of them cover is outside again (French et
+    al., BMVC 2020).
+
+    Args:
+        area: range of the boxes' joint share of the image, 0 to 1; uniform in it unless `beta` is given.
+        ratio: range of the height's share by the width's, uniform in its logarithm, or one number; `None`: all that
+            fit into the image.
+        beta: `(a, b)`, positive whole numbers: the area follows the Beta distribution, stretched to its range.
+        count: boxes per image.
+        probability: how often an image has boxes at all.
+        seed: int or `None`.
+
+    Raises:
+        ValueError: an argument is out of range.
+
+    Example:
+
+    >>> masks = RandomBoxes(area=(0.5, 0.5), seed=0)(2, (33, 33))  # (2, 33, 33) bool
+    """
+
+    def __init__(
+        self,
+        area: tuple[float, float] = (0.5, 0.5),
+        ratio: tuple[float, float] | float | None = None,
+        *,
+        beta: tuple[int, int] | None = None,
+        count: int = 1,
+        probability: float = 1.0,
+        seed: int | None = None,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.built = True  # no weights
+        low, high = (ratio, ratio) if isinstance(ratio, (int, float)) else ratio or (1.0, 1.0)
+        if not 0.0 < area[0] <= area[1] <= 1.0 or not 0.0 < low <= high or count < 1 or not 0.0 <= probability <= 1.0:
+            raise ValueError(
+                "Expected 0 < area low <= high <= 1, 0 < ratio low <= high, count >= 1, probability from 0 to 1. "
+                f"Received: area={area}, ratio={ratio}, count={count}, probability={probability}"
+            )
+        if beta is not None and (len(beta) != 2 or min(beta) < 1 or any(int(value) != value for value in beta)):
+            raise ValueError(f"Expected two whole numbers of at least 1. Received: beta={beta}")
+        self.area = area
+        self.ratio = ratio
+        self.beta = beta
+        self.count = count
+        self.probability = probability
+        self.seed = seed
+        self.seed_generator = keras.random.SeedGenerator(seed)
+        self._log_ratios = None if ratio is None else (math.log(low), math.log(high))
+
+    def __call__(self, batch_size, image_size):
+        """Draws the masks. Not `call`, as Keras' layers take tensors alone.
+
+        Args:
+            batch_size: images B of this replica.
+            image_size: `(H, W)`, ints.
+
+        Returns:
+            `(B, H, W)` bool, True inside.
+        """
+        images = batch_size * replicas().count
+        # Area, ratio, row, column and presence of each box, then what the Beta distribution takes.
+        extra = 0 if self.beta is None else sum(self.beta) - 1
+        draws = share_of(keras.random.uniform((images, self.count, 5 + extra), seed=self.seed_generator))
+        shares = draws[:, :1, 0]  # (B, 1), of the boxes together
+        if self.beta is not None:
+            # The a-th smallest of a + b - 1 uniform numbers has the distribution Beta(a, b).
+            shares = ops.sort(draws[:, :1, 5:], axis=-1)[..., self.beta[0] - 1]
+        areas = self.area[0] + (self.area[1] - self.area[0]) * shares
+        limit = -ops.log(areas)  # a box of the whole area may reach from side to side
+        low, high = (-limit, limit) if self._log_ratios is None else self._log_ratios
+        log_ratios = ops.clip(low + (high - low) * draws[..., 1], -limit, limit)  # (B, count)
+        sides = [ops.sqrt(areas / float(self.count) * ops.exp(sign * log_ratios)) for sign in (1.0, -1.0)]
+        boxes = _place(sides, draws, image_size)  # (B, count, 4)
+        present = draws[:, 0, 4] < self.probability  # (B,)
+        masks = box_mask(boxes[:, 0], image_size)
+        for number in range(1, self.count):
+            masks = ops.logical_xor(masks, box_mask(boxes[:, number], image_size))
+        return ops.logical_and(masks, present[:, None, None])
+
+    def get_config(self):
+        """Returns the constructor's arguments."""
+        config = super().get_config()
+        names = ("area", "ratio", "beta", "count", "probability", "seed")
+        return {**config, **{name: getattr(self, name) for name in names}}
+
+
+def _place(sides, draws, image_size):
+    """Boxes `y0, x0, y1, x1` in whole pixels, anywhere where they fit."""
+    starts, ends = [], []
+    for axis, (side, size) in enumerate(zip(sides, image_size, strict=True)):
+        length = ops.minimum(ops.round(side * float(size)), float(size))
+        start = ops.round((float(size) - length) * draws[..., 2 + axis])
+        starts.append(start)
+        ends.append(start + length)
+    return ops.stack([*starts, *ends], axis=-1)
