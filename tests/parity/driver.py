@@ -13,7 +13,7 @@ from cases import CASES, EXCHANGED, build_method
 from draws import Draws
 from exchange import leave, take
 from inputs import read_inputs, write_inputs
-from measuring import assign_all, run_steps
+from measuring import assign_all, initial, run_steps
 
 DRAWS = 8191
 
@@ -22,7 +22,7 @@ def prepare(folder, place):
     """Writes `draws.npy`, and a file of weights and batches per case."""
     np.save(folder / "draws.npy", np.random.default_rng(0).random(DRAWS, dtype="float32"))
     for name, case in {**CASES, "exchanged": EXCHANGED}.items():
-        write_inputs(folder / f"{name}.npz", case, build_method(case).segmenter.variables)
+        write_inputs(folder / f"{name}.npz", case, initial(build_method(case)))
 
 
 def measure(folder, place):
@@ -30,7 +30,7 @@ def measure(folder, place):
     for name, case in CASES.items():
         weights, batches = read_inputs(folder / f"{name}.npz", case)
         method = build_method(case)
-        assign_all(method.segmenter.variables, weights)
+        assign_all(initial(method), weights)
         np.savez(place / f"{name}.npz", **run_steps(method, batches))
 
 

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 from cases import EXCHANGED, RELU, build_method
 from inputs import raw_images, read_inputs
-from measuring import assign_all, labelled, one_step, run_steps
+from measuring import assign_all, initial, labelled, one_step, run_steps
 
 from rankmatch_keras import models
 from rankmatch_keras.layers import ChannelNormalization
@@ -15,7 +15,7 @@ def leave(folder, place):
     """Trains, saves model and state as a run does, and goes on for one step; writes all of the first one too."""
     method = build_method(EXCHANGED)
     weights, (*batches, last) = read_inputs(folder / "exchanged.npz", EXCHANGED)
-    assign_all(method.segmenter.variables, weights)
+    assign_all(initial(method), weights)
     np.savez(place / f"{RELU}.npz", **run_steps(method, batches[:1]))
     for batch in batches[1:]:
         method.train_on_batch(batch)

@@ -61,6 +61,11 @@ def value_of(variable):
     return np.array(keras.ops.convert_to_numpy(variable.value))
 
 
+def initial(method):
+    """The variables that a case's file has values for: those of all networks and heads; other state begins alike."""
+    return [v for network in (*method.students, *method.heads) for v in network.variables if v.dtype == "float32"]
+
+
 def assign_all(variables, arrays):
     """Gives each variable its value."""
     for variable, array in zip(variables, arrays, strict=True):
