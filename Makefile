@@ -45,8 +45,9 @@ TWO_PROCESSES := --numprocesses 2 --dist loadfile
 test-torch: $(VENV)/test-ready
 	KERAS_BACKEND=torch $(PYTEST) $(TWO_PROCESSES) --ignore tests/parity
 
-# Networks from elsewhere take many minutes to trace and compile: they are tested here where that costs nothing.
-ONCE := --ignore tests/data --ignore tests/models/test_keras_2.py --ignore tests/models/test_keras_hub.py
+# What a backend plays no part in is tested on torch alone. So are networks from elsewhere, which take many minutes to
+# trace and compile.
+ONCE := -m "not once" --ignore tests/data --ignore tests/models/test_keras_2.py --ignore tests/models/test_keras_hub.py
 test-tensorflow test-jax: test-%: $(VENV)/test-ready
 	KERAS_BACKEND=$* $(PYTEST) $(TWO_PROCESSES) --ignore tests/parity $(ONCE)
 

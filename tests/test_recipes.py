@@ -48,13 +48,16 @@ def smoke(checkout, recipe, *arguments):
     return run(checkout, f"recipes/{recipe}.py", "--smoke", *arguments)
 
 
-@pytest.mark.parametrize(("recipe", "tree"), [("camvid", camvid_tree), ("pascal_voc", voc_tree)])
+@pytest.mark.parametrize(
+    ("recipe", "tree"), [("camvid", camvid_tree), pytest.param("pascal_voc", voc_tree, marks=pytest.mark.once)]
+)
 def test_a_recipe_runs(recipe, tree, checkout, tmp_path):
     out = smoke(checkout, recipe, "--data", tree(tmp_path / "data"), "--labels", 2, "--out", tmp_path / "run")
     assert "mean IoU" in out
     assert {"best.keras", "last.keras", "predictions.png"} <= {path.name for path in (tmp_path / "run").iterdir()}
 
 
+@pytest.mark.once
 def test_the_demonstration_compares(checkout, tmp_path):
     out = smoke(checkout, "demo", "--out", tmp_path / "run")
     assert "supervised" in out and "points of mean IoU" in out
@@ -64,6 +67,7 @@ def test_the_demonstration_compares(checkout, tmp_path):
     assert (tmp_path / "run/curves.png").stat().st_size > 1000
 
 
+@pytest.mark.once
 def test_the_step_benchmark_prints_a_table(checkout):
     flags = [
         "--backend",

@@ -10,6 +10,8 @@ from PIL import Image
 from rankmatch_keras import command
 from rankmatch_keras.commands.check import check
 
+pytestmark = pytest.mark.once
+
 
 def picture(seed):
     """48 x 64 with coarse structure of its own."""

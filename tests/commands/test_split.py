@@ -12,6 +12,8 @@ from rankmatch_keras.commands.split import split
 from rankmatch_keras.data.splits import read_list, split_from_lists
 from rankmatch_keras.errors import UserError
 
+pytestmark = pytest.mark.once
+
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 
 

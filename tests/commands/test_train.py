@@ -10,6 +10,8 @@ from PIL import Image
 
 from rankmatch_keras import models
 
+pytestmark = pytest.mark.once
+
 COLORS = np.array([(128, 64, 128), (0, 0, 0), (64, 0, 64)], "uint8")
 
 

@@ -6,6 +6,8 @@ import pytest
 from rankmatch_keras.evaluation import ConfusionMatrix, bootstrap
 from rankmatch_keras.evaluation.bootstrap import draws, mean_iou_interval
 
+pytestmark = pytest.mark.once
+
 
 def _counts(images=12, classes=4, seed=0):
     """Per-image counts and the matrices that they come from; the last class is rare."""

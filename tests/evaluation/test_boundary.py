@@ -4,6 +4,8 @@ import pytest
 from rankmatch_keras.evaluation import BoundaryCounts, boundary
 from rankmatch_keras.evaluation.boundary import boundary_distance
 
+pytestmark = pytest.mark.once
+
 
 def slow_boundary(region, distance):
     """The pixels of a region with a pixel outside of it, or of the image, within a chessboard distance."""

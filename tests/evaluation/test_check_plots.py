@@ -8,6 +8,8 @@ from rankmatch_keras.data.sources import Array
 from rankmatch_keras.errors import UserError
 from rankmatch_keras.evaluation.check_plots import DPI, save_class_chart, save_contact_sheet
 
+pytestmark = pytest.mark.once
+
 RED = ((10, 10, 10), (255, 0, 0))
 
 

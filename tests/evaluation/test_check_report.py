@@ -8,6 +8,8 @@ from rankmatch_keras.data.samples import Sample, SegmentationData
 from rankmatch_keras.data.sources import Array
 from rankmatch_keras.evaluation.check_report import check_to_dict, format_check
 
+pytestmark = pytest.mark.once
+
 
 def sample(name, image, mask=None):
     return Sample(

@@ -5,6 +5,8 @@ from rankmatch_keras.errors import UserError
 from rankmatch_keras.evaluation import save_curves
 from rankmatch_keras.evaluation.curves import _panels, _rows, _series
 
+pytestmark = pytest.mark.once
+
 HISTORY = [
     {"epoch": 0, "loss": 2.0, "supervised": 1.5, "rank_1": 0.2, "mask_ratio": 0.1, "learning_rate": 0.01},
     {"epoch": 1, "loss": 1.0, "supervised": 0.5, "rank_1": 0.1, "mask_ratio": 0.4, "val_mean_iou": 0.25},

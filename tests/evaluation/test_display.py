@@ -4,6 +4,8 @@ import pytest
 from rankmatch_keras.errors import UserError
 from rankmatch_keras.evaluation import to_display
 
+pytestmark = pytest.mark.once
+
 
 def test_bytes_are_shown_as_they_are():
     image = np.random.default_rng(0).integers(0, 256, (5, 6, 5), dtype=np.uint8)

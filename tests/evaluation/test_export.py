@@ -7,6 +7,8 @@ import pytest
 from rankmatch_keras.data.protocol import Protocol
 from rankmatch_keras.evaluation import Scores, write_csv, write_json
 
+pytestmark = pytest.mark.once
+
 SCORES = Scores(
     ("road", "traffic, sign"),
     (0.5, math.nan),

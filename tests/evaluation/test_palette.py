@@ -5,6 +5,8 @@ from rankmatch_keras.errors import UserError
 from rankmatch_keras.evaluation import default_palette
 from rankmatch_keras.evaluation.palette import IGNORED_COLOUR, _oklab, full_palette
 
+pytestmark = pytest.mark.once
+
 
 def test_shape_and_first_colour():
     palette = default_palette(256)

@@ -8,6 +8,8 @@ from PIL import Image
 from rankmatch_keras.errors import UserError
 from rankmatch_keras.evaluation import default_palette, overlay, plots, save_mask_png, save_prediction_sheet
 
+pytestmark = pytest.mark.once
+
 PALETTE = np.array([[0, 0, 0], [200, 100, 0]], np.uint8)
 
 

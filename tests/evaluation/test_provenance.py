@@ -3,9 +3,12 @@ import importlib
 
 import keras
 import numpy as np
+import pytest
 
 from rankmatch_keras.evaluation import weights_hash
 from rankmatch_keras.evaluation.provenance import default_provenance
+
+pytestmark = pytest.mark.once
 
 
 def _model():

@@ -7,6 +7,8 @@ import pytest
 from rankmatch_keras.evaluation import reading
 from rankmatch_keras.evaluation.reading import ReadAhead, spread
 
+pytestmark = pytest.mark.once
+
 
 def test_spread():
     assert spread(list(range(10)), 5) == [1, 3, 5, 7, 9]

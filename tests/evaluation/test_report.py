@@ -6,6 +6,8 @@ from rankmatch_keras.data.protocol import Protocol
 from rankmatch_keras.errors import UserError
 from rankmatch_keras.evaluation import Scores, format_comparison, format_table
 
+pytestmark = pytest.mark.once
+
 
 def _scores(iou, mean, accuracy=0.9, names=("road", "sign", "car"), **kwargs):
     return Scores(names, tuple(iou), mean, accuracy, **{"images": 20, "images_available": 101, **kwargs})

@@ -5,6 +5,8 @@ import pytest
 
 from rankmatch_keras.evaluation.resampling import Picture, Taps
 
+pytestmark = pytest.mark.once
+
 
 def test_positions_by_hand():
     """3 pixels from 6: positions 0.5, 2.5, 4.5. 4 pixels from 2: -0.25 (held at 0), 0.25, 0.75, 1.25 (held at 1)."""

@@ -8,6 +8,8 @@ from rankmatch_keras.data.protocol import Protocol
 from rankmatch_keras.errors import UserError
 from rankmatch_keras.evaluation import BoundaryCounts, ConfusionMatrix, Scores
 
+pytestmark = pytest.mark.once
+
 MASK, PREDICTION = np.array([[0, 0, 2, 2]]), np.array([[0, 0, 2, 0]])
 NAMES = ["road", "sign", "car"]
 

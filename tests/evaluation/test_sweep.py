@@ -4,6 +4,8 @@ import pytest
 from rankmatch_keras.evaluation.resampling import Picture
 from rankmatch_keras.evaluation.sweep import OneWindow, Resized, Sweep
 
+pytestmark = pytest.mark.once
+
 
 def count_windows(images):
     """A predictor of one class whose "probability" is 1: sums count the windows over each pixel."""

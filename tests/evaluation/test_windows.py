@@ -4,6 +4,8 @@ import pytest
 from rankmatch_keras.data.protocol import Protocol
 from rankmatch_keras.evaluation.windows import row_blocks, scored_part, stride_of, window_spans
 
+pytestmark = pytest.mark.once
+
 
 def test_cityscapes_by_hand():
     """Crop 801, stride 534: on 2048 x 1024 the last windows are cut to 446 columns and 490 rows."""

@@ -24,7 +24,10 @@ def save_random_weights(name, path):
     return str(path)
 
 
-@pytest.mark.parametrize("name", ["tiny", "mobilenet_v2", "resnet50", "kerascv_resnet50"])
+@pytest.mark.parametrize(
+    "name",
+    ["tiny", "mobilenet_v2", *(pytest.param(n, marks=pytest.mark.once) for n in ("resnet50", "kerascv_resnet50"))],
+)
 def test_one_channel_sees_what_three_equal_colours_show(name, tmp_path):
     weights = save_random_weights(name, tmp_path / "w.weights.h5")
     grey = np.random.default_rng(1).normal(size=(1, 64, 48, 1)).astype("float32")
