@@ -19,10 +19,11 @@ class RandomBoxes(keras.layers.Layer):
     al., BMVC 2020).
 
     Args:
-        area: range of the boxes' joint share of the image, 0 to 1; uniform in it unless `beta` is given.
+        area: range of the boxes' joint share of the image, 0 to 1.
         ratio: range of the height's share by the width's, uniform in its logarithm, or one number; `None`: all that
             fit into the image.
-        beta: `(a, b)`, positive whole numbers: the area follows the Beta distribution, stretched to its range.
+        law: how the area is distributed in its range: `"uniform"`; `"side"`: its square root is uniform; `(a, b)`,
+            positive whole numbers: the Beta distribution, stretched to the range.
         count: boxes per image.
         probability: how often an image has boxes at all.
         seed: int or `None`.
@@ -40,7 +41,7 @@ class RandomBoxes(keras.layers.Layer):
         area: tuple[float, float] = (0.5, 0.5),
         ratio: tuple[float, float] | float | None = None,
         *,
-        beta: tuple[int, int] | None = None,
+        law: str | tuple[int, int] = "uniform",
         count: int = 1,
         probability: float = 1.0,
         seed: int | None = None,
@@ -49,16 +50,16 @@ class RandomBoxes(keras.layers.Layer):
         super().__init__(**kwargs)
         self.built = True  # no weights
         low, high = (ratio, ratio) if isinstance(ratio, (int, float)) else ratio or (1.0, 1.0)
-        if not 0.0 < area[0] <= area[1] <= 1.0 or not 0.0 < low <= high or count < 1 or not 0.0 <= probability <= 1.0:
+        if not 0.0 <= area[0] <= area[1] <= 1.0 or not 0.0 < low <= high or count < 1 or not 0.0 <= probability <= 1.0:
             raise ValueError(
-                "Expected 0 < area low <= high <= 1, 0 < ratio low <= high, count >= 1, probability from 0 to 1. "
+                "Expected 0 <= area low <= high <= 1, 0 < ratio low <= high, count >= 1, probability from 0 to 1. "
                 f"Received: area={area}, ratio={ratio}, count={count}, probability={probability}"
             )
-        if beta is not None and (len(beta) != 2 or min(beta) < 1 or any(int(value) != value for value in beta)):
-            raise ValueError(f"Expected two whole numbers of at least 1. Received: beta={beta}")
+        if law not in ("uniform", "side") and not _is_beta(law):
+            raise ValueError(f"Expected law 'uniform', 'side' or two whole numbers. Received: law={law!r}")
         self.area = area
         self.ratio = ratio
-        self.beta = beta
+        self.law = law
         self.count = count
         self.probability = probability
         self.seed = seed
@@ -77,14 +78,10 @@ class RandomBoxes(keras.layers.Layer):
         """
         images = batch_size * replicas().count
         # Area, ratio, row, column and presence of each box, then what the Beta distribution takes.
-        extra = 0 if self.beta is None else sum(self.beta) - 1
+        extra = sum(self.law) - 1 if _is_beta(self.law) else 0
         draws = share_of(keras.random.uniform((images, self.count, 5 + extra), seed=self.seed_generator))
-        shares = draws[:, :1, 0]  # (B, 1), of the boxes together
-        if self.beta is not None:
-            # The a-th smallest of a + b - 1 uniform numbers has the distribution Beta(a, b).
-            shares = ops.sort(draws[:, :1, 5:], axis=-1)[..., self.beta[0] - 1]
-        areas = self.area[0] + (self.area[1] - self.area[0]) * shares
-        limit = -ops.log(areas)  # a box of the whole area may reach from side to side
+        areas = self._areas(draws[:, :1])  # (B, 1), of the boxes together
+        limit = -ops.log(ops.maximum(areas, 1e-6))  # a box of the whole area may reach from side to side
         low, high = (-limit, limit) if self._log_ratios is None else self._log_ratios
         log_ratios = ops.clip(low + (high - low) * draws[..., 1], -limit, limit)  # (B, count)
         sides = [ops.sqrt(areas / float(self.count) * ops.exp(sign * log_ratios)) for sign in (1.0, -1.0)]
@@ -95,11 +92,25 @@ class RandomBoxes(keras.layers.Layer):
             masks = ops.logical_xor(masks, box_mask(boxes[:, number], image_size))
         return ops.logical_and(masks, present[:, None, None])
 
+    def _areas(self, draws):
+        low, high = self.area
+        number = draws[..., 0]
+        if self.law == "side":
+            return ops.square(low**0.5 + (high**0.5 - low**0.5) * number)
+        if _is_beta(self.law):
+            # The a-th smallest of a + b - 1 uniform numbers has the distribution Beta(a, b).
+            number = ops.sort(draws[..., 5:], axis=-1)[..., self.law[0] - 1]
+        return low + (high - low) * number
+
     def get_config(self):
         """Returns the constructor's arguments."""
         config = super().get_config()
-        names = ("area", "ratio", "beta", "count", "probability", "seed")
+        names = ("area", "ratio", "law", "count", "probability", "seed")
         return {**config, **{name: getattr(self, name) for name in names}}
+
+
+def _is_beta(law):
+    return not isinstance(law, str) and len(law) == 2 and all(int(value) == value >= 1 for value in law)
 
 
 def _place(sides, draws, image_size):

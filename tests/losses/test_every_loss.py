@@ -10,6 +10,7 @@ from rankmatch_keras.losses import (
     PixelConsistencyLoss,
     RankConsistencyLoss,
     SupervisedLoss,
+    WeightedConsistencyLoss,
 )
 
 RNG = np.random.default_rng(0)
@@ -22,6 +23,10 @@ LOSSES = {
     "supervised": (lambda: SupervisedLoss(ignore_index=2), {"mask": MASK, "logits": LOGITS}),
     "supervised_ohem": (lambda: SupervisedLoss(ohem=(0.6, 7)), {"mask": MASK, "logits": LOGITS}),
     "consistency": (lambda: PixelConsistencyLoss(0.4), {**PIXELS, "logits": LOGITS}),
+    "weighted": (
+        lambda: WeightedConsistencyLoss("boosted"),
+        {"pseudo_label": MASK, "weight": PIXELS["confidence"], "valid": MASK > 0, "logits": LOGITS},
+    ),
     "correlation": (
         lambda: CorrelationConsistencyLoss(7, "l2", seed=3),
         {"teacher_features": FEATURES[0], "student_features": FEATURES[1]},
