@@ -2,6 +2,7 @@
 
 from rankmatch_keras.losses.consistency import PixelConsistencyLoss as PixelConsistencyLoss
 from rankmatch_keras.losses.correlation import CorrelationConsistencyLoss as CorrelationConsistencyLoss
+from rankmatch_keras.losses.probability import ProbabilityConsistencyLoss as ProbabilityConsistencyLoss
 from rankmatch_keras.losses.rank import RankConsistencyLoss as RankConsistencyLoss
 from rankmatch_keras.losses.supervised import SupervisedLoss as SupervisedLoss
 from rankmatch_keras.losses.weighted import WeightedConsistencyLoss as WeightedConsistencyLoss

@@ -8,6 +8,7 @@ from keras import ops
 from rankmatch_keras.losses import (
     CorrelationConsistencyLoss,
     PixelConsistencyLoss,
+    ProbabilityConsistencyLoss,
     RankConsistencyLoss,
     SupervisedLoss,
     WeightedConsistencyLoss,
@@ -26,6 +27,10 @@ LOSSES = {
     "weighted": (
         lambda: WeightedConsistencyLoss("boosted"),
         {"pseudo_label": MASK, "weight": PIXELS["confidence"], "valid": MASK > 0, "logits": LOGITS},
+    ),
+    "probability": (
+        lambda: ProbabilityConsistencyLoss("sum"),
+        {"target": 2 * LOGITS, "weight": PIXELS["confidence"], "logits": LOGITS},
     ),
     "correlation": (
         lambda: CorrelationConsistencyLoss(7, "l2", seed=3),
