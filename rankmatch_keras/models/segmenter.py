@@ -22,6 +22,11 @@ def as_maps(outputs):
     return {"map_0": outputs}
 
 
+def class_count(segmenter):
+    """Number of classes K of a segmenter, read off its decoder's logits."""
+    return int(segmenter.decoder.output["logits"].shape[-1])
+
+
 class EncodeDecode:
     """``encode`` and ``decode`` for a model with the attributes ``encoder``, ``decoder``, ``resize``."""
 

@@ -1,0 +1,85 @@
+"""CutMix with a mean teacher: its probabilities of two images, mixed like the images (French et al.)."""
+
+from typing import ClassVar
+
+import keras
+from keras import ops
+
+from rankmatch_keras.layers import RandomBoxes, mix, pseudo_labels
+from rankmatch_keras.layers.replicas import replicas
+from rankmatch_keras.losses import ProbabilityConsistencyLoss
+from rankmatch_keras.methods.taught import Taught, partners
+
+
+@keras.saving.register_keras_serializable("rankmatch_keras")
+class CutMixMeanTeacher(Taught):
+    """`L = L_sup + w r mean |softmax z - softmax z_t|^2` on mixed images (French et al., BMVC 2020, Sections 3, 4).
+
+    The teacher sees the weak views, the student strong ones, of which a box of half the area comes from another image;
+    the teacher's logits are mixed alike. r is the share of all pixels of the batch where the teacher's confidence
+    reaches the threshold: it weighs the term as a whole, not the single pixel. Padding counts 0.
+
+    What differs: an image's partner is that of the batch in reverse order, where the publication draws two batches;
+    normalisation is not frozen, but the teacher's follows the student's; SGD of the recipes instead of Adam.
+
+    Args:
+        segmenter: the student.
+        threshold: smallest confidence that counts into r.
+        consistency_weight: w.
+        ema_decay: decay of the teacher, which is evaluated.
+        seed: int or `None`, for the boxes.
+        **kwargs: see `Method`.
+    """
+
+    required: ClassVar[tuple[str, ...]] = (*Taught.required, "strong_image_1")
+    diagnostics = ("mask_ratio",)
+    strong_policy = "light_jitter"
+
+    def __init__(
+        self,
+        segmenter,
+        *,
+        threshold: float = 0.97,
+        consistency_weight: float = 1.0,
+        seed: int | None = None,
+        **kwargs,
+    ):
+        super().__init__(segmenter, **kwargs)
+        self.threshold = threshold
+        self.consistency_weight = consistency_weight
+        self.seed = seed
+        self.boxes = RandomBoxes(area=(0.5, 0.5), seed=seed)
+        self.consistency_loss = ProbabilityConsistencyLoss("sum")
+        self.term_weights = {"supervised": 1.0, "consistency": consistency_weight}
+        self._make_trackers()
+
+    @property
+    def evaluated(self):
+        """The teacher."""
+        return self.teacher.network
+
+    def stages(self):
+        """First the labelled images, then the mixed ones."""
+        return (self.labeled_stage, self.mixed_stage)
+
+    def mixed_stage(self, batch, _):
+        """The consistency of student and teacher on mixed images."""
+        images, valid = batch["strong_image_1"], batch["valid"]
+        boxes = self.boxes(ops.shape(images)[0], ops.shape(images)[1:3])
+        target = self.ask(batch["weak_image"])
+        target = mix(target, partners(target), boxes)
+        valid = mix(valid, partners(valid), boxes)
+        rate = self.sure_rate(pseudo_labels(target)[1])
+        logits = self.segmenter(mix(images, partners(images), boxes), training=True)["logits"]
+        weight = rate * ops.cast(valid, "float32")
+        return {"consistency": self.consistency_loss(target, weight, logits), "mask_ratio": rate}, None
+
+    def sure_rate(self, confidence):
+        """Share of the pixels of all replicas whose confidence reaches the threshold."""
+        sure = ops.cast(confidence >= self.threshold, "float32")
+        return replicas().sum(ops.sum(sure)) / replicas().sum(ops.sum(ops.ones_like(sure)))
+
+    def get_config(self):
+        """Returns the constructor's arguments."""
+        names = ("threshold", "consistency_weight", "seed")
+        return {**super().get_config(), **{name: getattr(self, name) for name in names}}

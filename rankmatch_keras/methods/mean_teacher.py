@@ -1,0 +1,57 @@
+"""Mean Teacher: an averaged teacher's probabilities on the same images, labelled and unlabelled."""
+
+from typing import ClassVar
+
+import keras
+from keras import ops
+
+from rankmatch_keras.losses import ProbabilityConsistencyLoss
+from rankmatch_keras.methods.base import LABELED
+from rankmatch_keras.methods.taught import Taught
+
+
+@keras.saving.register_keras_serializable("rankmatch_keras")
+class MeanTeacher(Taught):
+    """`L = L_sup + w mean (softmax z - softmax z_t)^2` (Tarvainen and Valpola, NeurIPS 2017, Section 2).
+
+    The mean is over all pixels and classes of labelled and unlabelled images, which student and teacher see alike, in
+    training mode both: the teacher keeps statistics of its own. No threshold and no ramp. This is the form that CPS
+    (Chen et al., CVPR 2021) compares with. It differs in one point: labelled and unlabelled images pass the networks
+    together.
+
+    Args:
+        segmenter: the student.
+        consistency_weight: w.
+        ema_decay: decay of the teacher.
+        **kwargs: see `Method`.
+    """
+
+    required: ClassVar[tuple[str, ...]] = (*LABELED, "weak_image")
+    teacher_trains = True
+
+    def __init__(self, segmenter, *, consistency_weight: float = 100.0, **kwargs):
+        super().__init__(segmenter, **kwargs)
+        self.consistency_weight = consistency_weight
+        self.consistency_loss = ProbabilityConsistencyLoss("mean")
+        self.term_weights = {"supervised": 1.0, "consistency": consistency_weight}
+        self._make_trackers()
+
+    def stages(self):
+        """One stage."""
+        return (self.joint_stage,)
+
+    def joint_stage(self, batch, _):
+        """Both terms, from one pass of each network."""
+        self.follow()
+        images = ops.concatenate([batch["labeled_image"], batch["weak_image"]])
+        target = self.ask(images)
+        logits = self.segmenter(images, training=True)["logits"]
+        labeled_logits = logits[: ops.shape(batch["labeled_image"])[0]]
+        return {
+            "supervised": self.supervised_loss(batch["labeled_mask"], labeled_logits),
+            "consistency": self.consistency_loss(target, 1.0, logits),
+        }, None
+
+    def get_config(self):
+        """Returns the constructor's arguments."""
+        return {**super().get_config(), "consistency_weight": self.consistency_weight}
