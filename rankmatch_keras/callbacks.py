@@ -3,3 +3,4 @@
 from rankmatch_keras.training.callbacks import Checkpoint as Checkpoint
 from rankmatch_keras.training.callbacks import Evaluation as Evaluation
 from rankmatch_keras.training.callbacks import StopOnNonFinite as StopOnNonFinite
+from rankmatch_keras.training.cost import Cost as Cost

@@ -1,4 +1,4 @@
-"""The command line: `rankmatch train | evaluate | predict | split | check`."""
+"""The command line: `rankmatch train | evaluate | predict | compare | split | check`."""
 
 import sys
 
@@ -6,6 +6,7 @@ import click
 
 from rankmatch_keras import __version__
 from rankmatch_keras.commands.check import check
+from rankmatch_keras.commands.compare import compare
 from rankmatch_keras.commands.evaluate import evaluate
 from rankmatch_keras.commands.predict import predict
 from rankmatch_keras.commands.split import split
@@ -22,7 +23,7 @@ def cli():
     """
 
 
-for _command in (train, evaluate, predict, split, check):
+for _command in (train, evaluate, predict, compare, split, check):
     cli.add_command(_command)
 
 

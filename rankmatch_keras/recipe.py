@@ -278,9 +278,10 @@ def build_evaluator(dataset: data.SegmentationData, split: data.Split, options: 
 
 
 def standard_callbacks(evaluator, predictor, checkpoint) -> list[keras.callbacks.Callback]:
-    """Stop on a broken loss, evaluate, log to TensorBoard, save; in this order."""
+    """Stop on a broken loss, time and memory, evaluate, log to TensorBoard, save; in this order."""
     return [
         callbacks.StopOnNonFinite(),
+        callbacks.Cost(),
         callbacks.Evaluation(evaluator, predictor),
         *_tensorboard(checkpoint.run),
         checkpoint,

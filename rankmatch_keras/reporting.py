@@ -3,6 +3,7 @@
 from rankmatch_keras import data, evaluation, models, training
 from rankmatch_keras.options import Options
 from rankmatch_keras.progress import progress_bar
+from rankmatch_keras.training import cost
 from rankmatch_keras.training.distribution import running
 
 PICTURES = 6
@@ -42,10 +43,11 @@ def report(run: training.Run, dataset: data.SegmentationData, scores: dict[str, 
 def _report(run, dataset, scores):
     *_, last = scores.values()
     print(f"\n{evaluation.format_table(last) if len(scores) == 1 else evaluation.format_comparison(scores)}\n")
-    evaluation.write_json(run.folder / "scores.json", {label: score.to_dict() for label, score in scores.items()})
     evaluation.write_csv(run.folder / "scores.csv", last)
     evaluation.save_curves(run.folder / "curves.png", run.history, title=run.folder.name)
     save_predictions(run, dataset, last.protocol)
+    evaluation.write_json(run.cost, cost.summary(run.read_history()))
+    evaluation.write_json(run.scores, {label: score.to_dict() for label, score in scores.items()})
     print(f"Models, scores, learning curves and pictures are in {run.folder}")
 
 

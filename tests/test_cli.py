@@ -54,6 +54,7 @@ def test_training_leaves_a_complete_run(run_folder, finished):
         ".lock",
         "best.keras",
         "config.json",
+        "cost.json",
         "curves.png",
         "history.csv",
         "last.keras",

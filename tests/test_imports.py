@@ -23,6 +23,7 @@ OUTSIDE = {
     "methods": {"keras", "numpy"},
     "training": {"keras", "numpy", "PIL", "matplotlib"},
     "evaluation": {"keras", "numpy", "PIL", "matplotlib", "scipy"},
+    "comparison": {"numpy", "matplotlib", "scipy"},
     "commands": {"keras", "numpy", "PIL", "click"},
 }
 INSIDE = {
@@ -33,7 +34,18 @@ INSIDE = {
     "methods": {"layers", "losses", "models", "methods"},
     "training": {"layers", "losses", "models", "data", "methods.base", "evaluation", "training"},
     "evaluation": {"layers", "losses", "models", "data", "methods.base", "evaluation"},
-    "commands": {"data", "data_flags", "evaluation", "models", "options", "progress", "training", "commands"},
+    "comparison": {"evaluation", "training.runs", "comparison"},
+    "commands": {
+        "data",
+        "data_flags",
+        "evaluation",
+        "models",
+        "options",
+        "progress",
+        "training",
+        "comparison",
+        "commands",
+    },
 }
 # What one file may import beside that: TensorFlow reads the variables of a SavedModel, inside a function.
 ALSO = {os.path.join("models", "keras_2_files.py"): {"tensorflow"}}

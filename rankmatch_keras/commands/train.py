@@ -31,12 +31,21 @@ def train(recipe, flags):
     elif recipe.startswith("-"):
         sys.argv = ["rankmatch train", recipe, *flags]
         runpy.run_module("rankmatch_keras.any_data", run_name="__main__")
-    elif not Path(recipe).is_file() or Path(recipe).suffix != ".py":
-        raise UserError(
-            "a recipe, a Python file, or flags that name the data",
-            f"{recipe}",
-            "Give one of recipes/*.py, or --images DIR --masks DIR.",
-        )
     else:
+        require_recipe(recipe)
         sys.argv = [recipe, *flags]
         runpy.run_path(recipe, run_name="__main__")
+
+
+def require_recipe(path: str) -> None:
+    """Checks that there is a recipe.
+
+    Raises:
+        UserError: there is none.
+    """
+    if not Path(path).is_file() or Path(path).suffix != ".py":
+        raise UserError(
+            "a recipe, a Python file, or flags that name the data",
+            f"{path}",
+            "Give one of recipes/*.py, or --images DIR --masks DIR.",
+        )

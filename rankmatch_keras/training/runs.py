@@ -1,10 +1,12 @@
 """A run's folder: what was run, with what, and where its files are."""
 
+import csv
 import dataclasses
 import datetime
 import errno
 import importlib.metadata
 import json
+import math
 import os
 import platform
 from pathlib import Path
@@ -66,6 +68,16 @@ class Run:
         """Folder of the TensorBoard log."""
         return self.folder / "tensorboard"
 
+    @property
+    def scores(self) -> Path:
+        """The scores after the last epoch: where it is, the run is finished."""
+        return self.folder / "scores.json"
+
+    @property
+    def cost(self) -> Path:
+        """Seconds and memory of the whole run, see `training.cost`."""
+        return self.folder / "cost.json"
+
     @classmethod
     def create(
         cls, folder, options: dict[str, Any], facts: dict[str, Any] | None = None, resume: bool = False
@@ -105,6 +117,13 @@ class Run:
         run._write_config(content)
         return run
 
+    def read_history(self) -> tuple[dict[str, float], ...]:
+        """The rows of `history.csv` as numbers by column, NaN where there is none; empty before the first epoch."""
+        if not self.history.is_file():
+            return ()
+        with self.history.open(newline="", encoding="utf-8") as file:
+            return tuple({name: _number(value) for name, value in row.items()} for row in csv.DictReader(file))
+
     def _write_config(self, content):
         with replacing(self.config) as temporary:
             temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -129,6 +148,13 @@ def read_config(folder) -> dict[str, Any]:
         raise UserError(
             "the folder of a run, with its config.json", f"none in {folder}", "Give the --out of a training run."
         ) from error
+
+
+def _number(text):
+    try:
+        return float(text)
+    except (TypeError, ValueError):
+        return math.nan
 
 
 def versions() -> dict[str, str]:

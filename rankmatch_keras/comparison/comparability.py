@@ -1,0 +1,94 @@
+"""Whether runs may stand in one table: same data, splits, evaluation and training but for what is compared."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from rankmatch_keras.comparison.records import DISTINGUISHING, Record
+from rankmatch_keras.errors import UserError
+
+# Options that may differ: what is compared, where the run is, and what changes how it computes but not what.
+FREE = {
+    *DISTINGUISHING,
+    "method",
+    "set",
+    "seed",
+    "labels",
+    "labeled_list",
+    "unlabeled_list",
+    "out",
+    "resume",
+    "skip_bad",
+    "pipeline",
+    "network",
+    "distribute",
+    "replicas",
+    "jit",
+    "deterministic",
+    "pseudo_label_images",
+}
+
+
+def require_comparable(records: Sequence[Record]) -> None:
+    """Checks the runs' own records against each other.
+
+    Runs of the same seed and number of labels must have the same labelled images; all must have the same data, classes,
+    evaluation, steps, batch, crop, network, optimizer and so on. Runs without a record are passed over.
+
+    Raises:
+        UserError: naming what differs, with both values and runs.
+    """
+    known = [record for record in records if record.config]
+    _require_equal(known, _common_facts)
+    groups: dict[tuple, list[Record]] = {}
+    for record in known:
+        groups.setdefault((record.labels, record.seed), []).append(record)
+    for group in groups.values():
+        _require_equal(group, _split_facts)
+    finished = [record for record in known if record.scores is not None]
+    _require_equal(finished, _score_facts)
+
+
+def _require_equal(records: Iterable[Record], facts) -> None:
+    first: dict[str, tuple[Any, Record]] = {}
+    for record in records:
+        for name, value in facts(record).items():
+            other, where = first.setdefault(name, (value, record))
+            if other != value:
+                raise UserError(
+                    f"runs with the same {name}",
+                    f"{_short(other)} in {where.folder} and {_short(value)} in {record.folder}",
+                    "Compare runs that differ in the method only.",
+                )
+
+
+def _common_facts(record):
+    """Facts by name. What an older record does not say is not compared."""
+    data = record.config.get("data", {})
+    arguments = {f"data ({name})": value for name, value in data.get("arguments", {}).items() if name != "seed"}
+    options = record.config.get("options", {})
+    chosen = {_flag(name): value for name, value in options.items() if name not in FREE}
+    protocol = {f"evaluation {name}": value for name, value in record.config.get("protocol", {}).items()}
+    return {"data set": data.get("loader"), **arguments, "classes": data.get("classes"), **protocol, **chosen}
+
+
+def _split_facts(record):
+    split = record.config.get("split", {})
+    return {
+        f"split (of {record.labels} labels and seed {record.seed})": split.get("id"),
+        "number of unlabelled images": split.get("unlabeled"),
+        "images left out": split.get("skipped"),
+    }
+
+
+def _score_facts(record):
+    scores = record.scores
+    return {"scored set": scores.provenance.get("set"), "scored images": scores.images, "evaluation": scores.mode}
+
+
+def _flag(name):
+    return f"--{name.replace('_', '-')}"
+
+
+def _short(value):
+    text = "nothing" if value is None else str(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."

@@ -1,0 +1,145 @@
+"""The numbers of a comparison: which measures there are, and their values by method, number of labels and seed."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from rankmatch_keras.comparison.comparability import require_comparable
+from rankmatch_keras.comparison.records import Record
+from rankmatch_keras.comparison.statistics import PairedTest, Summary, paired_test, summarize
+from rankmatch_keras.errors import UserError
+
+BASELINE = "supervised"
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A number per run.
+
+    Attributes:
+        name: its name in files.
+        of: its value for a finished run, in percent; NaN where there is none.
+    """
+
+    name: str
+    of: Callable[[Record], float]
+
+
+def _last(record):
+    if record.scores is None:
+        return math.nan
+    return 100 * record.scores.mean_iou
+
+
+def _validation(record):
+    return [100 * row["mean_iou"] for row in record.history if not math.isnan(row.get("mean_iou", math.nan))]
+
+
+def _best_validation(record):
+    return max(_validation(record), default=math.nan) if record.scores else math.nan
+
+
+def _last_validation(record):
+    return (_validation(record) or [math.nan])[-1] if record.scores else math.nan
+
+
+LAST = Measure("last", _last)
+BEST = Measure("best-validation", _best_validation)
+LAST_VALIDATION = Measure("last-validation", _last_validation)
+MEASURES = (LAST, BEST, LAST_VALIDATION)
+
+
+class Comparison:
+    """Runs by method, number of labels and seed.
+
+    Args:
+        records: the runs, in the order that their methods shall have in tables.
+
+    Attributes:
+        records: the runs.
+        methods: their methods, in order.
+        labels: numbers of labelled images, rising.
+
+    Raises:
+        UserError: there are none, or they cannot be compared.
+    """
+
+    def __init__(self, records: Sequence[Record]):
+        if not records:
+            raise UserError("runs to compare", "none", "Give methods, or folders of runs.")
+        require_comparable(records)
+        counts = sorted({record.labels for record in records if record.labels is not None})
+        if len(counts) == 1:  # a run that failed before it could say how many labels it has
+            records = [replace(record, labels=counts[0]) for record in records]
+        self.records = tuple(records)
+        self.methods = list(dict.fromkeys(record.label for record in records))
+        self.labels = sorted(
+            {record.labels for record in self.records}, key=lambda count: -1 if count is None else count
+        )
+        self._by_cell: dict[tuple, list[Record]] = {}
+        for record in self.records:
+            self._by_cell.setdefault((record.label, record.labels), []).append(record)
+
+    @property
+    def finished(self) -> list[Record]:
+        """The runs with scores."""
+        return [record for record in self.records if record.scores is not None]
+
+    @property
+    def failed(self) -> list[Record]:
+        """The runs without."""
+        return [record for record in self.records if record.scores is None]
+
+    @property
+    def has_baseline(self) -> bool:
+        """Whether supervised training is among the methods."""
+        return BASELINE in self.methods and len(self.methods) > 1
+
+    def runs_of(self, method: str, labels: int | None = None) -> list[Record]:
+        """All runs of a method, or those of one number of labels."""
+        cells = self.labels if labels is None else [labels]
+        return [record for count in cells for record in self._by_cell.get((method, count), ())]
+
+    def values(self, measure: Measure, method: str, labels: int | None) -> Mapping[int, float]:
+        """Percent by seed, of the finished runs of a cell of the table."""
+        cell = self._by_cell.get((method, labels), ())
+        return {record.seed: measure.of(record) for record in cell if record.scores is not None}
+
+    def summary(self, measure: Measure, method: str, labels: int | None) -> Summary:
+        """Mean and standard deviation over the seeds of a cell."""
+        return summarize(list(self.values(measure, method, labels).values()))
+
+    def best(self, measure: Measure, labels: int | None) -> str | None:
+        """The method with the largest mean of a column; None where no run is finished."""
+        means = {method: self.summary(measure, method, labels).mean for method in self.methods}
+        known = {method: mean for method, mean in means.items() if not math.isnan(mean)}
+        return max(known, key=known.__getitem__) if known else None
+
+    def paired(self, measure: Measure, first: str, second: str, labels: int | None) -> PairedTest:
+        """The first method against the second, over the seeds that both have."""
+        return paired_test(self.values(measure, first, labels), self.values(measure, second, labels))
+
+    def pairs(self, most: int | None = None) -> list[tuple[str, str]]:
+        """Pairs of methods, a later one first; of more than `most` methods only those with the baseline."""
+        pairs = [(b, a) for i, a in enumerate(self.methods) for b in self.methods[i + 1 :]]
+        if most is None or len(self.methods) <= most:
+            return pairs
+        centre = BASELINE if self.has_baseline else self.methods[0]
+        return [(method, centre) for method in self.methods if method != centre]
+
+    def describe(self, measure: Measure) -> str:
+        """What a measure was measured on, in words."""
+        finished = self.finished
+        if measure is LAST:
+            sets = dict.fromkeys(
+                f"{record.scores.provenance.get('set', 'the set')}, {record.scores.images} images, {record.scores.mode}"
+                for record in finished
+                if record.scores is not None
+            )
+            return f"after the last step; {'; '.join(sets) or 'no finished run'}"
+        options = finished[0].config.get("options", {}) if finished else {}
+        count = options.get("val_limit")
+        images = f"{count} validation images" if count else "all validation images"
+        if measure is BEST:
+            return f"best epoch on {images}: chosen on the images that it is scored on, so that it is optimistic"
+        return f"last epoch on {images}"

@@ -1,0 +1,170 @@
+"""Which runs a comparison is made of: one per method, number of labels and seed."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rankmatch_keras.errors import UserError
+
+# What the comparison itself gives to every run.
+OWN_FLAGS = ("--method", "--seed", "--out", "--resume")
+_METHOD = re.compile(r"(\w+)(?:\[(.*)\])?")
+
+
+@dataclass(frozen=True)
+class MethodChoice:
+    """A method as the person wrote it, with options where it is an ablation.
+
+    Attributes:
+        label: as written, e.g. `rankmatch[top_k=6]`.
+        name: the method's name.
+        options: `NAME=VALUE` each.
+    """
+
+    label: str
+    name: str
+    options: tuple[str, ...] = ()
+
+    @property
+    def flags(self) -> list[str]:
+        """The flags of a recipe that ask for it."""
+        return ["--method", self.name, *(word for option in self.options for word in ("--set", option))]
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """One run of the comparison.
+
+    Attributes:
+        method: how it trains.
+        labels: number of labelled images; None: as the recipe has it.
+        seed: its seed.
+        folder: where it goes.
+    """
+
+    method: MethodChoice
+    labels: int | None
+    seed: int
+    folder: Path
+
+    @property
+    def flags(self) -> list[str]:
+        """The flags of a recipe that ask for it."""
+        labels = [] if self.labels is None else ["--labels", str(self.labels)]
+        return [*self.method.flags, *labels, "--seed", str(self.seed), "--out", str(self.folder)]
+
+    def __str__(self):
+        labels = "" if self.labels is None else f", {self.labels} labels"
+        return f"{self.method.label}{labels}, seed {self.seed}"
+
+
+def make_plan(
+    methods: Sequence[MethodChoice], labels: Sequence[int | None], seeds: Sequence[int], folder: Path
+) -> list[PlannedRun]:
+    """All runs, one seed after another, so that a comparison that is cut off has whole seeds.
+
+    Args:
+        methods: what is compared.
+        labels: numbers of labelled images.
+        seeds: seeds of each.
+        folder: runs go to `<method>-l<labels>-s<seed>` in it.
+
+    Raises:
+        UserError: two runs would share a folder.
+    """
+    plan: dict[Path, PlannedRun] = {}
+    for seed in seeds:
+        for count in labels:
+            for method in methods:
+                middle = "" if count is None else f"-l{count}"
+                place = folder / f"{_safe(method.label)}{middle}-s{seed}"
+                if place in plan:
+                    raise UserError(
+                        "methods whose folders have different names",
+                        f"{plan[place].method.label} and {method.label}, both {place.name}",
+                        "Leave one of them.",
+                    )
+                plan[place] = PlannedRun(method, count, seed, place)
+    return list(plan.values())
+
+
+def read_methods(text: str) -> list[MethodChoice]:
+    """`"unimatch,rankmatch[top_k=6,num_agents=32]"` -> two methods.
+
+    Raises:
+        UserError: something else, or the same method twice.
+    """
+    choices = []
+    for label in _split(text):
+        match = _METHOD.fullmatch(label)
+        if match is None:
+            raise UserError("methods as NAME or NAME[OPTION=VALUE,...]", f"{label!r}", "Correct --methods.")
+        options = tuple(_split(match[2])) if match[2] else ()
+        for option in options:
+            if not re.fullmatch(r"\w+\s*=.+", option):
+                raise UserError("options of a method as OPTION=VALUE", f"{option!r} in {label}", "Correct --methods.")
+        choices.append(MethodChoice(label, match[1], options))
+    if len(set(choices)) < len(choices):
+        raise UserError("each method once", text, "Correct --methods.")
+    return choices
+
+
+def read_seeds(text: str) -> list[int]:
+    """`"3"` -> 0, 1, 2; `"0,2,5"` -> these.
+
+    Raises:
+        UserError: something else.
+    """
+    if "," not in text:
+        count = _numbers(text, "--seeds", "a number of seeds like 3, or a list like 0,2,5")[0]
+        if count < 1:
+            raise UserError("at least one seed", f"--seeds {text}", "Give e.g. --seeds 3.")
+        return list(range(count))
+    return _numbers(text, "--seeds", "a number of seeds like 3, or a list like 0,2,5")
+
+
+def read_labels(text: str | None) -> list[int | None]:
+    """`"10,20"` -> these; None where the recipe decides.
+
+    Raises:
+        UserError: something else.
+    """
+    return [None] if text is None else [*_numbers(text, "--labels", "numbers of labelled images like 10,20")]
+
+
+def require_free(flags: Sequence[str]) -> None:
+    """Checks that no flag of the recipe is one that the comparison sets itself.
+
+    Raises:
+        UserError: one is.
+    """
+    for word in flags:
+        flag = word.partition("=")[0]
+        if flag in OWN_FLAGS:
+            instead = {"--method": "--methods", "--seed": "--seeds"}.get(flag)
+            remedy = f"Give {instead}." if instead else "Leave it out: cut-off runs are resumed in any case."
+            raise UserError("flags that all runs share", flag, remedy)
+
+
+def _numbers(text, flag, wanted):
+    words = [word.strip() for word in text.split(",") if word.strip()]
+    if not words or not all(word.isdigit() for word in words) or len(set(words)) < len(words):
+        raise UserError(wanted, f"{flag} {text}", "Correct it.")
+    return [int(word) for word in words]
+
+
+def _split(text):
+    """Parts between commas that are in no brackets."""
+    parts, depth = [""], 0
+    for letter in text:
+        depth += {"[": 1, "]": -1}.get(letter, 0)
+        if letter == "," and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += letter
+    return [part.strip() for part in parts if part.strip()]
+
+
+def _safe(label):
+    return re.sub(r"[^\w.=-]+", "_", label).strip("_")

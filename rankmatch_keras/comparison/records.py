@@ -1,0 +1,170 @@
+"""What is known of a run after its end: its record, its scores, its history, its cost."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rankmatch_keras.errors import UserError
+from rankmatch_keras.evaluation.scores import Scores
+from rankmatch_keras.training.runs import Run
+
+# Options that tell runs of one method apart; they are part of a run's label where such runs differ in them.
+DISTINGUISHING = ("preset", "threshold", "num_agents", "rank_weight", "box_source")
+
+
+@dataclass(frozen=True)
+class Record:
+    """One run, or one that was to be.
+
+    Attributes:
+        folder: where it is.
+        label: its method, as tables name it.
+        labels: number of labelled images; None where nothing is known of it.
+        seed: its seed.
+        config: its `config.json`; empty where there is none.
+        scores: its scores after the last epoch; None where it is not finished.
+        history: one row per epoch, numbers by column.
+        cost: its `cost.json`, see `training.cost`; empty for runs older than that.
+        error: why there are no scores.
+    """
+
+    folder: Path
+    label: str
+    labels: int | None
+    seed: int
+    config: Mapping[str, Any] = field(default_factory=dict)
+    scores: Scores | None = None
+    history: tuple[Mapping[str, float], ...] = ()
+    cost: Mapping[str, Any] = field(default_factory=dict)
+    error: str | None = None
+
+    @property
+    def key(self) -> tuple[str, int | None, int]:
+        """What a run is the only one of in a comparison."""
+        return self.label, self.labels, self.seed
+
+    @property
+    def backend(self) -> str:
+        """The backend that it began on, and those that it went on with."""
+        resumed = (part.get("backend") for part in self.config.get("resumed", ()))
+        names = dict.fromkeys([self.config.get("backend"), *resumed])
+        return ", ".join(name for name in names if name)
+
+    @property
+    def steps_per_epoch(self) -> int | None:
+        """Optimizer steps between two evaluations; None for a run that lasted whole epochs."""
+        options = self.config.get("options", {})
+        if options.get("epochs") is not None or "interval" not in options:
+            return None
+        return min(options["interval"], options.get("steps") or options["interval"])
+
+
+def read_record(folder: Path, label: str, labels: int | None, seed: int, error: str | None = None) -> Record:
+    """Reads what a run has left, whether it is finished or not.
+
+    Args:
+        folder: the run's folder.
+        label: its method, as tables shall name it.
+        labels: number of labelled images that it was asked to take; None: as its record says.
+        seed: its seed, where it has no record.
+        error: why it failed, where that is known.
+
+    Raises:
+        UserError: a file of the run cannot be used.
+    """
+    config = _json(folder / "config.json") or {}
+    scores = _json(folder / "scores.json")
+    if config and scores is None and error is None:
+        error = "not finished: start it again with --resume"
+    if config and labels is None:
+        labels = len(config.get("split", {}).get("labeled", ()))
+    return Record(
+        folder,
+        label,
+        labels,
+        config.get("options", {}).get("seed", seed),
+        config,
+        # The last column is that after the last epoch.
+        None if not scores or error else Scores.from_dict(list(scores.values())[-1]),
+        Run(folder).read_history(),
+        _json(folder / "cost.json") or {},
+        error or (None if config else "no run"),
+    )
+
+
+def read_runs(folders: Sequence[Path]) -> list[Record]:
+    """Reads existing runs and names them by their methods and by the options in which they differ.
+
+    Args:
+        folders: the runs' folders.
+
+    Raises:
+        UserError: a folder holds no run, or two runs are of the same method, labels and seed.
+    """
+    for folder in folders:
+        if not (folder / "config.json").is_file():
+            raise UserError(
+                "folders of runs, with their config.json", f"none in {folder}", "Give the --out of training runs."
+            )
+    names = labels_of([_json(folder / "config.json") or {} for folder in folders])
+    records = [read_record(folder, name, None, 0) for folder, name in zip(folders, names, strict=True)]
+    first: dict[tuple, Record] = {}
+    for record in records:
+        other = first.setdefault(record.key, record)
+        if other is not record:
+            raise UserError(
+                "one run of each method, number of labels and seed",
+                f"two of {record.label}, {record.labels} labels, seed {record.seed}: {other.folder}, {record.folder}",
+                "Leave one of them.",
+            )
+    return records
+
+
+def labels_of(configs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Names for runs: `method[options]`, with the backend where runs of that name differ in it.
+
+    Args:
+        configs: the runs' records.
+    """
+    options = [config.get("options", {}) for config in configs]
+    parts = [list(o.get("set", ())) for o in options]
+    for group in _groups([(o.get("method"), *part) for o, part in zip(options, parts, strict=True)]):
+        for name in DISTINGUISHING:
+            if len({options[i].get(name) for i in group}) > 1:
+                for i in group:
+                    if options[i].get(name) is not None:
+                        parts[i].append(f"{name}={options[i][name]}")
+    names = [
+        f"{o.get('method', 'unknown')}" + (f"[{','.join(part)}]" if part else "")
+        for o, part in zip(options, parts, strict=True)
+    ]
+    backends = [config.get("backend") for config in configs]
+    mixed = {name for name in names if len({b for n, b in zip(names, backends, strict=True) if n == name}) > 1}
+    return [f"{name} ({b})" if name in mixed else name for name, b in zip(names, backends, strict=True)]
+
+
+def _groups(keys):
+    """Positions of equal keys."""
+    groups: dict[Any, list[int]] = {}
+    for i, key in enumerate(keys):
+        groups.setdefault(key, []).append(i)
+    return groups.values()
+
+
+def _json(path):
+    """A file's content; None where there is no such file.
+
+    Raises:
+        UserError: it is no JSON object.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise UserError("a file of a run", f"{path}, which cannot be read ({error})", "Leave out this run.") from error
+    if not isinstance(content, dict):
+        raise UserError("a file of a run", f"{path} with something else", "Leave out this run.")
+    return content

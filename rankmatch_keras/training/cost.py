@@ -1,0 +1,119 @@
+"""What a run costs: seconds per step, and the memory of its processes."""
+
+import math
+import os
+import statistics
+import sys
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import keras
+
+try:
+    import resource
+except ImportError:  # not on Windows
+    resource = None  # type: ignore[assignment]
+
+PROC = Path("/proc")
+
+
+class Cost(keras.callbacks.Callback):
+    """Adds `train_seconds`, `step_seconds` and `peak_memory_gb` to the logs of each epoch.
+
+    A step's seconds are those from the end of the step before to its own, waiting for the batch included; an epoch has
+    their median, which the compilation in a first step does not move. In the history, which a resumed run goes on with,
+    the values of all epochs stay. Put this callback before those that evaluate.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self._start = self._end_of_step = 0.0
+        self._seconds: list[float] = []
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Starts the clock."""
+        self._start = self._end_of_step = time.perf_counter()
+        self._seconds = []
+
+    def on_train_batch_end(self, batch, logs=None):
+        """Stops the time of one batch."""
+        now = time.perf_counter()
+        self._seconds.append(now - self._end_of_step)
+        self._end_of_step = now
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Fills the logs."""
+        if logs is None:
+            return
+        batches_per_step = getattr(self.model, "batches_per_step", 1)
+        logs["train_seconds"] = round(time.perf_counter() - self._start, 3)
+        median = statistics.median(self._seconds) if self._seconds else math.nan
+        logs["step_seconds"] = round(batches_per_step * median, 4)
+        logs["peak_memory_gb"] = round(peak_memory(), 3)
+
+
+def summary(history: Iterable[Mapping[str, Any]]) -> dict[str, float | None]:
+    """What a whole run cost, resumed or not.
+
+    Args:
+        history: one row per epoch, with what `Cost` and `Checkpoint` add; rows of older runs lack some of it.
+
+    Returns:
+        `train_seconds`, `seconds` (evaluation included), `step_seconds` (median) and `peak_memory_gb`; None where the
+        history does not tell.
+    """
+    rows = list(history)
+
+    def column(name):
+        return [float(row[name]) for row in rows if math.isfinite(float(row.get(name) or math.nan))]
+
+    def whole(name, combine):
+        values = column(name)
+        return round(combine(values), 4) if values and len(values) == len(rows) else None
+
+    return {
+        "train_seconds": whole("train_seconds", sum),
+        "seconds": whole("seconds", sum),
+        "step_seconds": whole("step_seconds", statistics.median),
+        "peak_memory_gb": whole("peak_memory_gb", max),
+    }
+
+
+def peak_memory() -> float:
+    """Peak resident memory so far in GB: of this process and, on Linux, of those that it started and still run.
+
+    It is the sum of each one's peak: pages that they share count for each of them.
+
+    Returns:
+        GB, 1e9 bytes; NaN where the system does not tell.
+    """
+    own = _peak_of(os.getpid())
+    if own is not None:
+        return (own + sum(_peak_of(pid) or 0 for pid in _descendants(os.getpid()))) / 1e9
+    if resource is None:
+        return math.nan
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
+
+
+def _peak_of(pid):
+    """Bytes; None where there is no such process or no such file system."""
+    try:
+        lines = (PROC / str(pid) / "status").read_text().splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
+    except (OSError, StopIteration, ValueError):
+        return None
+
+
+def _descendants(pid):
+    """The processes that a process started, those of its children included."""
+    for file in (PROC / str(pid) / "task").glob("*/children"):
+        try:
+            children = file.read_text().split()
+        except OSError:
+            continue
+        for child in map(int, children):
+            yield child
+            yield from _descendants(child)

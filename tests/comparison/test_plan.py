@@ -1,0 +1,57 @@
+from pathlib import Path
+
+import pytest
+
+from rankmatch_keras.comparison.plan import make_plan, read_labels, read_methods, read_seeds, require_free
+from rankmatch_keras.errors import UserError
+
+
+def test_methods_with_options_become_flags():
+    plain, ablation = read_methods("unimatch, rankmatch[top_k=6,num_agents=32,list=[1,2]]")
+    assert plain.flags == ["--method", "unimatch"]
+    assert ablation.label == "rankmatch[top_k=6,num_agents=32,list=[1,2]]"
+    assert ablation.flags == "--method rankmatch --set top_k=6 --set num_agents=32 --set list=[1,2]".split()
+
+
+@pytest.mark.parametrize("text", ["a b", "rankmatch[top_k]", "rankmatch[", "a,a", "rankmatch]x["])
+def test_other_methods_are_refused(text):
+    with pytest.raises(UserError, match="--methods"):
+        read_methods(text)
+
+
+def test_seeds_are_a_count_or_a_list():
+    assert read_seeds("3") == [0, 1, 2]
+    assert read_seeds("0,2,5") == [0, 2, 5]
+    assert read_seeds("7,") == [7]
+    for text in ("0", "x", "1,1", "", "-1"):
+        with pytest.raises(UserError, match="--seeds|--methods"):
+            read_seeds(text)
+
+
+def test_labels():
+    assert read_labels("10,20") == [10, 20]
+    assert read_labels(None) == [None]
+    with pytest.raises(UserError, match="--labels 1/8"):
+        read_labels("1/8")
+
+
+def test_a_plan_has_whole_seeds_first_and_safe_names():
+    plan = make_plan(read_methods("supervised,rankmatch[top_k=6,rank_weight=0.02]"), [5, 10], [0, 1], Path("runs"))
+    assert [run.folder.name for run in plan[:4]] == [
+        "supervised-l5-s0",
+        "rankmatch_top_k=6_rank_weight=0.02-l5-s0",
+        "supervised-l10-s0",
+        "rankmatch_top_k=6_rank_weight=0.02-l10-s0",
+    ]
+    assert len(plan) == 8 and plan[4].seed == 1
+    assert plan[0].flags == "--method supervised --labels 5 --seed 0 --out runs/supervised-l5-s0".split()
+    assert make_plan(read_methods("a"), [None], [3], Path("r"))[0].flags == "--method a --seed 3 --out r/a-s3".split()
+    with pytest.raises(UserError, match="a_b=1"):
+        make_plan(read_methods("a[b=1],a[b=1,]"), [5], [0], Path("runs"))
+
+
+@pytest.mark.parametrize("flag", ["--method", "--seed=3", "--resume"])
+def test_flags_of_the_comparison_are_its_own(flag):
+    require_free(["recipes/x.py", "--data", "d", "--steps", "3"])
+    with pytest.raises(UserError, match=flag.partition("=")[0]):
+        require_free(["recipes/x.py", flag])

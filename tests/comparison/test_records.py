@@ -1,0 +1,88 @@
+import json
+
+import pytest
+
+from rankmatch_keras.comparison.comparability import require_comparable
+from rankmatch_keras.comparison.records import labels_of, read_record, read_runs
+from rankmatch_keras.errors import UserError
+
+
+def test_a_run_is_read(write_run):
+    (record,) = read_runs([write_run("a", seed=4, score=0.5)])
+    assert record.key == ("rankmatch", 10, 4)
+    assert record.scores.mean_iou == 0.5 and record.cost["step_seconds"] == 0.2
+    assert [row["mean_iou"] for row in record.history] == [0.2, 0.5, 0.5]
+    assert record.backend == "torch" and record.steps_per_epoch == 100 and record.error is None
+
+
+def test_an_unfinished_run_and_none(write_run, tmp_path):
+    (record,) = read_runs([write_run("a", score=None)])
+    assert record.scores is None and "--resume" in record.error
+    missing = read_record(tmp_path / "b", "unimatch", 5, 1, "Expected a method; found 'x'.")
+    assert missing.key == ("unimatch", 5, 1) and missing.error.startswith("Expected")
+    with pytest.raises(UserError, match="config.json"):
+        read_runs([tmp_path / "b"])
+
+
+def test_a_failure_counts_although_there_are_scores_of_before(write_run):
+    record = read_record(write_run("a"), "rankmatch", 10, 0, "ended by signal 9")
+    assert record.scores is None and record.error == "ended by signal 9"
+
+
+def test_labels_say_what_differs():
+    def config(method="rankmatch", backend="torch", given=(), **options):
+        return {"options": {"method": method, "set": list(given), **options}, "backend": backend}
+
+    assert labels_of([config("unimatch", preset="paper"), config(preset="paper")]) == ["unimatch", "rankmatch"]
+    several = [config(preset="paper"), config(preset="reference"), config(preset="paper", given=["top_k=6"])]
+    assert labels_of(several) == ["rankmatch[preset=paper]", "rankmatch[preset=reference]", "rankmatch[top_k=6]"]
+    assert labels_of([config(), config(backend="jax"), config("a")]) == ["rankmatch (torch)", "rankmatch (jax)", "a"]
+
+
+def test_two_equal_runs_are_refused(write_run):
+    with pytest.raises(UserError, match="two of rankmatch, 10 labels, seed 0"):
+        read_runs([write_run("a"), write_run("b")])
+
+
+def test_runs_that_differ_in_the_method_only_are_comparable(write_run):
+    folders = [write_run("a"), write_run("b", "unimatch"), write_run("c", labels=20, seed=3), write_run("d", seed=1)]
+    require_comparable(read_runs(folders))
+
+
+OTHER = {
+    "steps": ({"steps": 400}, "--steps.*300.*400"),
+    "crop": ({"crop": 65}, "--crop.*129.*65"),
+    "backbone": ({"backbone": "resnet50"}, "--backbone"),
+    "validation images": ({"val_limit": 9}, "--val-limit"),
+    "evaluation": ({"changes": {"protocol": {"mode": "sliding_window"}}}, "evaluation mode.*whole.*sliding_window"),
+    "split": (
+        {"changes": {"split": {"id": "zz", "labeled": [str(i) for i in range(10)], "unlabeled": 90}}},
+        "split .*10-0.*zz",
+    ),
+    "data": (
+        {"changes": {"data": {"loader": "CamVid", "arguments": {"root": "/data"}, "classes": ["a"]}}},
+        "data set.*Lucchi.*CamVid",
+    ),
+    "folder": (
+        {"changes": {"data": {"loader": "Lucchi", "arguments": {"root": "/b"}, "classes": ["ground", "thing"]}}},
+        r"data \(root\).*/data.*/b",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OTHER)
+def test_other_runs_are_refused_with_both_values(name, write_run):
+    changes, phrase = OTHER[name]
+    records = read_runs([write_run("a"), write_run("b", "unimatch", **changes)])
+    with pytest.raises(UserError, match=phrase):
+        require_comparable(records)
+
+
+def test_a_damaged_record_is_named(write_run):
+    folder = write_run("a")
+    (folder / "scores.json").write_text("{")
+    with pytest.raises(UserError, match="scores.json"):
+        read_runs([folder])
+    (folder / "scores.json").write_text(json.dumps([1]))
+    with pytest.raises(UserError, match="something else"):
+        read_runs([folder])
