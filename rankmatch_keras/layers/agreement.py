@@ -47,4 +47,5 @@ def opposite_ranks(score):
         score[None] < score[:, None], ops.logical_and(score[None] == score[:, None], index[None] < index[:, None])
     )  # [i, j]: j comes before i
     rank = ops.sum(ops.cast(before, "int32"), axis=1)
-    return ops.cast(ops.argmax(rank[None] + rank[:, None] == count - 1, axis=1), "int32")
+    opposite = ops.cast(rank[None] + rank[:, None] == count - 1, "int32")
+    return ops.cast(ops.argmax(opposite, axis=1), "int32")

@@ -6,6 +6,38 @@ from keras import ops
 from rankmatch_keras.layers.replicas import replicas, share_of
 
 
+def pixels_of(label, chosen):
+    """Marks the pixels of each image's chosen classes.
+
+    Args:
+        label: `(B, H, W)` int, 0 up to K - 1; other values count as the nearest of these.
+        chosen: `(B, K)` bool.
+
+    Returns:
+        `(B, H, W)` bool.
+    """
+    shape = ops.shape(label)
+    flat = ops.reshape(ops.clip(ops.cast(label, "int32"), 0, chosen.shape[1] - 1), (shape[0], -1))
+    return ops.reshape(ops.take_along_axis(ops.cast(chosen, "int32"), flat, axis=1) == 1, shape)
+
+
+def class_shares(label, num_classes: int, valid=None):
+    """Each class's share of the pixels of each image.
+
+    Args:
+        label: `(B, H, W)` int.
+        num_classes: K.
+        valid: `(B, H, W)` bool: other pixels belong to no class.
+
+    Returns:
+        `(B, K)` float32.
+    """
+    belongs = ops.cast(label, "int32")[..., None] == ops.arange(num_classes, dtype="int32")
+    if valid is not None:
+        belongs = ops.logical_and(belongs, ops.cast(valid, "bool")[..., None])  # (B, H, W, K)
+    return ops.mean(ops.cast(belongs, "float32"), axis=(1, 2))
+
+
 @keras.saving.register_keras_serializable("rankmatch_keras")
 class ClassMix(keras.layers.Layer):
     """Marks the pixels of a random half of the classes that each image is predicted to show, rounded up.
@@ -33,19 +65,15 @@ class ClassMix(keras.layers.Layer):
         Returns:
             `(B, H, W)` bool, True where the pixel is pasted.
         """
-        classes = ops.arange(self.num_classes, dtype="int32")
-        of_class = ops.cast(label, "int32")[..., None] == classes  # (B, H, W, K)
-        if valid is not None:
-            of_class = ops.logical_and(of_class, ops.cast(valid, "bool")[..., None])
-        present = ops.any(of_class, axis=(1, 2))  # (B, K)
+        present = class_shares(label, self.num_classes, valid) > 0.0  # (B, K)
         images = ops.shape(label)[0] * replicas().count
         draws = share_of(keras.random.uniform((images, self.num_classes), seed=self.seed_generator))
         # Absent classes come last in the random order.
         draws = ops.where(present, draws, 2.0)
         place = ops.argsort(ops.argsort(draws, axis=-1), axis=-1)  # (B, K)
         half = (ops.sum(ops.cast(present, "int32"), axis=-1, keepdims=True) + 1) // 2
-        chosen = ops.cast(place, "int32") < half
-        return ops.any(ops.logical_and(of_class, chosen[:, None, None, :]), axis=-1)
+        mask = pixels_of(label, ops.cast(place, "int32") < half)
+        return mask if valid is None else ops.logical_and(mask, ops.cast(valid, "bool"))
 
     def get_config(self):
         """Returns the constructor's arguments."""

@@ -1,4 +1,4 @@
-"""The share of the training that is done, for weights and thresholds that change with it."""
+"""How far the training is, for what changes with it: the share that is done, and periods that take turns."""
 
 import keras
 from keras import ops
@@ -36,3 +36,37 @@ class Clock(keras.layers.Layer):
     def get_config(self):
         """Returns the constructor's arguments."""
         return {**super().get_config(), "total_steps": self.total_steps}
+
+
+@keras.saving.register_keras_serializable("rankmatch_keras")
+class Turns(keras.layers.Layer):
+    """Counts batches in periods of equal length; saved and resumed with the method.
+
+    Args:
+        every: batches of a period, at least 1.
+
+    Raises:
+        ValueError: `every` is smaller than 1.
+    """
+
+    def __init__(self, every: int, **kwargs):
+        kwargs.setdefault("dtype", "float32")
+        super().__init__(**kwargs)
+        if every < 1:
+            raise ValueError(f"Expected periods of at least 1 batch. Received: every={every}")
+        self.every = every
+        self.step = self.add_weight(shape=(), dtype="int32", initializer="zeros", trainable=False, name="step")
+        self.built = True
+
+    def call(self):
+        """The number of the period, int32 from 0 on, and whether this is its first batch, bool."""
+        step = ops.convert_to_tensor(self.step)
+        return step // self.every, step % self.every == 0
+
+    def tick(self):
+        """Counts one batch."""
+        self.step.assign(ops.convert_to_tensor(self.step) + 1)
+
+    def get_config(self):
+        """Returns the constructor's arguments."""
+        return {**super().get_config(), "every": self.every}

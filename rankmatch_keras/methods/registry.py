@@ -5,8 +5,15 @@ import inspect
 from typing import Any
 
 from rankmatch_keras.errors import UserError
+from rankmatch_keras.methods.ael import AEL
+from rankmatch_keras.methods.augseg import AugSeg
 from rankmatch_keras.methods.base import Method
+from rankmatch_keras.methods.cutmix_mean_teacher import CutMixMeanTeacher
+from rankmatch_keras.methods.daw import DAW
+from rankmatch_keras.methods.dual_teacher import DualTeacher
 from rankmatch_keras.methods.fixmatch import FixMatch
+from rankmatch_keras.methods.imas import IMAS
+from rankmatch_keras.methods.mean_teacher import MeanTeacher
 from rankmatch_keras.methods.rankmatch import OVERRIDES, RankMatch
 from rankmatch_keras.methods.supervised import SupervisedOnly
 from rankmatch_keras.methods.unimatch import UniMatch
@@ -16,6 +23,13 @@ METHODS: dict[str, type[Method]] = {
     "fixmatch": FixMatch,
     "unimatch": UniMatch,
     "rankmatch": RankMatch,
+    "meanteacher": MeanTeacher,
+    "cutmixmeanteacher": CutMixMeanTeacher,
+    "augseg": AugSeg,
+    "imas": IMAS,
+    "dualteacher": DualTeacher,
+    "daw": DAW,
+    "ael": AEL,
 }
 # What the caller gives by other means, and what Keras' models take beside.
 NOT_OPTIONS = {"self", "segmenter", "name", "kwargs", "overrides"}
@@ -43,6 +57,18 @@ def options_of(kind: type[Method]) -> set[str]:
     return names - NOT_OPTIONS
 
 
+def check_options(name: str, given: dict[str, Any]) -> None:
+    """Checks that a method has the options that a person asks for.
+
+    Raises:
+        UserError: an unknown method or option.
+    """
+    known = options_of(method_named(name))
+    for option in given:
+        if option not in known:
+            raise UserError(f"an option of {name}", f"{option!r}", _nearest(option, known))
+
+
 def build(name: str, segmenter, given: dict[str, Any], usual: dict[str, Any] | None = None) -> Method:
     """Makes a method.
 
@@ -55,11 +81,9 @@ def build(name: str, segmenter, given: dict[str, Any], usual: dict[str, Any] | N
     Raises:
         UserError: an unknown method or option, or a value that the method refuses.
     """
+    check_options(name, given)
     kind = method_named(name)
     known = options_of(kind)
-    for option in given:
-        if option not in known:
-            raise UserError(f"an option of {name}", f"{option!r}", _nearest(option, known))
     options = {option: value for option, value in (usual or {}).items() if option in known} | given
     try:
         return kind(segmenter, **options)

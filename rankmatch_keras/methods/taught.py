@@ -1,9 +1,10 @@
 """What the methods share whose student learns from an averaged teacher: the teacher, and the labelled stage."""
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from keras import ops
 
+from rankmatch_keras.layers import mix
 from rankmatch_keras.methods.base import LABELED, Method
 from rankmatch_keras.methods.teachers import AveragedTeacher
 
@@ -11,6 +12,23 @@ from rankmatch_keras.methods.teachers import AveragedTeacher
 def partners(value):
     """What belongs to each image's partner: the batch in reverse order, which keeps pairs together on one replica."""
     return ops.flip(value, axis=0)
+
+
+class View(NamedTuple):
+    """Images as the student sees them, and what the teacher says of their pixels."""
+
+    image: Any  # (B, H, W, C) float32
+    label: Any  # (B, H, W) int32
+    confidence: Any  # (B, H, W) float32
+    valid: Any  # (B, H, W) bool, False on padding
+
+    def pasted(self, source: "View", mask) -> "View":
+        """These views with the pixels of others where the mask `(B, H, W)` is True."""
+        return View(*(mix(mine, its, mask) for mine, its in zip(self, source, strict=True)))
+
+    def partners(self) -> "View":
+        """The partner of each."""
+        return View(*(partners(value) for value in self))
 
 
 class Taught(Method):

@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from rankmatch_keras.models.copying import copy_segmenter
+from rankmatch_keras.models.copying import copy_network
 
 
 class AveragedTeacher(keras.layers.Layer):
@@ -14,7 +14,7 @@ class AveragedTeacher(keras.layers.Layer):
     No gradient reaches the teacher, its weights are no trainable variables, and they are saved with the method.
 
     Args:
-        student: the segmenter that it follows; its structure is copied, and its weights to begin with.
+        student: the segmenter or head that it follows; its structure is copied, and its weights to begin with.
         decay: 0 to 1.
         statistics: moving statistics of the normalisation: `"average"` follows the student's as the weights do,
             `"own"` leaves them to the teacher's own passes in training mode.
@@ -31,21 +31,22 @@ class AveragedTeacher(keras.layers.Layer):
             raise ValueError(f"Expected statistics 'average' or 'own'. Received: statistics={statistics!r}")
         self.decay = decay
         self.statistics = statistics
-        self.network = copy_segmenter(student)
+        self.network = copy_network(student)
         for variable in self.network.variables:
             # Not `network.trainable`, which would freeze the normalisation: some teachers run in training mode.
             variable.trainable = False
         self.updates = self.add_weight(shape=(), dtype="int32", initializer="zeros", trainable=False, name="updates")
         self.built = True
 
-    def update(self, student, batches_per_step: int = 1):
+    def update(self, student, batches_per_step: int = 1, restart=False):
         """Moves the teacher towards the student; the first call copies it.
 
         Args:
             student: the segmenter as it is now.
             batches_per_step: calls per optimizer step, of which only the first moves the teacher.
+            restart: bool, a tensor or not: whether this call counts as the first again.
         """
-        number = ops.convert_to_tensor(self.updates)
+        number = ops.where(restart, 0, ops.convert_to_tensor(self.updates))
         step = ops.cast(number // batches_per_step, "float32")
         decay = ops.minimum(1.0 - 1.0 / (step + 1.0), self.decay)
         decay = ops.where(number % batches_per_step == 0, decay, 1.0)

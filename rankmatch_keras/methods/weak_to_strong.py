@@ -92,9 +92,13 @@ class WeakToStrong(Method):
     def weak_decision(self, batch, outputs) -> Decision:
         """The decision on the weak view: of the averaged teacher, or by the student's own outputs."""
         if self.teacher is None:
-            return decide(outputs, batch["valid"])
+            return self.decide(outputs, batch["valid"])
         with self._steps.no_gradient():
-            return decide(self.teacher(batch["weak_image"]), batch["valid"])
+            return self.decide(self.teacher(batch["weak_image"]), batch["valid"])
+
+    def decide(self, outputs, valid) -> Decision:
+        """What any outputs on weak views decide; for methods that correct them."""
+        return decide(outputs, valid)
 
     def box_source(self, batch) -> Decision | None:
         """The teacher's decision on the second view, or `None` where the batch brings none."""
@@ -104,7 +108,7 @@ class WeakToStrong(Method):
         with self._steps.no_gradient():
             network = self.segmenter if self.teacher is None else self.teacher
             outputs = network(batch["source_weak_image"], training=False)
-            return decide(outputs, batch["source_valid"])
+            return self.decide(outputs, batch["source_valid"])
 
     def strong_view(self, batch, number: int, teacher: Teacher) -> StrongView:
         """Pastes the boxes of strong view `number` into its images and into the teacher's decision."""
@@ -129,10 +133,10 @@ class WeakToStrong(Method):
         """Pixel consistency of the student's logits with the teacher's decision (Eq. 2-3)."""
         return self.consistency_loss(target.label, target.confidence, target.valid, logits)
 
-    def diagnose(self, weak: Decision) -> dict[str, Any]:
+    def diagnose(self, weak: Decision, threshold=None) -> dict[str, Any]:
         """Share of valid pixels whose pseudo-label counts, and mean confidence of the valid pixels."""
         valid = ops.cast(weak.valid, "float32")
-        kept = ops.cast(weak.confidence >= self.threshold, "float32")
+        kept = ops.cast(weak.confidence >= (self.threshold if threshold is None else threshold), "float32")
         return {
             "mask_ratio": ratio(ops.sum(kept * valid), ops.sum(valid)),
             "confidence": ratio(ops.sum(weak.confidence * valid), ops.sum(valid)),

@@ -1,0 +1,143 @@
+"""AEL: classes that the student does badly are pasted, sampled and weighed more."""
+
+import keras
+from keras import ops
+
+from rankmatch_keras.layers import RandomBoxes, box_mask, mix, pseudo_labels
+from rankmatch_keras.layers.class_draws import bounding_boxes, draw_classes
+from rankmatch_keras.layers.class_means import ClassAverages
+from rankmatch_keras.layers.classmix import class_shares, pixels_of
+from rankmatch_keras.layers.replicas import replicas, share_of
+from rankmatch_keras.losses import WeightedConsistencyLoss
+from rankmatch_keras.losses.cross_entropy import pixel_cross_entropy
+from rankmatch_keras.methods.taught import Taught, View, partners
+from rankmatch_keras.models.segmenter import class_count
+
+
+@keras.saving.register_keras_serializable("rankmatch_keras")
+class AEL(Taught):
+    """`L = L_sup + L_labeled + L_unlabeled` (Hu et al., Adaptive Equalization Learning, NeurIPS 2021, Section 3).
+
+    s_c is the moving average of the student's mean probability of class c on the labelled pixels of c; a batch without
+    them counts as 0. The smaller it is, the more the class is used:
+
+    - copy-paste: with probability 1/2 a labelled image receives the pixels of a few classes of another one, drawn with
+      `softmax sqrt(1 - s)`;
+    - CutMix: an unlabelled image receives the box around one class of another one, drawn with `softmax(1 - s)` among
+      those that cover a share of it, or a random box of half the area where there is none;
+    - sampling: a pixel that the teacher labels c is kept with probability `(1 - s_c) / max (1 - s)`. L_labeled and
+      L_unlabeled are cross-entropies with its labels, weighed by its confidence squared; the weights sum up to 1.
+
+    The teacher labels in training mode, with statistics of its own. What differs, as nothing is sampled from the whole
+    data set: the other image is an image's partner in the batch in reverse order, unscaled, where the publication keeps
+    a bank of the classes that every image shows and draws the class first and an image of it then; the box is around
+    all pixels of the class, not one connected part; s begins with 0 instead of random numbers. No auxiliary head;
+    pixels without truth do not count in L_labeled; no class is taken as frequent unless it is named.
+
+    Args:
+        segmenter: the student.
+        threshold: smallest confidence of a label that counts: 0.7 on Pascal VOC, 0 on Cityscapes.
+        pasted_classes: classes that copy-paste draws: 1 on Pascal VOC, 3 on Cityscapes.
+        paste_probability: how often an image receives them.
+        frequent_classes: classes that copy-paste leaves out.
+        min_area: smallest share of an image that makes a class present in it.
+        momentum: share of the old s.
+        seed: int or `None`, for all draws.
+        **kwargs: see `Taught`.
+    """
+
+    teacher_trains = True
+
+    def __init__(
+        self,
+        segmenter,
+        *,
+        threshold: float = 0.7,
+        pasted_classes: int = 1,
+        paste_probability: float = 0.5,
+        frequent_classes: tuple[int, ...] = (),
+        min_area: float = 0.03,
+        momentum: float = 0.999,
+        seed: int | None = None,
+        **kwargs,
+    ):
+        super().__init__(segmenter, **kwargs)
+        self.threshold = threshold
+        self.pasted_classes = pasted_classes
+        self.paste_probability = paste_probability
+        self.frequent_classes = tuple(frequent_classes)
+        self.min_area = min_area
+        self.momentum = momentum
+        self.seed = seed
+        self.num_classes = class_count(segmenter)
+        self.confidences = ClassAverages(self.num_classes, momentum, initial=0.0, absent="zero")
+        self.boxes = RandomBoxes(area=(0.5, 0.5), seed=seed)
+        self.draws = keras.random.SeedGenerator(None if seed is None else seed + 1)
+        self.consistency_loss = WeightedConsistencyLoss("weight")
+        self.term_weights = {"supervised": 1.0, "labeled_consistency": 1.0, "consistency": 1.0}
+        self._make_trackers()
+
+    def stages(self):
+        """First the labelled images, then the mixed ones."""
+        return (self.pasted_stage, self.mixed_stage)
+
+    def pasted_stage(self, batch, _):
+        """Both terms of the labelled images, with copy-paste."""
+        self.follow()
+        images, mask = self.pasted(batch["labeled_image"], ops.cast(batch["labeled_mask"], "int32"))
+        target = self.ask(images)
+        logits = self.segmenter(images, training=True)["logits"]
+        has_truth = mask != self.ignore_index
+        truth = ops.where(has_truth, mask, 0)
+        terms = {
+            "supervised": self.supervised_loss(mask, logits),
+            "labeled_consistency": self.equalized(*pseudo_labels(target), has_truth, logits),
+        }
+        probability = ops.exp(-pixel_cross_entropy(truth, ops.stop_gradient(logits)))
+        self.confidences.update(probability, truth, has_truth)
+        return terms, None
+
+    def mixed_stage(self, batch, _):
+        """The term of the unlabelled images, with boxes around a class."""
+        view = View(batch["weak_image"], *pseudo_labels(self.ask(batch["weak_image"])), batch["valid"])
+        view = view.pasted(view.partners(), self.class_boxes(view.partners()))
+        logits = self.segmenter(view.image, training=True)["logits"]
+        return {"consistency": self.equalized(view.label, view.confidence, view.valid, logits)}, None
+
+    def uniform(self, images, *shape):
+        """Uniform numbers `(images, *shape)`, drawn for the images of all replicas."""
+        return share_of(keras.random.uniform((images * replicas().count, *shape), seed=self.draws))
+
+    def pasted(self, images, mask):
+        """Labelled images and masks with the pixels of their partners' drawn classes."""
+        count = ops.shape(images)[0]
+        rare = ops.arange(self.num_classes)
+        rare = ops.all(rare[:, None] != ops.convert_to_tensor([-1, *self.frequent_classes], dtype="int32"), axis=1)
+        chosen = draw_classes(
+            ops.sqrt(1.0 - self.confidences()), rare, self.uniform(count, self.num_classes), self.pasted_classes
+        )
+        other = partners(mask)
+        drawn = self.uniform(count, 1, 1) < self.paste_probability
+        there = ops.logical_and(pixels_of(other, chosen), ops.logical_and(other != self.ignore_index, drawn))
+        return mix(images, partners(images), there), mix(mask, other, there)
+
+    def class_boxes(self, source: View):
+        """Masks of the boxes around one drawn class of each image, or of random boxes: `(B, H, W)` bool."""
+        count, size = ops.shape(source.label)[0], ops.shape(source.label)[1:3]
+        present = class_shares(source.label, self.num_classes, source.valid) >= self.min_area
+        chosen = draw_classes(1.0 - self.confidences(), present, self.uniform(count, self.num_classes), 1)
+        pixels = ops.logical_and(pixels_of(source.label, chosen), source.valid)
+        around = box_mask(bounding_boxes(pixels), size)
+        return ops.where(ops.any(present, axis=-1)[:, None, None], around, self.boxes(count, size))
+
+    def equalized(self, label, confidence, valid, logits):
+        """Cross-entropy with the teacher's labels on the pixels that sampling keeps."""
+        rarity = 1.0 - self.confidences()
+        keep = ops.take(rarity / ops.maximum(ops.max(rarity), 1e-6), label, axis=0)  # (B, H, W)
+        kept = ops.logical_and(self.uniform(*ops.shape(label)) < keep, confidence >= self.threshold)
+        return self.consistency_loss(label, ops.square(confidence) * ops.cast(kept, "float32"), valid, logits)
+
+    def get_config(self):
+        """Returns the constructor's arguments."""
+        names = ("threshold", "pasted_classes", "paste_probability", "frequent_classes", "min_area", "momentum", "seed")
+        return {**super().get_config(), **{name: getattr(self, name) for name in names}}

@@ -1,0 +1,102 @@
+"""Dual Teacher: two temporary teachers take turns, one with CutMix, one with ClassMix."""
+
+from typing import ClassVar
+
+import keras
+from keras import ops
+
+from rankmatch_keras.layers import ClassMix, RandomBoxes, pseudo_labels
+from rankmatch_keras.layers.clock import Turns
+from rankmatch_keras.layers.replicas import replicas
+from rankmatch_keras.losses import PixelConsistencyLoss, WeightedConsistencyLoss, image_rate
+from rankmatch_keras.methods.taught import Taught, View
+from rankmatch_keras.models.segmenter import class_count
+
+
+@keras.saving.register_keras_serializable("rankmatch_keras")
+class DualTeacher(Taught):
+    """`L = L_sup + L_mix + 0.2 L_ic` (Na et al., Switching Temporary Teachers, NeurIPS 2023; "Switch").
+
+    In even periods the first teacher labels the weak views and images are mixed by CutMix (lambda of Beta(4, 4)), in
+    odd ones the second, with ClassMix. Only the teacher whose turn it is follows the student, and it begins its turn
+    as a copy of it: a teacher that rests is never used again as it is, so one set of weights serves both, at the cost
+    of one teacher. L_mix is the cross-entropy of all pixels, weighed in CutMix periods by the share of sure pixels of
+    their image and in ClassMix periods by that of the batch; L_ic the consistency of a strong view without mixing.
+
+    What differs: the mixed view is mixed of strong views, each with its own colours and without another flip; an
+    image's partner is that of the batch in reverse order; the padding's mask is that of the unlabelled images, where
+    the published program takes the labelled masks; no stochastic depth, which our networks lack.
+
+    Args:
+        segmenter: the student.
+        switch_every: batches of a period; the publication switches after each pass over the labelled images.
+        threshold: smallest confidence of a sure pixel.
+        implicit_weight: weight of L_ic.
+        ema_decay: decay of the teachers.
+        seed: int or `None`, for the masks.
+        **kwargs: see `Method`.
+    """
+
+    required: ClassVar[tuple[str, ...]] = (*Taught.required, "strong_image_1", "strong_image_2")
+    diagnostics = ("mask_ratio",)
+    strong_policy = "soft_jitter"
+
+    def __init__(
+        self,
+        segmenter,
+        *,
+        switch_every: int = 200,
+        threshold: float = 0.95,
+        implicit_weight: float = 0.2,
+        seed: int | None = None,
+        **kwargs,
+    ):
+        super().__init__(segmenter, **kwargs)
+        self.switch_every = switch_every
+        self.threshold = threshold
+        self.implicit_weight = implicit_weight
+        self.seed = seed
+        self.turns = Turns(switch_every)
+        self.boxes = RandomBoxes((0.0, 1.0), 1.0, law=(4, 4), seed=seed)
+        self.classes = ClassMix(class_count(segmenter), seed=None if seed is None else seed + 1)
+        self.mixed_loss = WeightedConsistencyLoss("kept")
+        self.consistency_loss = PixelConsistencyLoss(threshold)
+        self.term_weights = {"supervised": 1.0, "mixed": 1.0, "strong_2": implicit_weight}
+        self._make_trackers()
+
+    def follow(self):
+        """Moves the active teacher after the student, or makes it a copy where its turn begins."""
+        _, begins = self.turns()
+        self.teacher.update(self.segmenter, self.batches_per_step, restart=begins)
+
+    def stages(self):
+        """First the labelled images, then the strong views."""
+        return (self.labeled_stage, self.strong_stage)
+
+    def strong_stage(self, batch, _):
+        """The terms of the mixed and of the plain strong view, from one pass."""
+        turn, _ = self.turns()
+        self.turns.tick()
+        label, confidence = pseudo_labels(self.ask(batch["weak_image"]))
+        view = self.mixed(View(batch["strong_image_1"], label, confidence, batch["valid"]), turn % 2 == 0)
+        count = ops.shape(view.image)[0]
+        logits = self.segmenter(ops.concatenate([view.image, batch["strong_image_2"]]), training=True)["logits"]
+        rates = image_rate(view.confidence, self.threshold)
+        everywhere = replicas().sum(ops.sum(rates)) / replicas().sum(ops.sum(ops.ones_like(rates)))
+        weight = ops.where(turn % 2 == 0, rates, everywhere)
+        return {
+            "mixed": self.mixed_loss(view.label, weight, view.valid, logits[:count]),
+            "strong_2": self.consistency_loss(label, confidence, batch["valid"], logits[count:]),
+            "mask_ratio": everywhere,
+        }, None
+
+    def mixed(self, view: View, by_boxes) -> View:
+        """The strong views, with boxes or with half of the classes of their partners."""
+        source = view.partners()
+        boxes = self.boxes(ops.shape(view.image)[0], ops.shape(view.image)[1:3])
+        return view.pasted(source, ops.where(by_boxes, boxes, self.classes(source.label, valid=source.valid)))
+
+    def get_config(self):
+        """Returns the constructor's arguments."""
+        names = ("switch_every", "threshold", "implicit_weight", "seed")
+        return {**super().get_config(), **{name: getattr(self, name) for name in names}}

@@ -1,0 +1,134 @@
+"""iMAS: how strongly an image is augmented, mixed and weighed follows how far student and teacher agree on it."""
+
+from typing import ClassVar
+
+import keras
+from keras import ops
+
+from rankmatch_keras.layers import RandomBoxes, pseudo_labels
+from rankmatch_keras.layers.agreement import class_weighted_iou, opposite_ranks
+from rankmatch_keras.layers.replicas import ratio, replicas
+from rankmatch_keras.losses import WeightedConsistencyLoss
+from rankmatch_keras.methods.taught import Taught, View
+from rankmatch_keras.models.segmenter import class_count
+
+
+@keras.saving.register_keras_serializable("rankmatch_keras")
+class IMAS(Taught):
+    """`L = L_sup + w (L_strong + L_cutmix) / 2` (Zhao et al., Instance-specific ... Supervision, CVPR 2023, Section 3).
+
+    Student and teacher both predict the weak view in inference mode. They agree on image i by
+    `g = (s_t wIoU(student, teacher) + s wIoU(teacher, student)) / 2`, where s and s_t are the shares of sure pixels and
+    wIoU weighs the classes by their share of the second map, background left out. The more they agree, the easier the
+    image and the harder its training:
+
+    - its strong view, two random intensity operations, is blended with the weak one: `g strong + (1 - g) weak`;
+    - weak views receive a box (side 0.1 to 0.9 of the image's) of another one with probability `mean g` for the whole
+      batch; the image of the largest g is paired with that of the smallest;
+    - its term weighs g: both L are `mean_i g_i CE_i` over sure pixels, divided by the number of all pixels.
+
+    Where no box is drawn, L_strong counts twice. What differs: padding does not count; an image without foreground
+    is compared by its background; with several replicas each pairs its own images.
+
+    Args:
+        segmenter: the student.
+        threshold: smallest confidence that counts: 0.95 on Pascal VOC, 0.7 on Cityscapes.
+        consistency_weight: w.
+        background: class that wIoU leaves out; `None` where no class is background (Cityscapes, whose class 0 the
+            publication's program leaves out too).
+        ema_decay: decay of the teacher.
+        seed: int or `None`, for the boxes.
+        **kwargs: see `Method`.
+    """
+
+    required: ClassVar[tuple[str, ...]] = (*Taught.required, "strong_image_1")
+    diagnostics = ("agreement",)
+    strong_policy = "two_intensities"
+
+    def __init__(
+        self,
+        segmenter,
+        *,
+        threshold: float = 0.95,
+        consistency_weight: float = 3.0,
+        background: int | None = 0,
+        ema_decay: float = 0.996,
+        seed: int | None = None,
+        **kwargs,
+    ):
+        super().__init__(segmenter, ema_decay=ema_decay, **kwargs)
+        self.threshold = threshold
+        self.consistency_weight = consistency_weight
+        self.background = background
+        self.seed = seed
+        self.num_classes = class_count(segmenter)
+        self.boxes = RandomBoxes((0.01, 0.81), 1.0, law="side", seed=seed)
+        self.applications = keras.random.SeedGenerator(None if seed is None else seed + 1)
+        self.consistency_loss = WeightedConsistencyLoss("all")
+        half = consistency_weight / 2
+        self.term_weights = {"supervised": 1.0, "strong_1": half, "cutmix": half}
+        self._make_trackers()
+
+    def stages(self):
+        """One stage."""
+        return (self.joint_stage,)
+
+    def joint_stage(self, batch, _):
+        """All terms, from one pass; the weak views are in it for the normalisation's statistics."""
+        self.follow()
+        weak, strong, valid = (ops.convert_to_tensor(batch[name]) for name in ("weak_image", "strong_image_1", "valid"))
+        target = self.ask(weak)
+        label, confidence = pseudo_labels(target)
+        ease = self.agreement(self.own_logits(weak), target, valid)
+        each = ease[:, None, None, None]
+        view = View(each * strong + (1.0 - each) * weak, label, confidence, valid)
+        mean = replicas().sum(ops.sum(ease)) / replicas().sum(ops.sum(ops.ones_like(ease)))
+        cut, applied = self.cut_view(View(weak, label, confidence, valid), ease, mean)
+        groups = [batch["labeled_image"], weak, cut.image, view.image]
+        logits = self.segmenter(ops.concatenate(groups), training=True)["logits"]
+        labeled, count = ops.shape(groups[0])[0], ops.shape(weak)[0]
+        return {
+            "supervised": self.supervised_loss(batch["labeled_mask"], logits[:labeled]),
+            "strong_1": self.weighed(view, ease, logits[labeled + 2 * count :]) * (2.0 - applied),
+            "cutmix": self.weighed(cut, ease, logits[labeled + count : labeled + 2 * count]) * applied,
+            "agreement": ratio(ops.sum(ease), ops.sum(ops.ones_like(ease))),
+        }, None
+
+    def own_logits(self, images):
+        """The student's own logits in inference mode, without gradient."""
+        with self._steps.no_gradient():
+            return ops.stop_gradient(self.segmenter(images, training=False)["logits"])
+
+    def agreement(self, student_logits, teacher_logits, valid):
+        """The agreement g of each image, `(B,)` in 0..1."""
+        (mine, sure_mine), (its, sure_its) = (
+            self._labels(logits, valid) for logits in (student_logits, teacher_logits)
+        )
+        options = (valid, self.num_classes, self.background)
+        return 0.5 * (
+            sure_its * class_weighted_iou(mine, its, *options) + sure_mine * class_weighted_iou(its, mine, *options)
+        )
+
+    def _labels(self, logits, valid):
+        label, confidence = pseudo_labels(logits)
+        valid = ops.cast(valid, "float32")
+        sure = ops.cast(confidence >= self.threshold, "float32") * valid
+        return label, ops.sum(sure, axis=(1, 2)) / ops.maximum(ops.sum(valid, axis=(1, 2)), 1.0)
+
+    def cut_view(self, weak: View, ease, probability) -> tuple[View, object]:
+        """The weak views, with boxes or without, and which of both: 1.0 or 0.0."""
+        applied = keras.random.uniform((), seed=self.applications) < probability
+        boxes = self.boxes(ops.shape(weak.image)[0], ops.shape(weak.image)[1:3])
+        partner = opposite_ranks(ease)
+        source = View(*(ops.take(value, partner, axis=0) for value in weak))
+        return weak.pasted(source, ops.logical_and(boxes, applied)), ops.cast(applied, "float32")
+
+    def weighed(self, view: View, ease, logits):
+        """The mean over images of their cross-entropies on sure pixels, each weighed by its agreement."""
+        weight = ops.cast(view.confidence >= self.threshold, "float32") * ease[:, None, None]
+        return self.consistency_loss(view.label, weight, view.valid, logits)
+
+    def get_config(self):
+        """Returns the constructor's arguments."""
+        names = ("threshold", "consistency_weight", "background", "seed")
+        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
