@@ -8,6 +8,7 @@ import numpy as np
 
 from rankmatch_keras.data.pipeline import TF_DATA, choose_pipeline, default_parallel_calls
 from rankmatch_keras.data.plan import BatchPlan, BatchRows
+from rankmatch_keras.data.policies import require_policy
 from rankmatch_keras.data.samples import Sample
 from rankmatch_keras.errors import UserError
 
@@ -31,6 +32,8 @@ def training_batches(
     box_source: str = "in_batch",
     scale: tuple[float, float] = (0.5, 2.0),
     strong_views: int = 2,
+    strong: str = "jitter",
+    pseudo_labels: bool = False,
     parallel_calls: int | None = None,
     pipeline: str = "auto",
     rows: Callable[[int], Iterable[int]] | None = None,
@@ -43,13 +46,13 @@ def training_batches(
     Two pipelines make them: "tf.data" with keras-cv's augmentation, and "workers", processes with NumPy that need no
     TensorFlow. Order of the samples and distribution of the views are the same, the single random numbers are not.
 
-    Images of 8-bit colour get the papers' colour jitter, grey and blur; all others, of any number of channels,
-    brightness and contrast per channel, and blur.
+    Strong views of 8-bit colour images are made as `strong` says; all others, of any number of channels, get brightness
+    and contrast per channel, and blur.
 
     Args:
         labeled: samples with masks, or a dataset of single (image (H, W, C), mask (H, W)) pairs with a known C.
-        unlabeled: samples whose masks, if any, are never read, or a dataset of single images (H, W, C); None or
-            empty for supervised training.
+        unlabeled: samples whose masks, if any, are not read unless they are `pseudo_labels`, or a dataset of single
+            images (H, W, C); None or empty for supervised training.
         crop: height and width of the views, or one number for both.
         batch_size: labelled images per batch, Bl.
         unlabeled_batch_size: unlabelled images per batch, Bu; as many as labelled ones unless given.
@@ -61,7 +64,11 @@ def training_batches(
         box_source: where CutMix boxes are to be pasted from: "in_batch", or "second_view", which adds a
             second draw of the same unlabelled images to the batch.
         scale: range of the random resize.
-        strong_views: 1 or 2 strong views per unlabelled image.
+        strong_views: 0, 1 or 2 strong views per unlabelled image, each with a CutMix box.
+        strong: how strong views of 8-bit colour images are made: "jitter", "light_jitter", "soft_jitter" (colour
+            jitter, grey and blur, as UniMatch, CutMix-Seg or CSS have them), "intensity" or "two_intensities" (one to
+            three or two random operations, as AugSeg or iMAS); see `data.policies`.
+        pseudo_labels: whether the unlabelled samples have masks all the same, made by a network.
         parallel_calls: examples made at the same time, by threads or worker processes; unless given, one less than
             there are processors, which leaves one to the training step. 0: in the main process itself ("tf.data":
             one thread).
@@ -76,7 +83,8 @@ def training_batches(
         `labeled_mask` int32 (Bl, H, W); with unlabelled samples also `weak_image` and `strong_image_1`,
         `strong_image_2` float32 (Bu, H, W, C), `valid` bool (Bu, H, W), False on padding, `cutmix_box_1`,
         `cutmix_box_2` int32 (Bu, 4); with "second_view" also `source_weak_image`, `source_strong_image_1`,
-        `source_strong_image_2` and `source_valid`. Images are normalised.
+        `source_strong_image_2` and `source_valid`; with `pseudo_labels` also `pseudo_mask` int32 (Bu, H, W), 255 on
+        padding. Images are normalised.
 
     Raises:
         UserError: an argument is out of its range, there is no labelled sample, or one lacks its mask; labelled and
@@ -89,6 +97,7 @@ def training_batches(
     _check_positive(crop_height=size[0], crop_width=size[1], batch_size=batch_size)
     _check_positive(unlabeled_batch_size=unlabeled_batch_size, steps=1 if steps is None else steps)
     _check_options(seed, start_step, box_source, scale, strong_views, parallel_calls)
+    require_policy(strong)
     plan = BatchPlan(
         crop=size,
         labeled=_own_rows(batch_size, rows),
@@ -100,7 +109,9 @@ def training_batches(
         second_view=box_source == "second_view",
         scale=scale,
         strong_views=strong_views,
+        strong=strong,
         parallel_calls=parallel_calls,
+        pseudo_labels=pseudo_labels,
     )
     if choose_pipeline(pipeline) == TF_DATA:
         from rankmatch_keras.data.tf_data.batches import make_batches
@@ -143,7 +154,7 @@ def _check_options(
             raise UserError(f"{name} >= 0", f"{value}", "Give a number from 0 on.")
     if box_source not in ("in_batch", "second_view"):
         raise UserError("box_source 'in_batch' or 'second_view'", f"{box_source!r}", "Choose one of them.")
-    if strong_views not in (1, 2):
-        raise UserError("1 or 2 strong views", f"{strong_views}", "Choose one of them.")
+    if strong_views not in (0, 1, 2):
+        raise UserError("0, 1 or 2 strong views", f"{strong_views}", "Choose one of them.")
     if not 0 < scale[0] <= scale[1]:
         raise UserError("a scale range with 0 < low <= high", f"{scale}", "Give it as (low, high).")

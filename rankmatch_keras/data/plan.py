@@ -41,7 +41,9 @@ class BatchPlan:
         second_view: whether a second draw of the unlabelled images is added.
         scale: range of the random resize.
         strong_views: strong views per unlabelled image.
+        strong: how they are made, a name of `data.policies`.
         parallel_calls: how many examples are made at the same time.
+        pseudo_labels: whether the masks of the unlabelled samples are read, as pseudo-labels.
     """
 
     crop: tuple[int, int]
@@ -54,7 +56,9 @@ class BatchPlan:
     second_view: bool
     scale: tuple[float, float]
     strong_views: int
+    strong: str
     parallel_calls: int
+    pseudo_labels: bool = False
 
 
 @dataclass(frozen=True)

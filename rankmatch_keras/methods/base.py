@@ -36,6 +36,8 @@ class Method(keras.Model):
     term_weights: dict[str, float]
     diagnostics: ClassVar[tuple[str, ...]] = ()
     required: ClassVar[tuple[str, ...]] = LABELED
+    # How the strong views of 8-bit colour images are made, see `data.policies`.
+    strong_policy: ClassVar[str] = "jitter"
 
     def __init__(self, segmenter, *, ignore_index: int = 255, ohem: tuple[float, int] | None = None, **kwargs):
         super().__init__(**kwargs)

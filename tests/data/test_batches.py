@@ -9,6 +9,7 @@ from scipy.stats import ks_2samp
 from rankmatch_keras import data
 from rankmatch_keras.data import Sample, SampleScenes, choose_labeled, training_batches
 from rankmatch_keras.data.pipeline import TF_DATA, choose_pipeline
+from rankmatch_keras.data.policies import POLICIES
 from rankmatch_keras.data.sources import Array
 from rankmatch_keras.errors import UserError
 from rankmatch_keras.layers.replicas import own_rows
@@ -77,9 +78,22 @@ def test_second_view_adds_a_source(pipeline):
 def test_one_strong_view_and_none(pipeline):
     (one,) = arrays(batches(pipeline, strong_views=1, steps=1))
     assert spec(one) == {k: v for k, v in CONTRACT.items() if not k.endswith("_2")}
+    (none,) = arrays(batches(pipeline, strong_views=0, steps=1))
+    assert spec(none) == {k: v for k, v in CONTRACT.items() if not k.startswith(("strong", "cutmix"))}
+    assert_same([none], [{name: one[name] for name in none}])
     for nothing in (None, []):
         (batch,) = arrays(batches(pipeline, unlabeled=nothing, steps=1))
         assert spec(batch) == {k: CONTRACT[k] for k in ("labeled_image", "labeled_mask")}
+
+
+def test_how_strong_views_are_made(pipeline):
+    made = {policy: arrays(batches(pipeline, strong=policy, steps=1, strong_views=1))[0] for policy in POLICIES}
+    for policy, batch in made.items():
+        assert batch["strong_image_1"].min() >= 0 and batch["strong_image_1"].max() <= 255.001, policy
+        for name in ("weak_image", "labeled_image", "cutmix_box_1"):
+            np.testing.assert_array_equal(batch[name], made["jitter"][name])
+    views = [batch["strong_image_1"].tobytes() for batch in made.values()]
+    assert len(set(views)) == len(POLICIES)
 
 
 def test_a_run_can_start_at_any_step(pipeline):
@@ -285,6 +299,7 @@ def test_both_paths_see_the_samples_in_the_same_order():
         ({"parallel_calls": -1}, "parallel_calls"),
         ({"box_source": "other"}, "'other'"),
         ({"strong_views": 3}, "strong views"),
+        ({"strong": "jittr"}, "strong views of jitter, .*'jittr'"),
         ({"scale": (2.0, 0.5)}, "scale"),
         ({"labeled": []}, "labelled image"),
         ({"labeled": [Sample("x", Path("x.jpg"))]}, "x.jpg"),
@@ -298,3 +313,30 @@ def test_both_paths_see_the_samples_in_the_same_order():
 def test_bad_options(pipeline, option, message):
     with pytest.raises(UserError, match=message):
         batches(pipeline, **option)
+
+
+def test_pseudo_labels_lie_on_the_weak_view(pipeline):
+    rng = np.random.default_rng(0)
+    mask = np.kron(rng.integers(0, 4, (4, 5)), np.ones((12, 12), int)).astype("uint8")
+    image = np.repeat(60 * mask[..., None], 3, axis=-1)
+    samples = [Sample(name, Array(image), Array(mask.astype("int32"))) for name in "ab"]
+    options = dict(unlabeled=samples, pseudo_labels=True, strong_views=1, steps=2)
+    for batch in arrays(batches(pipeline, **options)):
+        assert spec(batch)["pseudo_mask"] == ((3, 40, 48), "int32")
+        padding = batch["pseudo_mask"] == 255
+        np.testing.assert_array_equal(padding, ~batch["valid"])
+        shown = np.round(batch["weak_image"][..., 0] / 60)
+        assert (shown == batch["pseudo_mask"])[~padding].mean() > 0.9  # all but some edges
+        assert len(np.unique(batch["pseudo_mask"])) > 2
+    plain = arrays(batches(pipeline, **{**options, "pseudo_labels": False}))
+    made = arrays(batches(pipeline, **options))
+    assert_same(plain, [{name: value for name, value in batch.items() if name != "pseudo_mask"} for batch in made])
+
+
+def test_pseudo_labels_must_be_there_and_fit(pipeline):
+    with pytest.raises(UserError, match="a mask for every labelled image"):
+        arrays(batches(pipeline, pseudo_labels=True))
+    image = np.zeros((20, 30, 3), "uint8")
+    other = [Sample("a", Array(image), Array(np.zeros((20, 31), "int32")))]
+    with pytest.raises(Exception, match="size"):
+        arrays(batches(pipeline, unlabeled=other, pseudo_labels=True))

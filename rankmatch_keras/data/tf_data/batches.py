@@ -1,5 +1,6 @@
 """Training batches by tf.data, with keras-cv's augmentation."""
 
+import contextlib
 import functools
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -9,12 +10,14 @@ import numpy as np
 import tensorflow as tf
 
 from rankmatch_keras.data.plan import BatchPlan, BatchRows, Scaling, require_alike
+from rankmatch_keras.data.policies import INTENSITIES, JITTERS
 from rankmatch_keras.data.samples import Sample
 from rankmatch_keras.data.statistics import ImageFormat
 from rankmatch_keras.data.stream import LABELED, SOURCE, UNLABELED
 from rankmatch_keras.data.tf_data.boxes import cutmix_box
 from rankmatch_keras.data.tf_data.examples import ExampleSource, examples_of
 from rankmatch_keras.data.tf_data.intensity import IntensityAugmentation
+from rankmatch_keras.data.tf_data.random_intensity import RandomIntensityAugmentation
 from rankmatch_keras.data.tf_data.seeds import fold
 from rankmatch_keras.data.tf_data.strong import StrongAugmentation
 from rankmatch_keras.data.tf_data.weak import draw_geometry, valid_area, weak_image, weak_mask
@@ -40,7 +43,7 @@ def make_batches(
     views = _Views(plan, source.format)
     dataset = _batched(source, plan, plan.labeled, calls, views.labeled)
     if isinstance(unlabeled, tf.data.Dataset) or unlabeled:
-        other = examples_of(unlabeled, with_masks=False, seed=(plan.seed, UNLABELED))
+        other = examples_of(unlabeled, with_masks=plan.pseudo_labels, seed=(plan.seed, UNLABELED))
         require_alike(source.format, other.format)
         both = tf.data.Dataset.zip(dataset, _batched(other, plan, plan.unlabeled, calls, views.unlabeled))
         dataset = _map(both, lambda a, b: {**a, **b}, None)
@@ -64,23 +67,20 @@ class _Views:
     def __init__(self, plan: BatchPlan, image_format: ImageFormat):
         self.plan = plan
         self.normalize = _Normalization(Scaling.of(plan.normalization, image_format.channels), plan.crop[1])
-        self.strong = _strong_view(image_format)
+        self.strong = _strong_view(image_format, plan.strong)
 
     def labeled(self, n: tf.Tensor, image: tf.Tensor, mask: tf.Tensor) -> dict[str, tf.Tensor]:
-        same_size = tf.debugging.assert_equal(
-            tf.shape(image)[:2], tf.shape(mask), "Image and mask differ in size; run the check of the samples."
-        )
         crop, seed = self.plan.crop, fold((self.plan.seed, LABELED), n)
-        with tf.control_dependencies([same_size] if same_size is not None else []):
+        with _same_size(image, mask):
             geometry = draw_geometry(seed, tf.shape(image)[:2], crop, self.plan.scale)
         return {
             "labeled_image": self.normalize(weak_image(image, geometry, crop)),
             "labeled_mask": weak_mask(mask, geometry, crop),
         }
 
-    def unlabeled(self, n: tf.Tensor, image: tf.Tensor) -> dict[str, tf.Tensor]:
+    def unlabeled(self, n: tf.Tensor, image: tf.Tensor, mask: tf.Tensor | None = None) -> dict[str, tf.Tensor]:
         seed = fold((self.plan.seed, UNLABELED), n)
-        example = self._views(image, seed)
+        example = self._views(image, seed, mask)
         for k in range(1, self.plan.strong_views + 1):
             example[f"cutmix_box_{k}"] = cutmix_box(fold(seed, 10 + k), self.plan.crop)
         if self.plan.second_view:
@@ -88,23 +88,36 @@ class _Views:
             example |= {f"source_{name}": value for name, value in source.items()}
         return example
 
-    def _views(self, image: tf.Tensor, seed: tf.Tensor) -> dict[str, tf.Tensor]:
+    def _views(self, image: tf.Tensor, seed: tf.Tensor, mask: tf.Tensor | None = None) -> dict[str, tf.Tensor]:
         crop = self.plan.crop
-        geometry = draw_geometry(fold(seed, 0), tf.shape(image)[:2], crop, self.plan.scale)
+        with contextlib.nullcontext() if mask is None else _same_size(image, mask):
+            geometry = draw_geometry(fold(seed, 0), tf.shape(image)[:2], crop, self.plan.scale)
         weak = weak_image(image, geometry, crop)
         views = {"weak_image": self.normalize(weak), "valid": valid_area(geometry, crop)}
+        if mask is not None:
+            views["pseudo_mask"] = weak_mask(mask, geometry, crop)
         for k in range(1, self.plan.strong_views + 1):
             views[f"strong_image_{k}"] = self.normalize(self.strong(weak, fold(seed, k)))
         return views
 
 
+def _same_size(image: tf.Tensor, mask: tf.Tensor) -> Any:
+    """Return a context whose operations fail where image and mask differ in size."""
+    check = tf.debugging.assert_equal(
+        tf.shape(image)[:2], tf.shape(mask), "Image and mask differ in size; run the check of the samples."
+    )
+    return tf.control_dependencies([check] if check is not None else [])
+
+
 @functools.cache
-def _strong_view(image_format: ImageFormat) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
+def _strong_view(image_format: ImageFormat, policy: str) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
     """Return the strong view as one function of the graph: traced once for all views and datasets."""
-    if image_format.is_colour:
-        layer = StrongAugmentation()
-    else:
+    if not image_format.is_colour:
         layer = IntensityAugmentation(image_format.channels, bounded=image_format.dtype == "uint8")
+    elif policy in INTENSITIES:
+        layer = RandomIntensityAugmentation(*INTENSITIES[policy])
+    else:
+        layer = StrongAugmentation(**JITTERS[policy])
     return tf.function(layer.augment, autograph=False, jit_compile=False)
 
 

@@ -120,20 +120,21 @@ class StrongAugmentation(keras_cv.layers.BaseImageAugmentationLayer):
             image = tf.switch_case(
                 f.order[place],
                 [
-                    lambda x=image: _blend(x, 0.0, f.brightness),
-                    lambda x=image: _blend(x, tf.reduce_mean(_grey(x)), f.contrast),
-                    lambda x=image: _blend(x, _grey(x), f.saturation),
+                    lambda x=image: blend(x, 0.0, f.brightness),
+                    lambda x=image: blend(x, tf.reduce_mean(grey(x)), f.contrast),
+                    lambda x=image: blend(x, grey(x), f.saturation),
                     lambda x=image: tf.image.adjust_hue(x, f.hue),
                 ],
             )
         return image
 
 
-def _grey(image: tf.Tensor) -> tf.Tensor:
+def grey(image: tf.Tensor) -> tf.Tensor:
     """(H, W, 3) -> (H, W, 1)."""
     red, green, blue = (image[..., i : i + 1] * GREY_WEIGHTS[i] for i in range(3))
     return red + green + blue
 
 
-def _blend(image: tf.Tensor, other: tf.Tensor | float, factor: tf.Tensor) -> tf.Tensor:
+def blend(image: tf.Tensor, other: tf.Tensor | float, factor: tf.Tensor) -> tf.Tensor:
+    """Return `factor` of an image and the rest of another one, within 0..255."""
     return tf.clip_by_value(image * factor + other * (1.0 - factor), 0.0, 255.0)

@@ -28,7 +28,7 @@ class WorkerBatches(keras.utils.PyDataset):
 
     Args:
         labeled: samples with masks.
-        unlabeled: samples, whose masks are not read; None or empty for supervised training.
+        unlabeled: samples, whose masks are read as pseudo-labels alone; None or empty for supervised training.
         plan: the checked arguments of `training_batches`.
 
     Raises:
@@ -37,7 +37,7 @@ class WorkerBatches(keras.utils.PyDataset):
 
     def __init__(self, labeled: Sequence[Sample], unlabeled: Sequence[Sample] | None, plan: BatchPlan):
         super().__init__(workers=1, use_multiprocessing=False, max_queue_size=AHEAD)
-        require_masks(labeled)
+        require_masks([*labeled, *(unlabeled or ())] if plan.pseudo_labels else labeled)
         formats = [image_format(samples) for samples in (labeled, unlabeled) if samples]
         require_alike(formats[0], formats[-1])
         self.plan = plan
@@ -51,7 +51,9 @@ class WorkerBatches(keras.utils.PyDataset):
             plan.scale,
             plan.seed,
             plan.strong_views,
+            plan.strong,
             plan.second_view,
+            plan.pseudo_labels,
         )
         self._pool: Pool | None = None
         self._pending: dict[int, list[Future]] = {}

@@ -7,11 +7,13 @@ from typing import Any
 import numpy as np
 
 from rankmatch_keras.data.plan import Scaling
+from rankmatch_keras.data.policies import INTENSITIES, JITTERS
 from rankmatch_keras.data.samples import Sample
 from rankmatch_keras.data.statistics import ImageFormat
 from rankmatch_keras.data.stream import LABELED, SOURCE, UNLABELED
 from rankmatch_keras.data.workers.boxes import cutmix_box
 from rankmatch_keras.data.workers.intensity import IntensityAugmentation
+from rankmatch_keras.data.workers.random_intensity import RandomIntensityAugmentation
 from rankmatch_keras.data.workers.seeds import generator
 from rankmatch_keras.data.workers.strong import StrongAugmentation
 from rankmatch_keras.data.workers.weak import draw_geometry, valid_area, weak_image, weak_mask
@@ -31,7 +33,9 @@ class Examples:
         scale: range of the random resize.
         seed: decides everything random.
         strong_views: strong views per unlabelled image.
+        strong: how they are made, a name of `data.policies`.
         second_view: whether a second draw of the unlabelled images is added.
+        pseudo_labels: whether the masks of the unlabelled images are read.
     """
 
     image_format: ImageFormat
@@ -40,7 +44,9 @@ class Examples:
     scale: tuple[float, float]
     seed: int
     strong_views: int
+    strong: str
     second_view: bool
+    pseudo_labels: bool = False
 
     def __call__(self, with_mask: bool, number: int, sample: Sample) -> Example:
         """Return example `number` of the labelled (with mask) or of the unlabelled stream.
@@ -51,13 +57,8 @@ class Examples:
         return self._labeled(number, sample) if with_mask else self._unlabeled(number, sample)
 
     def _labeled(self, number: int, sample: Sample) -> Example:
-        image, mask = self._image(sample), sample.read_mask()
-        if image.shape[:2] != mask.shape:
-            raise UserError(
-                f"a mask of the size of its image {image.shape[:2]}",
-                f"{mask.shape} in '{sample.mask}'",
-                "Run the check of the samples.",
-            )
+        image = self._image(sample)
+        mask = _mask(sample, image)
         geometry = draw_geometry(generator(self.seed, LABELED, number, 0), image.shape[:2], self.crop, self.scale)
         return {
             "labeled_image": self._normalized(weak_image(image, geometry, self.crop)),
@@ -66,7 +67,7 @@ class Examples:
 
     def _unlabeled(self, number: int, sample: Sample) -> Example:
         image = self._image(sample)
-        example = self._views(image, UNLABELED, number)
+        example = self._views(image, UNLABELED, number, _mask(sample, image) if self.pseudo_labels else None)
         for k in range(1, self.strong_views + 1):
             example[f"cutmix_box_{k}"] = cutmix_box(generator(self.seed, UNLABELED, number, 10 + k), self.crop)
         if self.second_view:
@@ -74,10 +75,12 @@ class Examples:
             example |= {f"source_{name}": value for name, value in source.items()}
         return example
 
-    def _views(self, image: np.ndarray, stream: int, number: int) -> Example:
+    def _views(self, image: np.ndarray, stream: int, number: int, mask: np.ndarray | None = None) -> Example:
         geometry = draw_geometry(generator(self.seed, stream, number, 0), image.shape[:2], self.crop, self.scale)
         weak = weak_image(image, geometry, self.crop)
         views = {"weak_image": self._normalized(weak), "valid": valid_area(geometry, self.crop)}
+        if mask is not None:
+            views["pseudo_mask"] = weak_mask(mask, geometry, self.crop)
         for k in range(1, self.strong_views + 1):
             strong = self._strong.augment(weak, generator(self.seed, stream, number, k))
             views[f"strong_image_{k}"] = self._normalized(strong)
@@ -91,10 +94,12 @@ class Examples:
         return image
 
     @cached_property
-    def _strong(self) -> StrongAugmentation | IntensityAugmentation:
-        if self.image_format.is_colour:
-            return StrongAugmentation()
-        return IntensityAugmentation(self.image_format.channels, bounded=self.image_format.dtype == "uint8")
+    def _strong(self) -> StrongAugmentation | IntensityAugmentation | RandomIntensityAugmentation:
+        if not self.image_format.is_colour:
+            return IntensityAugmentation(self.image_format.channels, bounded=self.image_format.dtype == "uint8")
+        if self.strong in INTENSITIES:
+            return RandomIntensityAugmentation(*INTENSITIES[self.strong])
+        return StrongAugmentation(**JITTERS[self.strong])
 
     @cached_property
     def _rows(self) -> tuple[Any, Any]:
@@ -107,3 +112,15 @@ class Examples:
         rows *= scale
         image = rows.reshape(image.shape)
         return image[..., ::-1] if self.scaling.reverse_channels else image
+
+
+def _mask(sample: Sample, image: np.ndarray) -> np.ndarray:
+    """Read the mask of an image."""
+    mask = sample.read_mask()
+    if image.shape[:2] != mask.shape:
+        raise UserError(
+            f"a mask of the size of its image {image.shape[:2]}",
+            f"{mask.shape} in '{sample.mask}'",
+            "Run the check of the samples.",
+        )
+    return mask

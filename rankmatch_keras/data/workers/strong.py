@@ -82,7 +82,7 @@ class StrongAugmentation:
         if factors.jitter:
             image = _jitter(image, factors)
         if factors.grey:
-            image = np.repeat(_grey(image)[..., None], 3, axis=-1)
+            image = np.repeat(grey(image)[..., None], 3, axis=-1)
         return blur(image, factors.sigma) if factors.blur else image
 
 
@@ -90,28 +90,29 @@ def _jitter(image: np.ndarray, f: StrongFactors) -> np.ndarray:
     for operation in f.order:
         match operation:
             case 0:
-                image = _blend(image, 0.0, f.brightness)
+                image = blend(image, 0.0, f.brightness)
             case 1:
-                image = _blend(image, _grey(image).mean(dtype=np.float64), f.contrast)
+                image = blend(image, grey(image).mean(dtype=np.float64), f.contrast)
             case 2:
-                image = _blend(image, _grey(image)[..., None], f.saturation)
+                image = blend(image, grey(image)[..., None], f.saturation)
             case 3:
-                image = _turn_hue(image, f.hue)
+                image = turn_hue(image, f.hue)
     return image
 
 
-def _grey(image: np.ndarray) -> np.ndarray:
+def grey(image: np.ndarray) -> np.ndarray:
     """(H, W, 3) -> (H, W)."""
     return image @ GREY_WEIGHTS
 
 
-def _blend(image: np.ndarray, other: np.ndarray | float, factor: float) -> np.ndarray:
+def blend(image: np.ndarray, other: np.ndarray | float, factor: float) -> np.ndarray:
+    """Return `factor` of an image and the rest of another one, within 0..255."""
     blended = image * np.float32(factor)
     blended += np.float32(1.0 - factor) * np.asarray(other, np.float32)
     return np.clip(blended, 0.0, 255.0, out=blended)
 
 
-def _turn_hue(image: np.ndarray, shift: float) -> np.ndarray:
+def turn_hue(image: np.ndarray, shift: float) -> np.ndarray:
     """Turn the colour circle; largest and smallest of the three channels keep their values.
 
     With the hue h in sixths of the circle, the HSV hexagon gives each channel as `top - chroma * ramp(h + k)`, where

@@ -15,7 +15,8 @@ MASK = RNG.integers(0, 4, (30, 34), dtype=np.int32)
 
 
 def examples(mean=(0.0, 0.0, 0.0), over=(1.0, 1.0, 1.0), **more):
-    options = {"crop": (20, 22), "scale": (0.5, 2.0), "seed": 0, "strong_views": 2, "second_view": True} | more
+    options = {"crop": (20, 22), "scale": (0.5, 2.0), "seed": 0, "strong_views": 2} | more
+    options = {"strong": "jitter", "second_view": True} | options
     return Examples(ImageFormat(3, "uint8"), Scaling(np.float32(mean), np.float32(over), False), **options)
 
 
