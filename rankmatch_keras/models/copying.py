@@ -23,3 +23,17 @@ def copy_segmenter(segmenter, decoder: bool = True):
     if decoder:
         copy.decoder.set_weights(segmenter.decoder.get_weights())
     return copy
+
+
+def copy_decoder(segmenter):
+    """A decoder of a segmenter's structure with random weights of its own."""
+    return type(segmenter.decoder).from_config(segmenter.decoder.get_config())
+
+
+def copy_network(network):
+    """A copy of a segmenter, or of a functional model such as a representation head, with the same weights."""
+    if hasattr(network, "encoder"):
+        return copy_segmenter(network)
+    copy = type(network).from_config(network.get_config())
+    copy.set_weights(network.get_weights())
+    return copy
