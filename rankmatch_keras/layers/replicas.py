@@ -89,6 +89,25 @@ def share_of(values: Any, count: int | None = None) -> Any:
     return ops.take(values, ops.take(table, replicas().index(), axis=0), axis=0)
 
 
+def gathered(values: Any, axis: int = 0) -> Any:
+    """What all replicas hold, joined along an axis, without gradient; called by all replicas in the same order.
+
+    Args:
+        values: float tensor of the same shape on every replica.
+        axis: where the replicas' parts follow each other.
+
+    Returns:
+        A tensor with `replicas` times as many entries along the axis.
+    """
+    values = ops.stop_gradient(values)
+    count = replicas().count
+    if count == 1:
+        return values
+    place = ops.reshape(ops.arange(count, dtype="int32") == replicas().index(), (count, *(1,) * len(values.shape)))
+    everyone = replicas().sum(ops.where(place, values[None], 0.0))
+    return ops.concatenate([everyone[number] for number in range(count)], axis=axis)
+
+
 def ratio(total: Any, count: Any, least: float = 1.0) -> Any:
     """A sum over this replica's pixels by a number of pixels: the mean over replicas is the ratio of the whole batch.
 

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 import keras
 
+from rankmatch_keras.layers.replicas import replicas
 from rankmatch_keras.losses import SupervisedLoss
 
 LABELED = ("labeled_image", "labeled_mask")
@@ -14,6 +15,22 @@ LABELED = ("labeled_image", "labeled_mask")
 def backend_steps():
     """The training step of the running backend: the module `training.steps_<backend>`."""
     return importlib.import_module(f"rankmatch_keras.training.steps_{keras.backend.backend()}")
+
+
+def as_one(stages: tuple[Callable, ...]) -> tuple[Callable, ...]:
+    """Stages of which some do not use all weights, for `Method.stages`: with several replicas as a single one.
+
+    PyTorch's replicas exchange the gradients of all weights in the last stage.
+    """
+
+    def stage(batch, teacher):
+        terms: dict[str, Any] = {}
+        for part in stages:
+            found, teacher = part(batch, teacher)
+            terms |= found
+        return terms, teacher
+
+    return stages if replicas().count == 1 else (stage,)
 
 
 class Method(keras.Model):
@@ -108,7 +125,7 @@ class Method(keras.Model):
         # Built now, so that a resumed run finds variables to restore before its first step.
         self.optimizer.build(self.trainable_variables)
         # Not `self.optimizer`: Keras may have wrapped it for loss scaling.
-        self._steps.prepare((*self.students, *self.teachers), optimizer)
+        self._steps.prepare((*self.students, *self.teachers, *self.heads), optimizer)
 
     def stages(self) -> tuple[Callable, ...]:
         """The stages of a step, in order; see the class."""

@@ -15,6 +15,7 @@ class WeakStream(NamedTuple):
     labeled_logits: Any  # (Bl, H, W, K)
     weak: Decision  # the teacher's decision on the weak view
     dropped_logits: Any  # (Bu, H, W, K), the weak view decoded with dropped features
+    clean: dict[str, Any]  # the outputs for labelled images and weak view, (Bl + Bu, ...)
 
 
 @keras.saving.register_keras_serializable("rankmatch_keras")
@@ -57,6 +58,7 @@ class UniMatch(WeakToStrong):
             labeled_logits=decoded["logits"][:num_labeled],
             weak=self.weak_decision(batch, {name: value[num_labeled:last_weak] for name, value in decoded.items()}),
             dropped_logits=decoded["logits"][last_weak:],
+            clean={name: value[:last_weak] for name, value in decoded.items()},
         )
 
     def weak_stage(self, batch, _):
@@ -68,8 +70,13 @@ class UniMatch(WeakToStrong):
             "supervised": self.supervised_loss(batch["labeled_mask"], stream.labeled_logits),
             "feature_dropout": self.consistency(stream.weak, stream.dropped_logits),
             **self.diagnose(stream.weak),
+            **self.weak_terms(batch, stream),
         }
         return terms, Teacher(stream.weak, source)
+
+    def weak_terms(self, batch, stream: WeakStream) -> dict[str, Any]:
+        """Further terms of labelled images and weak view."""
+        return {}
 
     def strong_stage(self, batch, teacher):
         """The terms of both strong views, which pass the network together."""

@@ -83,8 +83,8 @@ class Mirrored(Distribution):
         if method.jit_compile:
             raise UserError("no XLA on several devices", "--jit on", "Take --jit auto, or --distribute none.")
         if sync_batch_norm:
-            for segmenter in (*method.students, *method.teachers):
-                use_synchronized_batch_norm(segmenter)
+            for network in (*method.students, *method.teachers, *method.heads):
+                use_synchronized_batch_norm(network)
         with self.scope():
             for variable in (*method.variables, *method.metrics_variables):
                 # The means are alike on all replicas. Keras' variables would add themselves up whenever they are read,

@@ -68,8 +68,8 @@ class DataParallel(Distribution):
     def prepare(self, method, sync_batch_norm=True):
         """See `Distribution`: wraps the stages of the step."""
         if sync_batch_norm:
-            for segmenter in (*method.students, *method.teachers):
-                use_synchronized_batch_norm(segmenter)
+            for network in (*method.students, *method.teachers, *method.heads):
+                use_synchronized_batch_norm(network)
         method.use_steps(_ReplicatedSteps(method))
 
     def gather(self, values):
