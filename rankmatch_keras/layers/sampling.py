@@ -1,0 +1,145 @@
+"""Fixed numbers of pixels drawn from masks that mark any number, so that compilers know all shapes.
+
+With several replicas the drawn pixels are those of the whole batch: each replica finds its own candidates, and only
+those stay that are among the best of all.
+"""
+
+from typing import Any, NamedTuple
+
+import keras
+from keras import ops
+
+from rankmatch_keras.layers.replicas import gathered, replicas, share_of
+
+
+class Choice(NamedTuple):
+    """Pixels chosen of each class, those with the largest scores first."""
+
+    indices: Any  # (C, k) int32, 0 where nothing is chosen
+    scores: Any  # (C, k) float32, -1 where nothing is chosen
+
+    @property
+    def exist(self):
+        """Which of them there are: `(C, k)` bool."""
+        return self.scores >= 0.0
+
+
+def random_scores(batch_size, pixels, seed_generator):
+    """A uniform random number for each pixel, drawn for the whole batch of all replicas.
+
+    Args:
+        batch_size: images B of this replica.
+        pixels: pixels P of an image.
+        seed_generator: `keras.random.SeedGenerator`.
+
+    Returns:
+        `(B * P,)` float32 of 0 up to 1.
+    """
+    draws = keras.random.uniform((batch_size * replicas().count, pixels), seed=seed_generator)
+    return ops.reshape(share_of(draws), (-1,))
+
+
+def choose(members, scores, count: int) -> Choice:
+    """Chooses of each class the members with the largest scores; random scores make a draw without replacement.
+
+    Args:
+        members: `(C, N)` bool, the pixels that may be chosen for each class.
+        scores: `(N,)` or `(C, N)` float, not negative.
+        count: how many are chosen over all replicas, where there are so many.
+
+    Returns:
+        `count` pixels of each class, some of which may not exist.
+    """
+    scores = ops.where(members, ops.stop_gradient(ops.cast(scores, "float32")), -1.0)  # (C, N)
+    nobody = ops.full((ops.shape(scores)[0], count), -1.0, dtype="float32")  # there may be fewer pixels than `count`
+    best, indices = ops.top_k(ops.concatenate([scores, nobody], axis=1), count)
+    if replicas().count > 1:
+        least = ops.top_k(gathered(best, axis=1), count)[0][:, -1:]
+        best = ops.where(best >= least, best, -1.0)
+    return Choice(ops.where(best >= 0.0, ops.cast(indices, "int32"), 0), best)
+
+
+def drawn(vectors, choice: Choice):
+    """The chosen vectors of all replicas, without gradient.
+
+    Args:
+        vectors: `(N, D)` float.
+        choice: which of them.
+
+    Returns:
+        `(C, k, D)` float, and which of them exist: `(C, k)` bool, True in front.
+    """
+    found = ops.stop_gradient(ops.take(vectors, choice.indices, axis=0))
+    if replicas().count == 1:
+        return found, choice.exist
+    return largest(gathered(found, axis=1), gathered(choice.scores, axis=1), choice.scores.shape[1])
+
+
+def largest(vectors, scores, count: int):
+    """The vectors with the largest scores of each class.
+
+    Args:
+        vectors: `(C, N, D)` float.
+        scores: `(C, N)` float, negative where there is no vector.
+        count: k, at most N.
+
+    Returns:
+        `(C, k, D)` float and `(C, k)` bool, True in front.
+    """
+    scores, places = ops.top_k(scores, count)
+    return ops.take_along_axis(vectors, places[..., None], axis=1), scores >= 0.0
+
+
+def draw_index(weights, draws):
+    """Draws indices with the probabilities of a row's weights.
+
+    Args:
+        weights: `(R, J)` float, not negative.
+        draws: `(R, M)` float, uniform in 0..1.
+
+    Returns:
+        `(R, M)` int32; J - 1 in rows without weight.
+    """
+    cumulated = ops.cumsum(weights, axis=-1)  # (R, J)
+    passed = (draws * cumulated[:, -1:])[..., None] >= cumulated[:, None, :]  # (R, M, J)
+    return ops.minimum(ops.sum(ops.cast(passed, "int32"), axis=-1), weights.shape[-1] - 1)
+
+
+def draw_place(counts, draws):
+    """Draws a place among the first `counts` ones from uniform numbers of 0 up to 1: int32 of their common shape."""
+    counts = ops.cast(counts, "float32")
+    # A uniform number just below 1 can round up to the count.
+    place = ops.minimum(ops.floor(draws * counts), counts - 1.0)
+    return ops.cast(ops.maximum(place, 0.0), "int32")
+
+
+def members_of(label, num_classes: int, counted):
+    """Which pixels belong to each class.
+
+    Args:
+        label: `(N,)` int.
+        num_classes: number of classes C.
+        counted: `(N,)` bool, the pixels that belong to any.
+
+    Returns:
+        `(C, N)` bool.
+    """
+    classes = ops.arange(num_classes, dtype="int32")[:, None]
+    return ops.logical_and(ops.cast(label, "int32")[None] == classes, counted[None])
+
+
+def mean_vectors(vectors, members):
+    """The mean vector of each class over all replicas, without gradient.
+
+    Args:
+        vectors: `(N, D)` float32.
+        members: `(C, N)` bool.
+
+    Returns:
+        means: `(C, D)` float32, zeros for classes without pixels.
+        present: `(C,)` bool.
+    """
+    weights = ops.cast(members, "float32")
+    totals = replicas().sum(ops.matmul(weights, ops.stop_gradient(vectors)))
+    counts = replicas().sum(ops.sum(weights, axis=1))
+    return totals / ops.maximum(counts, 1.0)[:, None], counts > 0.0

@@ -1,0 +1,92 @@
+"""ESL's contrast: a pixel resembles the part of its class that it belongs to, and no other part of any class."""
+
+import keras
+from keras import ops
+
+from rankmatch_keras.layers.bank import ClassBank
+from rankmatch_keras.layers.replicas import gathered
+from rankmatch_keras.layers.sampling import choose, draw_index, draw_place, largest, members_of
+from rankmatch_keras.losses.contrast import ContrastiveLoss
+
+TEMPERATURE = 0.5
+
+
+class PartContrast(keras.layers.Layer):
+    """Contrast of pixels with earlier means of their part (Ma et al., ICCV 2023, Section 3).
+
+    A queue for each part of each class keeps the mean of the teacher's representations of its pixels in each image. An
+    anchor's positive comes from the queue of its part, its negatives from all other queues.
+
+    Args:
+        num_classes: number of classes C.
+        parts: parts K per class.
+        channels: length D of a representation.
+        capacity: means that a queue keeps.
+        anchors: anchors per class and step.
+        negatives: negatives per step, drawn for all anchors together; those of the anchor's own part do not count.
+        seed: int or `None`.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        parts: int,
+        channels: int,
+        capacity: int = 256,
+        anchors: int = 256,
+        negatives: int = 255,
+        seed: int | None = None,
+        **kwargs,
+    ):
+        kwargs.setdefault("dtype", "float32")
+        super().__init__(**kwargs)
+        self.num_classes = num_classes
+        self.anchors = anchors
+        self.negatives = negatives
+        self.queues = ClassBank(num_classes * parts, capacity, channels, seed=seed)
+        self.seed_generator = keras.random.SeedGenerator(seed)
+        self.loss = ContrastiveLoss(TEMPERATURE)
+        self.built = True
+
+    def push(self, teacher, part, counted):
+        """Stores the mean of each part in each image.
+
+        Args:
+            teacher: `(B, P, D)` float32, representations.
+            part: `(B, P)` int32, the queue of each pixel.
+            counted: `(B, P)` bool, the pixels that count.
+        """
+        queues = ops.arange(self.queues.num_classes, dtype="int32")[None, :, None]
+        weights = ops.cast(ops.logical_and(part[:, None] == queues, counted[:, None]), "float32")  # (B, Q, P)
+        number = ops.sum(weights, axis=-1)  # (B, Q)
+        means = ops.matmul(weights, teacher) / ops.maximum(number, 1.0)[..., None]  # (B, Q, D)
+        means = gathered(ops.transpose(means, (1, 0, 2)), axis=1)  # (Q, B of all replicas, D)
+        scores = gathered(ops.transpose(ops.where(number > 0.0, 1.0, -1.0)), axis=1)
+        self.queues.push(*largest(means, scores, min(scores.shape[1], self.queues.capacity)))
+
+    def call(self, student, label, part, counted, scores):
+        """Computes the loss.
+
+        Args:
+            student: `(N, D)` float32, representations with gradient.
+            label: `(N,)` int.
+            part: `(N,)` int32, the queue of each pixel.
+            counted: `(N,)` bool, the pixels that may be anchors.
+            scores: `(N,)` float32, random.
+
+        Returns:
+            Scalar float32.
+        """
+        choice = choose(members_of(label, self.num_classes, counted), scores, self.anchors)
+        own = ops.take(part, choice.indices)  # (C, A)
+        positives, stored = self.queues.sample(1)  # (Q, 1, D), (Q, 1)
+        chosen = ops.logical_and(choice.exist, ops.take(stored[:, 0], own))
+        count = ops.convert_to_tensor(self.queues.count)
+        draws = keras.random.uniform((2, self.negatives), seed=self.seed_generator)
+        queue = draw_index(ops.cast(count > 0, "float32")[None], draws[:1])[0]  # (M,)
+        place = draw_place(ops.take(count, queue), draws[1])
+        rows = ops.reshape(ops.convert_to_tensor(self.queues.vectors), (-1, self.queues.channels))
+        negatives = ops.take(rows, queue * self.queues.capacity + place, axis=0)
+        others = ops.logical_and(queue != own[..., None], ops.take(count, queue) > 0)  # (C, A, M)
+        anchors = ops.take(student, choice.indices, axis=0)
+        return self.loss(anchors, chosen, ops.take(positives[:, 0], own, axis=0), negatives[None], others)

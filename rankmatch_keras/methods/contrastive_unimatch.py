@@ -1,0 +1,101 @@
+"""UniMatch with the contrast of U2PL: what RankMatch's article compares its correlations with."""
+
+import keras
+from keras import ops
+
+from rankmatch_keras.layers.clock import Clock
+from rankmatch_keras.layers.entropy import pixel_entropy
+from rankmatch_keras.losses.unreliable import UnreliableContrast
+from rankmatch_keras.methods.base import as_one
+from rankmatch_keras.methods.represented import truth_of
+from rankmatch_keras.methods.u2pl import DROPPED, U2PL
+from rankmatch_keras.methods.unimatch import UniMatch
+from rankmatch_keras.models.heads import decoded_channels, representation_head
+from rankmatch_keras.models.segmenter import class_count
+
+
+@keras.saving.register_keras_serializable("rankmatch_keras")
+class ContrastiveUniMatch(UniMatch):
+    """`L = L_UniMatch + w L_c` with U2PL's contrast L_c (Mai et al., CVPR 2024, Table 4, "Contrastive").
+
+    As in UniMatch the student is its own teacher: labelled images and the weak view are contrasted with what it says of
+    them itself, see `losses.unreliable.UnreliableContrast`. The article does not give w; here L_c weighs as much as the
+    supervised term, like in U2PL.
+
+    Args:
+        segmenter: the network that is trained.
+        total_steps: batches of the whole run.
+        contrast_weight: w.
+        channels: length of the representations.
+        stride: which pixels of the decoder's map are represented: every `stride`-th.
+        capacity: negatives kept per class; 21 classes take 645 MB with 30000.
+        added: negatives stored per class and step, at most.
+        anchors: anchors per class and step.
+        negatives: negatives per class and step.
+        **kwargs: see `UniMatch`.
+    """
+
+    def __init__(
+        self,
+        segmenter,
+        *,
+        total_steps: int,
+        contrast_weight: float = 0.5,
+        channels: int = 256,
+        stride: int = 2,
+        capacity: int = 30000,
+        added: int = 512,
+        anchors: int = 256,
+        negatives: int = 50,
+        **kwargs,
+    ):
+        super().__init__(segmenter, **kwargs)
+        self.total_steps = total_steps
+        self.contrast_weight = contrast_weight
+        self.channels = channels
+        self.stride = stride
+        self.capacity = capacity
+        self.added = added
+        self.anchors = anchors
+        self.negatives = negatives
+        self.clock = Clock(total_steps)
+        self.head = representation_head(decoded_channels(segmenter), channels, **U2PL.head_layers)
+        self.contrast = UnreliableContrast(
+            class_count(segmenter), channels, capacity, added, anchors, negatives, seed=self.seed
+        )
+        self.term_weights = {**self.term_weights, "contrast": contrast_weight}
+        self._make_trackers()
+
+    @property
+    def heads(self):
+        """The representation head."""
+        return (self.head,)
+
+    def stages(self):
+        """UniMatch's; the head is used in the first."""
+        return as_one(super().stages())
+
+    def weak_terms(self, batch, stream):
+        """The contrast."""
+        share = DROPPED * (1.0 - self.clock())
+        self.clock.tick()
+        pixels = stream.clean["decoded"][:, :: self.stride, :: self.stride]
+        representation = ops.cast(self.head(pixels, training=True), "float32")
+        logits = ops.stop_gradient(stream.clean["logits"])
+        truth, known = truth_of(batch, self.ignore_index)
+        contrast = self.contrast(
+            representation,
+            ops.stop_gradient(representation),
+            logits,
+            ops.concatenate([truth, stream.weak.label]),
+            ops.concatenate([known, ops.cast(stream.weak.valid, "bool")]),
+            pixel_entropy(logits),
+            share,
+            ops.shape(truth)[0],
+        )
+        return {"contrast": contrast}
+
+    def get_config(self):
+        """Returns the constructor's arguments."""
+        names = ("total_steps", "contrast_weight", "channels", "stride", "capacity", "added", "anchors", "negatives")
+        return {**super().get_config(), **{name: getattr(self, name) for name in names}}

@@ -1,0 +1,111 @@
+"""CPS: two networks of one architecture label for each other, without threshold or average."""
+
+from typing import ClassVar
+
+import keras
+from keras import ops
+
+from rankmatch_keras.layers import RandomBoxes, mix, pseudo_labels
+from rankmatch_keras.layers.replicas import ratio
+from rankmatch_keras.losses import WeightedConsistencyLoss
+from rankmatch_keras.methods.base import LABELED
+from rankmatch_keras.methods.taught import partners
+from rankmatch_keras.methods.two_networks import TwoNetworks
+from rankmatch_keras.models.copying import copy_segmenter
+
+
+@keras.saving.register_keras_serializable("rankmatch_keras")
+class CPS(TwoNetworks):
+    """`L = L_sup1 + L_sup2 + w (L_12 + L_21)` (Chen et al., CVPR 2021, Section 3).
+
+    L_ij is the cross-entropy of network j against the hard labels of network i, all pixels alike. With `cutmix` both
+    networks label the unlabelled images, in training mode and without gradient, and learn from the mixed image with the
+    mixed labels of the other; masks are three boxes of 25 to 50 % of the image together, which flip each other. Without
+    it they label what they are trained on, labelled images included (with their ignored pixels).
+
+    What differs from the publication: an image is mixed with the one at the other end of the batch, and a network's
+    labelled and unlabelled images share their batch statistics.
+
+    Args:
+        segmenter: the first network.
+        second: the second one; by default it has the first one's encoder weights and a decoder of its own.
+        cutmix: whether unlabelled images are mixed.
+        weight: w; by default 1 with `cutmix` and 1.5 without, as for Pascal VOC (Cityscapes: 5 and 6).
+        seed: int or `None`, for the boxes.
+        **kwargs: see `Method`.
+    """
+
+    diagnostics = ("agreement",)
+    required: ClassVar[tuple[str, ...]] = (*LABELED, "weak_image", "valid")
+
+    def __init__(
+        self,
+        segmenter,
+        second=None,
+        *,
+        cutmix: bool = True,
+        weight: float | None = None,
+        seed: int | None = None,
+        **kwargs,
+    ):
+        super().__init__(segmenter, second or copy_segmenter(segmenter, decoder=False), **kwargs)
+        self.cutmix = cutmix
+        self.weight = weight if weight is not None else 1.0 if cutmix else 1.5
+        self.seed = seed
+        self.random_boxes = RandomBoxes((0.25, 0.5), count=3, seed=seed)
+        self.consistency_loss = WeightedConsistencyLoss("valid")
+        self.term_weights = {"supervised_1": 1.0, "supervised_2": 1.0, "cross_1": self.weight, "cross_2": self.weight}
+        self._make_trackers()
+
+    def network_stages(self):
+        """With CutMix one for each network; without it each one's labels come from the pass of the other."""
+        return (self.first_stage, self.second_stage) if self.cutmix else (self.plain_stage,)
+
+    def plain_stage(self, batch, _):
+        """All terms, without mixing."""
+        images = ops.concatenate([batch["labeled_image"], batch["weak_image"]])
+        everywhere = ops.ones_like(batch["labeled_mask"], dtype="bool")
+        valid = ops.concatenate([everywhere, ops.cast(batch["valid"], "bool")])
+        logits = [network(images, training=True)["logits"] for network in self.students]
+        labels = [pseudo_labels(of_network)[0] for of_network in logits]
+        terms = {"agreement": agreement(*labels, valid)}
+        for number, own, other in ((1, 0, 1), (2, 1, 0)):
+            labeled = logits[own][: ops.shape(batch["labeled_image"])[0]]
+            terms[f"supervised_{number}"] = self.supervised_loss(batch["labeled_mask"], labeled)
+            terms[f"cross_{number}"] = self.consistency_loss(labels[other], 1.0, valid, logits[own])
+        return terms, None
+
+    def first_stage(self, batch, _):
+        """The labels of both networks, mixed, and the terms of the first one."""
+        images = batch["weak_image"]
+        with self._steps.no_gradient():
+            labels = [pseudo_labels(network(images, training=True)["logits"])[0] for network in self.students]
+        batch_size, height, width, _ = ops.shape(images)
+        boxes = self.random_boxes(batch_size, (height, width))
+        values = (images, batch["valid"], *labels)
+        image, valid, first, second = (mix(value, partners(value), boxes) for value in values)
+        terms = self.terms_of(1, self.segmenter, batch, image, second, valid)
+        return {**terms, "agreement": agreement(first, second, valid)}, (image, first, valid)
+
+    def second_stage(self, batch, mixed):
+        """The terms of the second network."""
+        return self.terms_of(2, self.second, batch, *mixed), None
+
+    def terms_of(self, number, network, batch, image, label, valid):
+        """The terms of one network, on labelled images and mixed ones with the other's labels."""
+        num_labeled = ops.shape(batch["labeled_image"])[0]
+        logits = network(ops.concatenate([batch["labeled_image"], image]), training=True)["logits"]
+        return {
+            f"supervised_{number}": self.supervised_loss(batch["labeled_mask"], logits[:num_labeled]),
+            f"cross_{number}": self.consistency_loss(label, 1.0, valid, logits[num_labeled:]),
+        }
+
+    def get_config(self):
+        """Returns the constructor's arguments."""
+        return {**super().get_config(), "cutmix": self.cutmix, "weight": self.weight, "seed": self.seed}
+
+
+def agreement(first, second, valid):
+    """The share of the valid pixels that both networks label alike, over all replicas: scalar float32."""
+    valid = ops.cast(valid, "float32")
+    return ratio(ops.sum(ops.cast(first == second, "float32") * valid), ops.sum(valid))

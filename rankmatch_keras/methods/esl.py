@@ -1,0 +1,151 @@
+"""ESL: unsure pixels teach with soft labels of their few probable classes, and parts of classes are contrasted."""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from rankmatch_keras.layers import pseudo_labels
+from rankmatch_keras.layers.class_parts import ClassParts
+from rankmatch_keras.layers.grid import on_grid, pixel_rows
+from rankmatch_keras.layers.resize import resize_align_corners
+from rankmatch_keras.layers.soft_labels import dynamic_soft_labels
+from rankmatch_keras.losses.part_contrast import PartContrast
+from rankmatch_keras.losses.soft import SoftConsistencyLoss
+from rankmatch_keras.methods.represented import Represented, paste, share_of_valid, truth_of
+
+OPTIONS = ("soft_weight", "contrast_weight", "mass", "threshold", "parts", "capacity", "anchors", "negatives")
+
+
+@keras.saving.register_keras_serializable("rankmatch_keras")
+class ESL(Represented):
+    """`L = L_sup + w_s L_soft + w_c L_c` (Ma et al., ICCV 2023: Enhanced Soft Label, Section 3).
+
+    L_soft is the cross-entropy of all pixels of box-mixed weak views against the averaged teacher's probabilities of
+    the fewest classes that hold a `mass` of them, see `layers.soft_labels`. L_c is `losses.part_contrast.PartContrast`
+    of labelled pixels and of those whose confidence exceeds `threshold`; a part is the cluster of the teacher's
+    features nearest to a pixel among those of its class, see `layers.class_parts`.
+
+    What differs from the publication, of which no program is available: the clusters begin with the first labelled
+    pixels of each class in the training, not with a pass over all of them before it, and are clusters of the ASPP's
+    features; up to `anchors` pixels per class are anchors, there a tenth of all; positives of a part and all negatives
+    are drawn once per step; the size of the queues, which is not stated, is `capacity`; the head's three convolutions
+    are 1x1.
+
+    Args:
+        segmenter: the network that is trained.
+        soft_weight: w_s.
+        contrast_weight: w_c.
+        channels: length of the representations.
+        mass: probability that the classes of a soft label hold at least.
+        threshold: confidence of contrasted unlabelled pixels.
+        parts: parts per class.
+        capacity: means kept per part; 21 classes of 5 parts take 55 MB with 256.
+        anchors: anchors per class and step.
+        negatives: negatives per step.
+        **kwargs: see `Represented` and `Method`.
+    """
+
+    head_layers = {"kernel_sizes": (1, 1, 1), "linear": False}
+    teacher_trains = False
+
+    def __init__(
+        self,
+        segmenter,
+        *,
+        soft_weight: float = 0.2,
+        contrast_weight: float = 0.1,
+        channels: int = 512,
+        mass: float = 0.95,
+        threshold: float = 0.95,
+        parts: int = 5,
+        capacity: int = 256,
+        anchors: int = 256,
+        negatives: int = 255,
+        **kwargs,
+    ):
+        super().__init__(segmenter, channels=channels, **kwargs)
+        if not 0.0 < mass <= 1.0:
+            raise ValueError(f"Expected a mass above 0 up to 1. Received: mass={mass}")
+        self.soft_weight = soft_weight
+        self.contrast_weight = contrast_weight
+        self.mass = mass
+        self.threshold = threshold
+        self.parts = parts
+        self.capacity = capacity
+        self.anchors = anchors
+        self.negatives = negatives
+        self.class_parts = ClassParts(self.num_classes, parts, segmenter.decoder.output["features"].shape[-1])
+        self.contrast = PartContrast(self.num_classes, parts, channels, capacity, anchors, negatives, seed=self.seed)
+        self.soft_loss = SoftConsistencyLoss()
+        self.term_weights = {"supervised": 1.0, "soft": soft_weight, "contrast": contrast_weight}
+        self._make_trackers()
+
+    def stages(self):
+        """One stage."""
+        return (self.joint_stage,)
+
+    def joint_stage(self, batch, _):
+        """All terms, from one pass of each network."""
+        started = self.begin() >= self.warm_up
+        num_labeled = ops.shape(batch["labeled_image"])[0]
+        teacher = self.teach(ops.concatenate([batch["labeled_image"], batch["weak_image"]]), training=False)
+        logits = teacher["logits"][num_labeled:]
+        label, confidence = pseudo_labels(logits)
+        sure = ops.logical_and(batch["valid"], confidence > self.threshold)
+        pixels = self.divide(batch, teacher, label, sure)
+
+        boxes = self.boxes(batch)
+        image, valid = paste(batch["weak_image"], boxes), paste(batch["valid"], boxes)
+        soft_label = paste(dynamic_soft_labels(logits, self.mass), boxes)
+        student = self.learn(ops.concatenate([batch["labeled_image"], image]))
+        representation = student["representation"]
+        coarse_boxes = on_grid(boxes, ops.shape(representation)[1:3])
+        label, part, counted = (
+            ops.concatenate([maps[:num_labeled], paste(maps[num_labeled:], coarse_boxes)]) for maps in pixels
+        )
+        scores = self.scores(representation, num_labeled)
+        contrast = self.contrast(
+            pixel_rows(representation),
+            pixel_rows(label),
+            pixel_rows(part),
+            pixel_rows(ops.logical_and(counted, started)),
+            scores,
+        )
+        return {
+            "supervised": self.supervised_loss(batch["labeled_mask"], student["logits"][:num_labeled]),
+            "soft": self.soft_loss(soft_label, valid, student["logits"][num_labeled:]) * ops.cast(started, "float32"),
+            "contrast": contrast,
+            "mask_ratio": share_of_valid(sure, batch["valid"]),
+        }, None
+
+    def divide(self, batch, teacher, label, sure) -> tuple[Any, ...]:
+        """Divides the teacher's pixels into parts, and takes parts and queues further.
+
+        Returns:
+            label, part and whether they count, of each represented pixel `(B, h, w)`.
+        """
+        representation = teacher["representation"]
+        images, *grid = ops.shape(representation)[:3]
+        truth, known = truth_of(batch, self.ignore_index)
+        num_labeled = ops.shape(truth)[0]
+        maps = (ops.concatenate([truth, label]), ops.concatenate([known, sure]))
+        label, counted = (on_grid(values, grid) for values in maps)
+        labeled = ops.arange(images, dtype="int32")[:, None, None] < num_labeled
+        features = pixel_rows(resize_align_corners(ops.cast(teacher["features"], "float32"), grid))
+        scores = self.scores(representation, num_labeled)
+        self.class_parts.begin(features, pixel_rows(label), pixel_rows(ops.logical_and(counted, labeled)), scores)
+        part = self.class_parts.assign(features, pixel_rows(label))
+        rows = ops.logical_and(pixel_rows(counted), self.class_parts.known(part))
+        self.class_parts.update(features, part, rows)
+        per_image = (-1, grid[0] * grid[1])
+        self.contrast.push(
+            ops.reshape(representation, (*per_image, self.channels)),
+            ops.reshape(part, per_image),
+            ops.reshape(rows, per_image),
+        )
+        return label, ops.reshape(part, (-1, *grid)), ops.reshape(rows, (-1, *grid))
+
+    def get_config(self):
+        """Returns the constructor's arguments."""
+        return {**super().get_config(), **{name: getattr(self, name) for name in OPTIONS}}

@@ -1,0 +1,140 @@
+"""What the contrastive methods share: an averaged teacher, and representations of pixels beside their classes."""
+
+from typing import Any, ClassVar
+
+import keras
+from keras import ops
+
+from rankmatch_keras.layers import RandomBoxes, mix
+from rankmatch_keras.layers.clock import Clock
+from rankmatch_keras.layers.replicas import ratio
+from rankmatch_keras.layers.sampling import random_scores
+from rankmatch_keras.losses import WeightedConsistencyLoss
+from rankmatch_keras.methods.taught import Taught, partners
+from rankmatch_keras.methods.teachers import AveragedTeacher
+from rankmatch_keras.models.heads import decoded_channels, representation_head
+from rankmatch_keras.models.segmenter import class_count
+
+
+class Represented(Taught):
+    """Base of the methods with an averaged teacher whose pixels have representations besides logits.
+
+    A head beside the classifier turns every `stride`-th pixel of the decoder's map (at stride 4, of what the
+    classifier reads) into a vector; the publications run theirs at stride 4 or 8. The teacher has an average of it.
+    Unlabelled images are mixed by boxes of half the image, each with the image at the other end of the batch, with
+    probability 1/2; the publications pair neighbours and draw once for the whole batch.
+
+    A step has one stage: labelled and unlabelled pixels are contrasted with each other.
+
+    Args:
+        segmenter: the network that is trained.
+        total_steps: batches of the whole run.
+        channels: length of the representations.
+        stride: which pixels of the decoder's map are represented: every `stride`-th.
+        warm_up: share of the training at its beginning with labelled images alone.
+        seed: int or `None`, for boxes and drawn pixels.
+        **kwargs: see `Method`.
+    """
+
+    diagnostics = ("mask_ratio",)
+    head_layers: ClassVar[dict[str, Any]] = {"kernel_sizes": (1,)}
+    teacher_trains = True
+    normalizer: ClassVar[str] = "boosted"
+
+    def __init__(
+        self,
+        segmenter,
+        *,
+        total_steps: int,
+        channels: int = 256,
+        stride: int = 2,
+        warm_up: float = 0.0,
+        seed: int | None = None,
+        **kwargs,
+    ):
+        super().__init__(segmenter, **kwargs)
+        if stride < 1 or not 0.0 <= warm_up <= 1.0:
+            raise ValueError(
+                f"Expected stride >= 1 and warm_up from 0 to 1. Received: stride={stride}, warm_up={warm_up}"
+            )
+        self.total_steps = total_steps
+        self.channels = channels
+        self.stride = stride
+        self.warm_up = warm_up
+        self.seed = seed
+        self.num_classes = class_count(segmenter)
+        self.clock = Clock(total_steps)
+        self.seed_generator = keras.random.SeedGenerator(seed)
+        self.random_boxes = RandomBoxes((0.5, 0.5), probability=0.5, seed=seed)
+        self.head = representation_head(decoded_channels(segmenter), channels, **self.head_layers)
+        self.teacher_head = AveragedTeacher(self.head, self.ema_decay, self.teacher.statistics)
+        self.consistency_loss = WeightedConsistencyLoss(self.normalizer)
+
+    @property
+    def teachers(self):
+        """The averages of the segmenter and of its head."""
+        return (self.teacher.network, self.teacher_head.network)
+
+    @property
+    def heads(self):
+        """The representation head."""
+        return (self.head,)
+
+    def begin(self):
+        """Moves the teacher and the clock; returns the share of the training that is done."""
+        self.follow()
+        self.teacher_head.update(self.head, self.batches_per_step)
+        done = self.clock()
+        self.clock.tick()
+        return done
+
+    def learn(self, images) -> dict[str, Any]:
+        """The student's outputs in training mode, its map `"representation"` `(B, h, w, D)` among them."""
+        return self._represented(self.segmenter(images, training=True), self.head, True)
+
+    def teach(self, images, training: bool) -> dict[str, Any]:
+        """The teacher's outputs without gradient, its `"representation"` among them."""
+        with self._steps.no_gradient():
+            return self._represented(self.teacher(images, training=training), self.teacher_head, training)
+
+    def _represented(self, outputs, head, training):
+        pixels = outputs["decoded"][:, :: self.stride, :: self.stride]
+        representation = ops.cast(head(pixels, training=training), "float32")
+        return {**outputs, "pixels": pixels, "representation": representation}
+
+    def boxes(self, batch):
+        """Draws which pixels of each unlabelled image come from another one: `(B, H, W)` bool."""
+        batch_size, height, width, _ = ops.shape(batch["weak_image"])
+        return self.random_boxes(batch_size, (height, width))
+
+    def scores(self, representation, num_labeled):
+        """A random number for each pixel of representations `(B, h, w, D)`, labelled images first: `(B * h * w,)`."""
+        images, height, width, _ = ops.shape(representation)
+        # Apart, as each half has its own share of the rows on every replica.
+        parts = (
+            random_scores(count, height * width, self.seed_generator) for count in (num_labeled, images - num_labeled)
+        )
+        return ops.concatenate([*parts])
+
+    def get_config(self):
+        """Returns the constructor's arguments."""
+        names = ("total_steps", "channels", "stride", "warm_up", "seed")
+        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
+
+
+def truth_of(batch, ignore_index):
+    """The labelled masks with a class for ignored pixels too, and which pixels are not ignored."""
+    mask = ops.cast(batch["labeled_mask"], "int32")
+    known = mask != ignore_index
+    return ops.where(known, mask, 0), known
+
+
+def paste(values, boxes):
+    """Fills the boxes of `(B, H, W)` or `(B, H, W, C)` with each image's partner."""
+    return mix(values, partners(values), boxes)
+
+
+def share_of_valid(marked, valid):
+    """The share of the valid pixels that are marked, both `(B, H, W)` bool, over all replicas."""
+    valid = ops.cast(valid, "float32")
+    return ratio(ops.sum(ops.cast(marked, "float32") * valid), ops.sum(valid))
