@@ -43,6 +43,7 @@ class CSS(Represented):
     required = (*Represented.required, "strong_image_1")
     head_layers = {"kernel_sizes": (3,)}
     normalizer = "kept"
+    strong_policy = "soft_jitter"
 
     def __init__(
         self,

@@ -8,14 +8,21 @@ from rankmatch_keras.errors import UserError
 from rankmatch_keras.methods.ael import AEL
 from rankmatch_keras.methods.augseg import AugSeg
 from rankmatch_keras.methods.base import Method
+from rankmatch_keras.methods.contrastive_unimatch import ContrastiveUniMatch
+from rankmatch_keras.methods.cotraining import CoTraining
+from rankmatch_keras.methods.cps import CPS
+from rankmatch_keras.methods.css import CSS
 from rankmatch_keras.methods.cutmix_mean_teacher import CutMixMeanTeacher
 from rankmatch_keras.methods.daw import DAW
+from rankmatch_keras.methods.dgcl import DGCL
 from rankmatch_keras.methods.dual_teacher import DualTeacher
+from rankmatch_keras.methods.esl import ESL
 from rankmatch_keras.methods.fixmatch import FixMatch
 from rankmatch_keras.methods.imas import IMAS
 from rankmatch_keras.methods.mean_teacher import MeanTeacher
 from rankmatch_keras.methods.rankmatch import OVERRIDES, RankMatch
 from rankmatch_keras.methods.supervised import SupervisedOnly
+from rankmatch_keras.methods.u2pl import U2PL
 from rankmatch_keras.methods.unimatch import UniMatch
 
 METHODS: dict[str, type[Method]] = {
@@ -30,9 +37,16 @@ METHODS: dict[str, type[Method]] = {
     "dualteacher": DualTeacher,
     "daw": DAW,
     "ael": AEL,
+    "cps": CPS,
+    "cotraining": CoTraining,
+    "u2pl": U2PL,
+    "dgcl": DGCL,
+    "css": CSS,
+    "esl": ESL,
+    "contrastive": ContrastiveUniMatch,
 }
 # What the caller gives by other means, and what Keras' models take beside.
-NOT_OPTIONS = {"self", "segmenter", "name", "kwargs", "overrides"}
+NOT_OPTIONS = {"self", "segmenter", "second", "name", "kwargs", "overrides"}
 
 
 def method_named(name: str) -> type[Method]:
@@ -57,6 +71,17 @@ def options_of(kind: type[Method]) -> set[str]:
     return names - NOT_OPTIONS
 
 
+def takes_second(kind: type[Method]) -> bool:
+    """Whether a method trains a second network, which its constructor takes as `second`."""
+    return "second" in inspect.signature(kind.__init__).parameters
+
+
+def needs_second(kind: type[Method]) -> bool:
+    """Whether it cannot make that network itself."""
+    parameter = inspect.signature(kind.__init__).parameters.get("second")
+    return parameter is not None and parameter.default is parameter.empty
+
+
 def check_options(name: str, given: dict[str, Any]) -> None:
     """Checks that a method has the options that a person asks for.
 
@@ -69,7 +94,7 @@ def check_options(name: str, given: dict[str, Any]) -> None:
             raise UserError(f"an option of {name}", f"{option!r}", _nearest(option, known))
 
 
-def build(name: str, segmenter, given: dict[str, Any], usual: dict[str, Any] | None = None) -> Method:
+def build(name: str, segmenter, given: dict[str, Any], usual: dict[str, Any] | None = None, second=None) -> Method:
     """Makes a method.
 
     Args:
@@ -77,6 +102,7 @@ def build(name: str, segmenter, given: dict[str, Any], usual: dict[str, Any] | N
         segmenter: the network that is trained.
         given: options that the person asks for: each must be one of the method's.
         usual: options that it gets where it has them and `given` is silent.
+        second: another network, for methods that train two.
 
     Raises:
         UserError: an unknown method or option, or a value that the method refuses.
@@ -85,8 +111,12 @@ def build(name: str, segmenter, given: dict[str, Any], usual: dict[str, Any] | N
     kind = method_named(name)
     known = options_of(kind)
     options = {option: value for option, value in (usual or {}).items() if option in known} | given
+    if second is not None:
+        options["second"] = second
     try:
         return kind(segmenter, **options)
+    except UserError:
+        raise
     except (TypeError, ValueError) as error:
         raise UserError(f"options that {name} can work with", str(error), "Correct the option.") from error
 
