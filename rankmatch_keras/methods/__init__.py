@@ -20,7 +20,9 @@ from rankmatch_keras.methods.registry import METHODS as METHODS
 from rankmatch_keras.methods.registry import build as build
 from rankmatch_keras.methods.registry import check_options as check_options
 from rankmatch_keras.methods.registry import method_named as method_named
+from rankmatch_keras.methods.registry import needs_second as needs_second
 from rankmatch_keras.methods.registry import options_of as options_of
+from rankmatch_keras.methods.registry import takes_second as takes_second
 from rankmatch_keras.methods.supervised import SupervisedOnly as SupervisedOnly
 from rankmatch_keras.methods.u2pl import U2PL as U2PL
 from rankmatch_keras.methods.unimatch import UniMatch as UniMatch

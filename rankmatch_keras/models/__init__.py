@@ -10,9 +10,11 @@ from rankmatch_keras.models.backbones import (
 )
 from rankmatch_keras.models.deeplab_v3_plus import deeplab_v3_plus
 from rankmatch_keras.models.dilation import dilate
+from rankmatch_keras.models.features import feature_model
 from rankmatch_keras.models.loading import load_predictor
 from rankmatch_keras.models.predictor import predictor
-from rankmatch_keras.models.segmenter import Segmenter
+from rankmatch_keras.models.renormalized import renormalized
+from rankmatch_keras.models.segmenter import Segmenter, class_count
 from rankmatch_keras.models.weights import load_weights
 
 __all__ = [
@@ -20,15 +22,18 @@ __all__ = [
     "DeepLabV3Plus",
     "Segmenter",
     "backbone_normalization",
+    "class_count",
     "create_backbone",
     "deeplab_v3_plus",
     "dilate",
+    "feature_model",
     "from_tf_keras",
     "keras_hub",
     "load_predictor",
     "load_weights",
     "measured_normalization",
     "predictor",
+    "renormalized",
     "segmenter_from_keras_cv",
 ]
 
