@@ -1,4 +1,4 @@
-"""The command line: `rankmatch train | evaluate | predict | compare | split | check`."""
+"""The command line: `rankmatch train | evaluate | predict | compare | figures | split | check`."""
 
 import sys
 
@@ -8,6 +8,7 @@ from rankmatch_keras import __version__
 from rankmatch_keras.commands.check import check
 from rankmatch_keras.commands.compare import compare
 from rankmatch_keras.commands.evaluate import evaluate
+from rankmatch_keras.commands.figures import figures
 from rankmatch_keras.commands.predict import predict
 from rankmatch_keras.commands.split import split
 from rankmatch_keras.commands.train import train
@@ -23,7 +24,7 @@ def cli():
     """
 
 
-for _command in (train, evaluate, predict, compare, split, check):
+for _command in (train, evaluate, predict, compare, figures, split, check):
     cli.add_command(_command)
 
 

@@ -24,6 +24,7 @@ OUTSIDE = {
     "training": {"keras", "numpy", "PIL", "matplotlib"},
     "evaluation": {"keras", "numpy", "PIL", "matplotlib", "scipy"},
     "comparison": {"numpy", "matplotlib", "scipy"},
+    "figures": {"keras", "numpy", "matplotlib", "scipy"},
     "commands": {"keras", "numpy", "PIL", "click"},
 }
 INSIDE = {
@@ -35,6 +36,7 @@ INSIDE = {
     "training": {"layers", "losses", "models", "data", "methods.base", "evaluation", "training"},
     "evaluation": {"layers", "losses", "models", "data", "methods.base", "evaluation"},
     "comparison": {"evaluation", "training.runs", "comparison"},
+    "figures": {"layers", "evaluation", "figures"},
     "commands": {
         "data",
         "data_flags",
@@ -44,6 +46,7 @@ INSIDE = {
         "progress",
         "training",
         "comparison",
+        "figures",
         "commands",
     },
 }

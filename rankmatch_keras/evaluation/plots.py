@@ -6,12 +6,9 @@ import numpy as np
 
 from rankmatch_keras.errors import UserError
 from rankmatch_keras.evaluation.display import to_display
-from rankmatch_keras.evaluation.palette import IGNORE, full_palette
+from rankmatch_keras.evaluation.palette import full_palette
+from rankmatch_keras.evaluation.sheets import CELL_PIXELS, class_legend, draw_sheet
 from rankmatch_keras.evaluation.windows import row_blocks
-
-CELL_INCHES = 3.2  # width of one picture on a sheet
-CELL_PIXELS = 832  # pictures larger than that on a sheet are thinned out: twice what the cell shows
-LEGEND_ROW_INCHES = 0.26
 
 
 def colour_classes(classes, palette=None):
@@ -93,73 +90,13 @@ def save_prediction_sheet(path, images, truths, predictions, class_names, palett
     titles = ["Image", "Prediction"] if truths is None else ["Image", "Truth", "Prediction"]
     cells = [_cells(image, [m[i] for m in maps], palette) for i, image in enumerate(images)]
     seen = sorted(set().union(*(np.unique(c).tolist() for m in maps for c in m)))
-    _draw_sheet(path, cells, titles, _legend(seen, class_names, palette))
+    draw_sheet(path, cells, titles, class_legend(seen, class_names, palette))
 
 
 def _cells(image, maps, palette):
     step = max(1, np.shape(image)[1] // CELL_PIXELS)
     image = to_display(np.asarray(image)[::step, ::step])
     return [image, *(overlay(image, np.asarray(classes)[::step, ::step], palette) for classes in maps)]
-
-
-def _draw_sheet(path, cells, titles, legend):
-    from matplotlib.figure import Figure  # without pyplot: no window, no global state
-
-    columns = len(titles)
-    heights = [CELL_INCHES * row[0].shape[0] / row[0].shape[1] for row in cells]
-    width = CELL_INCHES * columns
-    per_row = max(1, int(width // (0.45 + 0.085 * max((len(name) for name, _ in legend), default=1))))
-    legend_rows = -(-len(legend) // per_row)
-    foot = LEGEND_ROW_INCHES * legend_rows + 0.15
-    height = sum(heights) + 0.06 * len(cells) + 0.3 + foot
-    figure = Figure(figsize=(width, height), dpi=130)
-    grid = figure.add_gridspec(
-        len(cells),
-        columns,
-        height_ratios=heights,
-        left=0.004,
-        right=0.996,
-        top=1 - 0.3 / height,
-        bottom=foot / height,
-        wspace=0.012,
-        hspace=0.012 * columns,
-    )
-    for r, row in enumerate(cells):
-        for c, picture in enumerate(row):
-            axes = figure.add_subplot(grid[r, c])
-            axes.imshow(picture, aspect="auto", interpolation="antialiased")
-            axes.set_axis_off()
-            if r == 0:
-                axes.set_title(titles[c], fontsize=10, pad=4)
-    _draw_legend(figure, legend, per_row)
-    _make_folder(path)
-    figure.savefig(path, format="png", facecolor="white")
-
-
-def _draw_legend(figure, legend, per_row):
-    from matplotlib.patches import Patch
-
-    patches = [Patch(facecolor=colour, edgecolor="0.4", linewidth=0.5, label=name) for name, colour in legend]
-    figure.legend(
-        handles=patches,
-        loc="lower center",
-        ncols=min(per_row, len(patches)),
-        frameon=False,
-        fontsize=9,
-        handlelength=1.2,
-        handleheight=1.0,
-        columnspacing=1.2,
-        borderaxespad=0.2,
-    )
-
-
-def _legend(seen, class_names, palette):
-    """(name, colour in 0..1) of each class seen, and of ignored pixels."""
-    colours = full_palette(palette) / 255.0
-    named = {k: class_names[k] if k < len(class_names) else f"unknown {k}" for k in seen}
-    if IGNORE in named:
-        named[IGNORE] = "ignored"
-    return [(name, tuple(colours[k].tolist())) for k, name in named.items()]
 
 
 def _boundaries(classes):

@@ -5,6 +5,8 @@ import pytest
 from rankmatch_keras.comparison.plan import make_plan, read_labels, read_methods, read_seeds, require_free
 from rankmatch_keras.errors import UserError
 
+pytestmark = pytest.mark.once
+
 
 def test_methods_with_options_become_flags():
     plain, ablation = read_methods("unimatch, rankmatch[top_k=6,num_agents=32,list=[1,2]]")

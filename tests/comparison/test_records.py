@@ -6,6 +6,8 @@ from rankmatch_keras.comparison.comparability import require_comparable
 from rankmatch_keras.comparison.records import labels_of, read_record, read_runs
 from rankmatch_keras.errors import UserError
 
+pytestmark = pytest.mark.once
+
 
 def test_a_run_is_read(write_run):
     (record,) = read_runs([write_run("a", seed=4, score=0.5)])

@@ -5,6 +5,8 @@ import pytest
 
 from rankmatch_keras.comparison.statistics import paired_test, summarize
 
+pytestmark = pytest.mark.once
+
 
 def test_mean_and_sample_deviation_by_hand():
     # Mean 4; squared deviations 4 + 0 + 4 over n - 1 = 2.

@@ -1,0 +1,166 @@
+"""`rankmatch figures`: pictures of what runs predict and of what they have learnt."""
+
+import difflib
+import re
+from pathlib import Path
+
+import click
+
+from rankmatch_keras.commands.evaluate import open_data_of
+from rankmatch_keras.errors import UserError
+
+PATH = click.Path(path_type=Path)
+
+
+@click.command()
+@click.argument("runs", nargs=-1, required=True, type=PATH)
+@click.option("--out", type=PATH, required=True, help="New folder for the pictures.")
+@click.option("--images", default="4", show_default=True, metavar="N|NAME,...", help="How many images, or which.")
+@click.option("--part", type=click.Choice(("val", "test")), default="val", show_default=True, help="Of which set.")
+@click.option("--weights", type=click.Choice(("best", "last")), default="last", show_default=True, help="Which model.")
+@click.option("--agents", type=click.IntRange(min=4), default=128, show_default=True, help="Agents on each image.")
+@click.option("--data", "root", type=PATH, help="Folder of the data set, where it has moved.")
+def figures(runs, out, images, part, weights, agents, root):
+    """Draw what finished runs predict and what their features tell apart.
+
+    predictions.png: image, truth and every run side by side; boxes where the first run differs most from the others,
+    yellow where it is better and red where it is worse. agents-RUN.png: the agents that the rank loss would choose, and
+    the pixels that single ones are similar to. contours.png: outlines on grey images, for data of two classes.
+    pseudo_labels: share of the pixels that counted during training, and, where the masks of unlabelled images are
+    known, how many were right, of all and per class.
+
+    \b
+    rankmatch figures runs/rankmatch runs/unimatch runs/supervised --out figures/camvid
+    rankmatch figures runs/table9/runs/*-l10-s0 --out figures/lucchi --images 2 --part val
+    rankmatch figures runs/voc --out figures/voc --images 2007_000033,2007_000061 --weights best
+    """
+    from rankmatch_keras.figures.contours import save_contours
+    from rankmatch_keras.figures.predictions import Picture, save_comparison
+    from rankmatch_keras.training.runs import read_config
+
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UserError("a new or empty output folder", f"{out} with files", "Choose another --out.")
+    configs = [read_config(run) for run in runs]
+    _require_finished(runs)
+    _require_same_data(runs, configs)
+    labels = _labels(runs, configs)
+    dataset = open_data_of(configs[0], root)
+    samples = _chosen(getattr(dataset, part), images, f"{part} set of {dataset.name}")
+    pictures = [Picture(sample.name, sample.read_image(), sample.read_mask()) for sample in samples]
+
+    predictions = {}
+    for run, label, config in zip(runs, labels, configs, strict=True):
+        click.echo(f"{label}: {run}")
+        predictions[label] = _look_at(run, label, config, pictures, weights, agents, out, dataset, len(runs))
+    save_comparison(out / "predictions.png", pictures, predictions, dataset.class_names, dataset.palette)
+    if dataset.num_classes == 2:
+        save_contours(out / "contours.png", pictures, predictions, dataset.class_names)
+    _draw_health(runs, labels, dataset, out)
+    click.echo(f"Images: {', '.join(picture.name for picture in pictures)}. In {out}: {_names(out)}")
+
+
+def _look_at(run, label, config, pictures, weights, num_agents, out, dataset, num_runs):
+    """Predicts the images by one run, and draws its agents; the model is gone afterwards."""
+    from rankmatch_keras import evaluation, models
+    from rankmatch_keras.data.protocol import Protocol
+    from rankmatch_keras.figures.agents import find_agents, save_agents
+    from rankmatch_keras.training.runs import Run
+
+    predictor = models.load_predictor(getattr(Run(run), weights))
+    protocol = Protocol(**config["protocol"]) if "protocol" in config else dataset.protocol
+    # Whole images are shown, whatever part of them is scored.
+    protocol = Protocol() if protocol.mode == "center_crop" else protocol
+    predictions = [
+        evaluation.predict_classes(predictor, picture.image, protocol, num_classes=dataset.num_classes)
+        for picture in pictures
+    ]
+    try:
+        network, stride = models.feature_model(predictor)
+    except UserError as error:
+        click.echo(f"No agents of {label}: {error}", err=True)
+        return predictions
+    found = []
+    for picture in pictures:
+        features = network.predict_on_batch(picture.image[None])[0]  # (h, w, D)
+        found.append(find_agents(features, stride, picture.truth.shape, num_agents))
+    name = "agents.png" if num_runs == 1 else f"agents-{re.sub(r'[^A-Za-z0-9_.=-]+', '_', label).strip('_')}.png"
+    save_agents(out / name, pictures, found, dataset.class_names, dataset.palette)
+    return predictions
+
+
+def _draw_health(runs, labels, dataset, out):
+    from rankmatch_keras.figures.health import save_health
+    from rankmatch_keras.training.runs import Run, read_rows
+
+    histories = {label: Run(run).read_history() for label, run in zip(labels, runs, strict=True)}
+    checks = {label: read_rows(Run(run).pseudo_labels) for label, run in zip(labels, runs, strict=True)}
+    try:
+        save_health(out, histories, checks, dataset.class_names)
+    except UserError as error:
+        click.echo(f"No picture of pseudo-labels: {error}", err=True)
+
+
+def _require_finished(runs):
+    from rankmatch_keras.training.runs import Run
+
+    for run in runs:
+        if not Run(run).scores.is_file():
+            raise UserError("finished runs", f"{run}, which was cut off", "Continue it with --resume first.")
+
+
+def _require_same_data(runs, configs):
+    for run, config in zip(runs, configs, strict=True):
+        for name in ("loader", "classes"):
+            first, this = (one.get("data", {}).get(name) for one in (configs[0], config))
+            if first != this:
+                raise UserError(
+                    f"runs of one data set ({name})",
+                    f"{_short(first)} in {runs[0]} and {_short(this)} in {run}",
+                    "Draw them apart.",
+                )
+
+
+def _short(value):
+    text = ", ".join(value) if isinstance(value, list) else str(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def _labels(runs, configs):
+    """A different name for each run: its method; with labels and seed, or its folder, where that is not enough."""
+    from rankmatch_keras.comparison.records import labels_of
+
+    names = labels_of(configs)
+    longer = [
+        f"{name}, {len(config.get('split', {}).get('labeled', ()))} labels, seed {config['options'].get('seed')}"
+        for name, config in zip(names, configs, strict=True)
+    ]
+    for candidates in (names, longer, [run.name for run in runs]):
+        if len(set(candidates)) == len(runs):
+            return candidates
+    return [str(run) for run in runs]
+
+
+def _chosen(samples, text, where):
+    """Samples by number, spread over the set, or by name."""
+    from rankmatch_keras.evaluation.reading import spread
+
+    if not samples:
+        raise UserError(f"images in the {where}", "none", "Choose another --part.")
+    if text.strip().isdigit() and int(text) > 0:
+        return spread(list(samples), int(text))
+    by_name = {sample.name: sample for sample in samples}
+    chosen = []
+    for name in filter(None, (part.strip() for part in text.split(","))):
+        fitting = [key for key in by_name if key == name or key.endswith(f"/{name}")]
+        if len(fitting) != 1:
+            near = difflib.get_close_matches(name, by_name, n=1, cutoff=0.3)
+            remedy = f"Did you mean {near[0]}?" if near else f"Give a name such as {next(iter(by_name))}."
+            raise UserError(f"names of images in the {where}", f"{name!r}", remedy)
+        chosen.append(by_name[fitting[0]])
+    if not chosen:
+        raise UserError("a number of images, or names", f"--images {text}", "Give e.g. --images 4.")
+    return chosen
+
+
+def _names(folder):
+    return ", ".join(sorted(path.name for path in folder.iterdir()))

@@ -1,0 +1,132 @@
+"""Image, truth and the predictions of several runs side by side, with boxes where they differ most."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rankmatch_keras.evaluation.display import to_display
+from rankmatch_keras.evaluation.plots import overlay
+from rankmatch_keras.evaluation.sheets import CELL_PIXELS, class_legend, draw_sheet
+
+IGNORE = 255
+BOX = 0.28  # side of a box over that of the image
+MOST_BOXES = 2  # of each kind
+LEAST_GAIN = 0.12  # mean difference within a box that is worth showing
+BETTER, WORSE = "#ffe100", "#ff3030"
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image that figures show.
+
+    Attributes:
+        name: its name in the data set.
+        image: (H, W, C) as read.
+        truth: int (H, W), 255 ignored.
+    """
+
+    name: str
+    image: np.ndarray
+    truth: np.ndarray
+
+
+@dataclass(frozen=True)
+class Box:
+    """A part of an image, in pixels; `better`: whether the first prediction is the better one there."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+    better: bool
+
+
+def difference_boxes(truth: np.ndarray, first: np.ndarray, others: Sequence[np.ndarray]) -> list[Box]:
+    """Finds where one prediction is most often right where the others are wrong, and the other way round.
+
+    The gain of a pixel is 1 where the first is right, minus the share of the others that are; boxes are where its mean
+    is largest and smallest, those of a kind without overlap.
+
+    Args:
+        truth: int (H, W), 255 ignored.
+        first: int (H, W), the prediction that the others are compared with.
+        others: int (H, W) each.
+
+    Returns:
+        At most two boxes of each kind; none where the predictions hardly differ, or there are no others.
+    """
+    from scipy import ndimage
+
+    if not others:
+        return []
+    right = np.mean([other == truth for other in others], axis=0)
+    gain = np.where(truth == IGNORE, 0.0, (first == truth) - right)
+    height, width = (max(1, round(BOX * side)) for side in truth.shape)
+    means = ndimage.uniform_filter(gain, (height, width), mode="constant")
+    # Only boxes that lie within the image.
+    middle = np.zeros(truth.shape, bool)
+    middle[height // 2 : truth.shape[0] - (height - 1) // 2, width // 2 : truth.shape[1] - (width - 1) // 2] = True
+    boxes: list[Box] = []
+    for better in (True, False):
+        score = np.where(middle, means if better else -means, -np.inf)
+        for _ in range(MOST_BOXES):
+            y, x = np.unravel_index(np.argmax(score), score.shape)
+            if score[y, x] < LEAST_GAIN:
+                break
+            boxes.append(Box(int(y) - height // 2, int(x) - width // 2, height, width, better))
+            score[max(0, y - height) : y + height, max(0, x - width) : x + width] = -np.inf
+    return boxes
+
+
+def save_comparison(
+    path: Path,
+    pictures: Sequence[Picture],
+    predictions: dict[str, Sequence[np.ndarray]],
+    class_names: Sequence[str],
+    palette: Any = None,
+) -> None:
+    """Writes a PNG with a row per image: image, truth and the prediction of every run.
+
+    Boxes mark where the first run differs most from the others: yellow where it is better, red where it is worse.
+
+    Args:
+        path: file to write.
+        pictures: the images.
+        predictions: run -> int (H, W) per image; the first run is compared with the others.
+        class_names: names of the classes.
+        palette: (n, 3) of 0..255; None: the default colours.
+    """
+    columns = list(predictions.values())
+    rows, boxes = [], []
+    for number, picture in enumerate(pictures):
+        shown = [column[number] for column in columns]
+        step = thinning(picture.image)
+        image = to_display(picture.image[::step, ::step])
+        maps = [overlay(image, classes[::step, ::step], palette) for classes in (picture.truth, *shown)]
+        rows.append([image, *maps])
+        boxes.append((step, difference_boxes(picture.truth, shown[0], shown[1:])))
+
+    def decorate(axes, row, column):
+        from matplotlib.patches import Rectangle
+
+        step, found = boxes[row]
+        for box in found:
+            corner = (box.left / step - 0.5, box.top / step - 0.5)
+            style = {"edgecolor": BETTER if box.better else WORSE, "linewidth": 1.8, "fill": False}
+            axes.add_patch(Rectangle(corner, box.width / step, box.height / step, **style))
+
+    seen = sorted({int(k) for p in pictures for k in np.unique(p.truth)} | _classes(columns))
+    titles = ["Image", "Truth", *predictions]
+    draw_sheet(path, rows, titles, class_legend(seen, class_names, palette), decorate)
+
+
+def thinning(image: np.ndarray) -> int:
+    """Every how many-th pixel of an image a sheet shows."""
+    return max(1, image.shape[1] // CELL_PIXELS)
+
+
+def _classes(columns):
+    return {int(k) for column in columns for classes in column for k in np.unique(classes)}

@@ -1,0 +1,113 @@
+"""Tables of a comparison whose numbers follow by hand from the scores of its runs."""
+
+import csv
+
+import pytest
+from PIL import Image
+
+from rankmatch_keras.comparison.charts import save_class_chart, save_learning_curves
+from rankmatch_keras.comparison.files import to_latex, write_tables
+from rankmatch_keras.comparison.markdown import to_markdown
+from rankmatch_keras.comparison.measures import BEST, LAST, Comparison
+from rankmatch_keras.comparison.records import read_record, read_runs
+from rankmatch_keras.errors import UserError
+
+# Mean IoU after the last step, and at the best epoch.
+SCORES = {
+    ("supervised", 10, 0): (0.40, 0.41),
+    ("supervised", 10, 1): (0.42, 0.43),
+    ("rank_match", 10, 0): (0.50, 0.60),
+    ("rank_match", 10, 1): (0.54, 0.54),
+    ("supervised", 20, 0): (0.60, 0.60),
+    ("rank_match", 20, 0): (0.55, 0.58),
+}
+
+pytestmark = pytest.mark.once
+
+
+@pytest.fixture
+def comparison(write_run, tmp_path):
+    folders = [
+        write_run(f"{method}-{labels}-{seed}", method, labels, seed, score=last, best=best)
+        for (method, labels, seed), (last, best) in SCORES.items()
+    ]
+    failed = read_record(tmp_path / "none", "unimatch", 10, 0, "ended by signal 9")
+    return Comparison([*read_runs(folders), failed])
+
+
+def rows_of(text, title):
+    section = text.split(title)[1].split("##")[0]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in section.splitlines() if line[:1] == "|"]
+
+
+def test_the_page(comparison):
+    text = to_markdown(comparison)
+    # Sample deviations: 0.02 / sqrt 2 and 0.04 / sqrt 2.
+    assert rows_of(text, "## After the last step; x val, 7 images, whole") == [
+        ["method", "10", "20"],
+        ["---", "---", "---"],
+        ["supervised", "41.00 ± 1.41", "**60.00** (1)"],
+        ["rank_match", "**52.00 ± 2.83**", "55.00 (1)"],
+        ["unimatch", "failed", ""],
+        ["Δ best − supervised", "+11.00", "+0.00"],
+    ]
+    assert rows_of(text, "## Best epoch on 4 validation images")[3] == ["rank_match", "**57.00 ± 4.24**", "58.00 (1)"]
+    # Differences 10 and 12: t = 11 / (1.4142 / 1.4142) = 11 with one degree of freedom, p = 2 atan(1 / 11) / pi.
+    paired = rows_of(text, "## Paired over seeds")
+    assert paired[2] == ["rank_match", "supervised", "10", "2", "+11.00 ± 1.41", "0.0577", "-"]
+    assert paired[3][3:6] == ["1", "-5.00", "no test: one seed in common"]
+    assert rows_of(text, "## Cost")[2] == ["supervised", "torch", "0.200", "60", "70", "1.50"]
+    assert "- unimatch, 10, seed 0: ended by signal 9" in text
+
+
+def test_latex(comparison):
+    text = to_latex(comparison)
+    assert r"rank\_match & \textbf{52.00}{\scriptsize$\pm$2.83} & 55.00 \\" in text
+    assert r"$\Delta\uparrow$ & +11.00 & +0.00 \\" in text
+    assert text.count(r"\begin{tabular}{lcc}") == text.count(r"\bottomrule") == 2
+    assert "unimatch & -- & --" in text
+
+
+def test_csv(comparison, tmp_path):
+    write_tables(tmp_path / "out", comparison)
+    tables = {}
+    for name in ("table", "pairs", "runs"):
+        with (tmp_path / "out" / f"{name}.csv").open(newline="") as file:
+            tables[name] = list(csv.DictReader(file))
+    row = next(r for r in tables["table"] if (r["measure"], r["method"], r["labels"]) == ("last", "rank_match", "10"))
+    assert float(row["mean"]) == pytest.approx(52) and float(row["minus_supervised"]) == pytest.approx(11)
+    pair = next(r for r in tables["pairs"] if (r["measure"], r["minus"], r["labels"]) == ("last", "supervised", "10"))
+    assert float(pair["p_t_test"]) == pytest.approx(0.05772, abs=1e-5) and pair["p_wilcoxon"] == ""
+    assert len(tables["runs"]) == 7 and tables["runs"][-1]["error"] == "ended by signal 9"
+    assert tables["runs"][0]["split"] == "10-0" and tables["runs"][0]["last"] == "40.0"
+
+
+def test_charts(comparison, tmp_path):
+    paths = [*save_learning_curves(tmp_path, comparison), *save_class_chart(tmp_path, comparison)]
+    assert [path.name for path in paths] == ["curves.png", "curves.svg", "classes.png", "classes.svg"]
+    for path in paths:
+        if path.suffix == ".png":
+            with Image.open(path) as picture:
+                assert min(picture.size) > 300
+        else:
+            assert path.read_text().lstrip().startswith("<?xml")
+
+
+def test_measures(comparison):
+    assert comparison.values(BEST, "rank_match", 10) == pytest.approx({0: 60.0, 1: 54.0})
+    assert comparison.best(LAST, 20) == "supervised" and comparison.has_baseline
+    assert comparison.pairs() == [
+        ("rank_match", "supervised"),
+        ("unimatch", "supervised"),
+        ("unimatch", "rank_match"),
+    ]
+    assert comparison.pairs(most=2) == [("rank_match", "supervised"), ("unimatch", "supervised")]
+
+
+def test_nothing_finished_is_a_page_too(tmp_path):
+    comparison = Comparison([read_record(tmp_path / "none", "unimatch", None, 0, "no method")])
+    text = to_markdown(comparison)
+    assert "| unimatch | failed |" in text and "no method" in text and "No finished run." in text
+    assert save_learning_curves(tmp_path, comparison) == save_class_chart(tmp_path, comparison) == []
+    with pytest.raises(UserError, match="runs to compare"):
+        Comparison([])
