@@ -37,6 +37,19 @@ def test_the_average_follows_its_recursion(every, small_segmenter):
     assert not teacher.trainable_variables
 
 
+def test_a_restart_copies_the_student_and_averages_anew(small_segmenter):
+    student = small_segmenter()
+    teacher = AveragedTeacher(student, decay=0.9)
+    for restart in (False, False, True, False):
+        shift(student, 1.0)
+        before = values(teacher.network)
+        teacher.update(student, restart=restart)
+        if restart:
+            before = values(student)
+    for value, a, b in zip(values(teacher.network), before, values(student), strict=True):
+        np.testing.assert_allclose(value, (a + b) / 2, rtol=1e-5, atol=1e-6)
+
+
 def test_own_statistics_are_left_alone(small_segmenter):
     student = small_segmenter()
     teacher = AveragedTeacher(student, statistics="own")

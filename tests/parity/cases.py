@@ -46,6 +46,13 @@ CASES = {
     "rankmatch, reference, second view": Case(
         methods.RankMatch, {"preset": "reference", **AGENTS}, seed=18, second_view=True
     ),
+    "meanteacher": Case(methods.MeanTeacher, {}, seed=31, steps=2),
+    "cutmixmeanteacher": Case(methods.CutMixMeanTeacher, DRAWN, seed=32, steps=2),
+    "augseg": Case(methods.AugSeg, DRAWN, seed=33, steps=2),
+    "imas": Case(methods.IMAS, DRAWN, seed=34, steps=2),
+    "dualteacher": Case(methods.DualTeacher, {**DRAWN, "switch_every": 1}, seed=35, steps=2),
+    "daw": Case(methods.DAW, DRAWN, seed=36, steps=2),
+    "ael": Case(methods.AEL, DRAWN, seed=37, steps=2),
 }
 # Trained, saved, and taken over by the other backends, see `exchange.py`; the last step is done after that.
 EXCHANGED = Case(methods.UniMatch, DRAWN, seed=11, smooth=False, steps=11)

@@ -1,0 +1,89 @@
+"""iMAS: everything follows the agreement of student and teacher."""
+
+import numpy as np
+import pytest
+from keras import ops
+
+from rankmatch_keras.layers.agreement import class_weighted_iou
+from rankmatch_keras.methods import IMAS
+from rankmatch_keras.methods.taught import View
+
+EASE = np.float32([0.2, 0.8])
+
+
+def number(value):
+    return float(ops.convert_to_numpy(value))
+
+
+def test_agreement_weighs_with_the_sure_pixels_of_each(small_segmenter):
+    rng = np.random.default_rng(0)
+    student, teacher = (rng.normal(scale=2.0, size=(2, 8, 9, 3)).astype("float32") for _ in range(2))
+    valid = rng.uniform(size=(2, 8, 9)) < 0.9
+    found = ops.convert_to_numpy(IMAS(small_segmenter(), threshold=0.6).agreement(student, teacher, valid))
+    mine, its = (z.argmax(-1).astype("int32") for z in (student, teacher))
+
+    def rate(logits, image):
+        probability = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+        return (probability.max(-1) >= 0.6)[image][valid[image]].mean()
+
+    def iou(*labels):
+        return ops.convert_to_numpy(class_weighted_iou(*labels, valid, 3))
+
+    for i in range(2):
+        expected = rate(teacher, i) * iou(mine, its)[i] / 2 + rate(student, i) * iou(its, mine)[i] / 2
+        assert found[i] == pytest.approx(expected, rel=1e-5)
+
+
+def fixed(method, batch, applied):
+    """Sets the agreement; boxes are those of the method if they are applied."""
+    method.agreement = lambda *_: ops.convert_to_tensor(EASE)
+    weak, seen = method.cut_view, []
+
+    def cut_view(view, ease, probability):
+        seen.append(number(probability))
+        found, _ = weak(view, ease, 1.0 if applied else 0.0)
+        return found, ops.convert_to_tensor(float(applied))
+
+    method.cut_view = cut_view
+    return method.compute_terms(batch), seen
+
+
+def mean_losses(logits, label, kept):
+    logits = np.float64(logits)
+    log_probability = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+    losses = -np.take_along_axis(log_probability, label[..., None], -1)[..., 0]
+    return (losses * kept).mean((1, 2))
+
+
+@pytest.mark.parametrize("applied", [False, True])
+def test_terms_by_hand(applied, small_segmenter, random_batch):
+    batch = random_batch()
+    method = IMAS(small_segmenter(), threshold=0.45, seed=1)
+    terms, seen = fixed(method, batch, applied)
+    assert seen == [pytest.approx(0.5)]
+    target = np.float64(ops.convert_to_numpy(method.ask(batch["weak_image"])))
+    label = target.argmax(-1)
+    confidence = (np.exp(target) / np.exp(target).sum(-1, keepdims=True)).max(-1)
+    boxes = ops.convert_to_numpy(IMAS(small_segmenter(), seed=1).boxes(2, (33, 33))) & applied
+
+    def cut(value):
+        return np.where(boxes.reshape(2, 33, 33, *(1,) * (value.ndim - 3)), value[::-1], value)
+
+    share = EASE[:, None, None, None]
+    strong = share * batch["strong_image_1"] + (1 - share) * batch["weak_image"]
+    images = [batch["labeled_image"], batch["weak_image"], cut(batch["weak_image"]), strong]
+    logits = ops.convert_to_numpy(method.segmenter(np.concatenate(images), training=True)["logits"])
+    kept = (confidence >= 0.45) & batch["valid"]
+    of_strong = (EASE * mean_losses(logits[5:], label, kept)).mean()
+    of_cut = (EASE * mean_losses(logits[3:5], cut(label), cut(kept))).mean()
+    assert number(terms["strong_1"]) == pytest.approx(of_strong * (1 if applied else 2), rel=1e-4)
+    assert number(terms["cutmix"]) == pytest.approx(of_cut if applied else 0.0, rel=1e-4)
+    assert number(terms["agreement"]) == pytest.approx(0.5)
+    assert method.term_weights == {"supervised": 1.0, "strong_1": 1.5, "cutmix": 1.5}
+
+
+def test_boxes_come_with_the_mean_agreement(small_segmenter):
+    method = IMAS(small_segmenter(), seed=0)
+    view = View(*(np.zeros((2, 4, 4, *more), kind) for more, kind in (((3,), "f4"), ((), "i4"), ((), "f4"), ((), "?"))))
+    applied = [number(method.cut_view(view, ops.convert_to_tensor(EASE), 0.3)[1]) for _ in range(300)]
+    assert set(applied) == {0.0, 1.0} and np.mean(applied) == pytest.approx(0.3, abs=0.13)
