@@ -6,10 +6,12 @@ import pytest
 from keras import ops
 
 from rankmatch_keras.losses import (
+    ContrastiveLoss,
     CorrelationConsistencyLoss,
     PixelConsistencyLoss,
     ProbabilityConsistencyLoss,
     RankConsistencyLoss,
+    SoftConsistencyLoss,
     SupervisedLoss,
     WeightedConsistencyLoss,
 )
@@ -20,7 +22,18 @@ LOGITS = RNG.normal(size=(2, 4, 5, 3)).astype("float32")
 FEATURES = RNG.normal(size=(2, 2, 4, 5, 6)).astype("float32")
 PIXELS = {"pseudo_label": MASK, "confidence": RNG.uniform(size=(2, 4, 5)).astype("float32"), "valid": MASK > 0}
 
+VECTORS = RNG.normal(size=(3, 3, 2, 5)).astype("float32")
+CONTRAST = {
+    "anchors": VECTORS[0],
+    "chosen": np.array([[True, False], [True, True], [False, False]]),
+    "positives": VECTORS[1],
+    "negatives": VECTORS[2],
+    "counted": np.array([[[True, False]] * 2] * 3),
+}
+
 LOSSES = {
+    "contrast": (lambda: ContrastiveLoss(0.4), CONTRAST),
+    "soft": (lambda: SoftConsistencyLoss(), {"soft_label": np.abs(LOGITS), "valid": MASK > 0, "logits": LOGITS}),
     "supervised": (lambda: SupervisedLoss(ignore_index=2), {"mask": MASK, "logits": LOGITS}),
     "supervised_ohem": (lambda: SupervisedLoss(ohem=(0.6, 7)), {"mask": MASK, "logits": LOGITS}),
     "consistency": (lambda: PixelConsistencyLoss(0.4), {**PIXELS, "logits": LOGITS}),

@@ -1,0 +1,72 @@
+"""Banks of fixed shape: first in, first out, for each class."""
+
+import collections
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from rankmatch_keras.errors import UserError
+from rankmatch_keras.layers.bank import ClassBank, machine_memory
+from rankmatch_keras.layers.prototypes import ClassPrototypes
+
+
+def contents(bank):
+    """The vectors of each class as a set, by their first channel."""
+    vectors, filled = (ops.convert_to_numpy(x) for x in (bank.vectors.value, bank.filled()))
+    return [sorted(rows[marks, 0].tolist()) for rows, marks in zip(vectors, filled, strict=True)]
+
+
+def test_the_newest_stay():
+    bank, rng = ClassBank(3, 5, 2), np.random.default_rng(0)
+    twins = [collections.deque(maxlen=5) for _ in range(3)]
+    for step in range(9):
+        vectors = (100 * step + np.arange(12).reshape(3, 4, 1) + np.zeros(2)).astype("float32")
+        chosen = rng.random((3, 4)) < 0.5
+        chosen[2] = False  # a class that never occurs
+        bank.push(vectors, ops.convert_to_tensor(chosen))
+        for twin, rows, marks in zip(twins, vectors, chosen, strict=True):
+            twin.extend(rows[marks, 0])
+        assert contents(bank) == [sorted(float(x) for x in twin) for twin in twins]
+
+
+def test_samples_are_of_the_class_and_stored():
+    bank = ClassBank(3, 6, 1, seed=0)
+    bank.push(np.float32([[[1], [2]], [[3], [4]], [[5], [6]]]), np.array([[True, True], [False, True], [False] * 2]))
+    vectors, counted = (ops.convert_to_numpy(x) for x in bank.sample(40))
+    assert vectors.shape == (3, 40, 1) and counted.all(axis=1).tolist() == [True, True, False]
+    assert set(vectors[0].ravel()) == {1.0, 2.0} and set(vectors[1].ravel()) == {4.0}
+    assert not counted[2].any() and np.isfinite(vectors).all()
+
+
+def test_a_push_may_fill_it_whole():
+    bank = ClassBank(1, 3, 1)
+    for step in range(3):
+        bank.push(np.float32([[[step], [step + 10], [step + 20]]]), np.ones((1, 3), bool))
+    assert contents(bank) == [[2.0, 12.0, 22.0]]
+
+
+def test_a_bank_beyond_the_memory_says_what_fits():
+    with pytest.raises(UserError) as error:
+        ClassBank(21, 30000, 256, option="capacity", memory=10**9)
+    expected = (
+        "Expected memory banks of at most 250000000 bytes, 25% of this machine's memory; found 645120000 bytes for "
+        "21 classes with 30000 vectors of 256 channels. Lower capacity, e.g. --set capacity=11625."
+    )
+    assert str(error.value) == expected
+    assert machine_memory() is None or machine_memory() > 10**8
+
+
+def test_no_room_at_all_is_refused():
+    with pytest.raises(ValueError, match="at least 1 vector per class. Received: capacity=0"):
+        ClassBank(3, 0, 2)
+
+
+def test_prototypes_begin_with_the_first_mean_and_follow():
+    prototypes = ClassPrototypes(3, 2, decay=0.9)
+    prototypes.update(np.float32([[1, 0], [0, 0], [0, 4]]), np.array([True, False, True]))
+    prototypes.update(np.float32([[0, 1], [0, 0], [9, 9]]), np.array([True, False, False]))
+    np.testing.assert_allclose(keras.ops.convert_to_numpy(prototypes.vectors.value), [[0.9, 0.1], [0, 0], [0, 4]])
+    found = ops.convert_to_numpy(prototypes.similarity(np.float32([[0, 2]]), 0.5))
+    np.testing.assert_allclose(found, [[2 * 0.1 / np.hypot(0.9, 0.1), -1e4, 2.0]], rtol=1e-6)
