@@ -49,7 +49,7 @@ class MeanTeacher(Taught):
         labeled_logits = logits[: ops.shape(batch["labeled_image"])[0]]
         return {
             "supervised": self.supervised_loss(batch["labeled_mask"], labeled_logits),
-            "consistency": self.consistency_loss(target, 1.0, logits),
+            "consistency": self.consistency_loss(target, weight=1.0, logits=logits),
         }, None
 
     def get_config(self):

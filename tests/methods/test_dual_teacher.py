@@ -36,9 +36,11 @@ def test_boxes_in_even_turns_and_classes_in_odd_ones(small_segmenter):
     )
     twin = DualTeacher(small_segmenter(), seed=0)
     masks = {True: twin.boxes(2, (9, 9)), False: twin.classes(view.label[::-1].copy(), valid=view.valid[::-1].copy())}
+    # Past torch's modules, which take no function in a layer's place.
+    object.__setattr__(method, "boxes", lambda *_: masks[True])
+    object.__setattr__(method, "classes", lambda *_, **__: masks[False])
     for by_boxes, mask in masks.items():
         mask = ops.convert_to_numpy(mask)
-        method.boxes, method.classes = (lambda *_, **__: masks[True]), (lambda *_, **__: masks[False])
         found = method.mixed(view, by_boxes)
         assert 0.05 < mask.mean() < 0.95
         for value, mine in zip(found, view, strict=True):
