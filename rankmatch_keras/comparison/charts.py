@@ -1,6 +1,7 @@
 """A comparison as charts: learning curves and IoU per class, means over seeds."""
 
 import math
+import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -140,7 +141,7 @@ def _legend(figure, axes, text):
     shown = {label: handle for ax in axes for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)}
     columns = max(1, min(len(shown), int(figure.get_figwidth() // 2)))
     figure.legend(shown.values(), shown.keys(), loc="outside lower center", ncols=columns, frameon=False, fontsize=9)
-    figure.suptitle(text, fontsize=9, color="0.3")
+    figure.suptitle(textwrap.fill(text, int(13 * figure.get_figwidth())), fontsize=9, color="0.3")
 
 
 def _save(figure, folder, name):

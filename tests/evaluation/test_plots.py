@@ -104,7 +104,7 @@ def test_prediction_sheet_with_a_palette_and_a_float_image(tmp_path):
 
 def test_prediction_sheet_thins_out_large_images(tmp_path, monkeypatch):
     sizes = []
-    monkeypatch.setattr(plots, "_draw_sheet", lambda path, cells, *_: sizes.extend(c.shape for c in cells[0]))
+    monkeypatch.setattr(plots, "draw_sheet", lambda path, cells, *_: sizes.extend(c.shape for c in cells[0]))
     save_prediction_sheet(tmp_path / "x.png", [_image(1000, 3000)], None, [_classes(1000, 3000)], ["a", "b"])
     assert sizes == [(334, 1000, 3)] * 2
 
