@@ -57,16 +57,16 @@ class ClassAverages(keras.layers.Layer):
         self.averages = self.add_weight(shape=(num_classes,), initializer=start, trainable=False, name="averages")
         self.built = True
 
-    def call(self):
+    def values(self):
         """The averages `(K,)` float32."""
         return ops.convert_to_tensor(self.averages)
 
     def update(self, value, label, valid):
         """Takes in one batch; arguments as of `class_means`."""
         means, counts = class_means(value, label, valid, self.num_classes)
-        moved = self.momentum * self() + (1.0 - self.momentum) * means
+        moved = self.momentum * self.values() + (1.0 - self.momentum) * means
         if self.absent == "keep":
-            moved = ops.where(counts > 0, moved, self())
+            moved = ops.where(counts > 0, moved, self.values())
         self.averages.assign(ops.stop_gradient(moved))
 
     def get_config(self):

@@ -24,7 +24,7 @@ class Clock(keras.layers.Layer):
         self.step = self.add_weight(shape=(), dtype="int32", initializer="zeros", trainable=False, name="step")
         self.built = True
 
-    def call(self):
+    def progress(self):
         """The share that is done, float32 from 0 up to 1."""
         step = ops.cast(ops.convert_to_tensor(self.step), "float32")
         return ops.minimum(step / float(self.total_steps), 1.0)
@@ -58,7 +58,7 @@ class Turns(keras.layers.Layer):
         self.step = self.add_weight(shape=(), dtype="int32", initializer="zeros", trainable=False, name="step")
         self.built = True
 
-    def call(self):
+    def now(self):
         """The number of the period, int32 from 0 on, and whether this is its first batch, bool."""
         step = ops.convert_to_tensor(self.step)
         return step // self.every, step % self.every == 0

@@ -44,7 +44,7 @@ class GaussianThreshold(keras.layers.Layer):
         start = keras.initializers.Constant(value)
         return self.add_weight(shape=shape, initializer=start, trainable=False, name=name)
 
-    def call(self):
+    def value(self):
         """The threshold, a float32 scalar."""
         return ops.convert_to_tensor(self.threshold)
 
@@ -84,7 +84,7 @@ class GaussianThreshold(keras.layers.Layer):
         top, bottom = ops.where(b > 0.0, 2.0 * c, root - b), ops.where(b > 0.0, -b - root, 2.0 * a)
         is_real = ops.logical_and(discriminant >= 0.0, bottom != 0.0)
         crossing = ops.clip(top / ops.where(is_real, bottom, 1.0), 1.0 / self.num_classes, 1.0)
-        return ops.where(is_real, crossing, self())
+        return ops.where(is_real, crossing, self.value())
 
     def get_config(self):
         """Returns the constructor's arguments."""

@@ -41,7 +41,7 @@ class ProbabilityConsistencyLoss(keras.layers.Layer):
         found = ops.softmax(ops.cast(logits, "float32"), axis=-1)
         reduce = ops.mean if self.classes == "mean" else ops.sum
         squares = reduce(ops.square(found - wanted), axis=-1)  # (B, H, W)
-        weight = ops.cast(ops.stop_gradient(weight), "float32")
+        weight = ops.stop_gradient(ops.cast(weight, "float32"))
         return ratio(ops.sum(squares * weight), ops.sum(ops.ones_like(squares)))
 
     def compute_output_shape(self, *args, **kwargs):

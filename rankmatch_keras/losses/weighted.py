@@ -19,7 +19,7 @@ def image_rate(confidence, threshold: float):
     Returns:
         `(B, 1, 1)` float32, without gradient.
     """
-    sure = ops.cast(ops.stop_gradient(confidence) >= threshold, "float32")
+    sure = ops.cast(ops.convert_to_tensor(confidence) >= threshold, "float32")
     return ops.mean(sure, axis=(1, 2), keepdims=True)
 
 
@@ -61,7 +61,7 @@ class WeightedConsistencyLoss(keras.layers.Layer):
             Scalar float32; 0 where nothing counts.
         """
         valid = ops.cast(valid, "float32")
-        weight = ops.cast(ops.stop_gradient(weight), "float32") * valid
+        weight = ops.stop_gradient(ops.cast(weight, "float32")) * valid
         total = ops.sum(pixel_cross_entropy(ops.cast(pseudo_label, "int32"), logits) * weight)
         if self.normalizer == "weight":
             return ratio(total, ops.sum(weight), least=1e-6)

@@ -114,7 +114,7 @@ class AEL(Taught):
         rare = ops.arange(self.num_classes)
         rare = ops.all(rare[:, None] != ops.convert_to_tensor([-1, *self.frequent_classes], dtype="int32"), axis=1)
         chosen = draw_classes(
-            ops.sqrt(1.0 - self.confidences()), rare, self.uniform(count, self.num_classes), self.pasted_classes
+            ops.sqrt(1.0 - self.confidences.values()), rare, self.uniform(count, self.num_classes), self.pasted_classes
         )
         other = partners(mask)
         drawn = self.uniform(count, 1, 1) < self.paste_probability
@@ -125,14 +125,14 @@ class AEL(Taught):
         """Masks of the boxes around one drawn class of each image, or of random boxes: `(B, H, W)` bool."""
         count, size = ops.shape(source.label)[0], ops.shape(source.label)[1:3]
         present = class_shares(source.label, self.num_classes, source.valid) >= self.min_area
-        chosen = draw_classes(1.0 - self.confidences(), present, self.uniform(count, self.num_classes), 1)
+        chosen = draw_classes(1.0 - self.confidences.values(), present, self.uniform(count, self.num_classes), 1)
         pixels = ops.logical_and(pixels_of(source.label, chosen), source.valid)
         around = box_mask(bounding_boxes(pixels), size)
         return ops.where(ops.any(present, axis=-1)[:, None, None], around, self.boxes(count, size))
 
     def equalized(self, label, confidence, valid, logits):
         """Cross-entropy with the teacher's labels on the pixels that sampling keeps."""
-        rarity = 1.0 - self.confidences()
+        rarity = 1.0 - self.confidences.values()
         keep = ops.take(rarity / ops.maximum(ops.max(rarity), 1e-6), label, axis=0)  # (B, H, W)
         kept = ops.logical_and(self.uniform(*ops.shape(label)) < keep, confidence >= self.threshold)
         return self.consistency_loss(label, ops.square(confidence) * ops.cast(kept, "float32"), valid, logits)

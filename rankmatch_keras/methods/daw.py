@@ -77,18 +77,18 @@ class DAW(UniMatch):
         """The decision of the aligned probabilities."""
         label, confidence = pseudo_labels(outputs["logits"])
         self.unlabeled_confidences.update(confidence, label, valid)
-        factors = self.labeled_confidences() / ops.maximum(self.unlabeled_confidences(), 1e-6)
+        factors = self.labeled_confidences.values() / ops.maximum(self.unlabeled_confidences.values(), 1e-6)
         aligned = ops.cast(outputs["logits"], "float32") + ops.log(ops.maximum(factors, 1e-6))
         return decide({**outputs, "logits": aligned}, valid)
 
     def consistency(self, target, logits):
         """Pixel consistency where the confidence reaches the adaptive threshold."""
-        sure = target.confidence >= self.adaptive_threshold()
+        sure = target.confidence >= self.adaptive_threshold.value()
         return self.consistency_loss(target.label, sure, target.valid, logits)
 
     def diagnose(self, weak, threshold=None):
         """UniMatch's values with the adaptive threshold, and the threshold itself."""
-        threshold = self.adaptive_threshold() if threshold is None else threshold
+        threshold = self.adaptive_threshold.value() if threshold is None else threshold
         return {**super().diagnose(weak, threshold), "threshold": threshold}
 
     def get_config(self):

@@ -66,7 +66,7 @@ class DualTeacher(Taught):
 
     def follow(self):
         """Moves the active teacher after the student, or makes it a copy where its turn begins."""
-        _, begins = self.turns()
+        _, begins = self.turns.now()
         self.teacher.update(self.segmenter, self.batches_per_step, restart=begins)
 
     def stages(self):
@@ -75,7 +75,7 @@ class DualTeacher(Taught):
 
     def strong_stage(self, batch, _):
         """The terms of the mixed and of the plain strong view, from one pass."""
-        turn, _ = self.turns()
+        turn, _ = self.turns.now()
         self.turns.tick()
         label, confidence = pseudo_labels(self.ask(batch["weak_image"]))
         view = self.mixed(View(batch["strong_image_1"], label, confidence, batch["valid"]), turn % 2 == 0)

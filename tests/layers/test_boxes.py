@@ -9,8 +9,8 @@ from rankmatch_keras.layers.replicas import Replicas, own_rows, set_replicas
 SIZE = (40, 60)
 
 
-def masks(count=400, size=SIZE, **options):
-    return ops.convert_to_numpy(RandomBoxes(**{"seed": 0, **options})(count, size))
+def masks(images=400, size=SIZE, **options):
+    return ops.convert_to_numpy(RandomBoxes(**{"seed": 0, **options})(images, size))
 
 
 def sides(mask):

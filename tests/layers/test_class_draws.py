@@ -9,7 +9,7 @@ RNG = np.random.default_rng(0)
 
 def drawn(scores, allowed, count, images=4000):
     draws = RNG.uniform(size=(images, len(scores))).astype("float32")
-    return ops.convert_to_numpy(draw_classes(np.float32(scores), np.array(allowed), draws, count))
+    return ops.convert_to_numpy(draw_classes(*map(ops.convert_to_tensor, (np.float32(scores), allowed, draws)), count))
 
 
 def test_one_class_with_the_probabilities_of_a_softmax():

@@ -7,7 +7,7 @@ from rankmatch_keras.layers.clock import Clock, Turns
 def test_share_of_the_training():
     clock, shares = Clock(4), []
     for _ in range(6):
-        shares.append(float(ops.convert_to_numpy(clock())))
+        shares.append(float(ops.convert_to_numpy(clock.progress())))
         clock.tick()
     assert shares == [0.0, 0.25, 0.5, 0.75, 1.0, 1.0]
 
@@ -15,7 +15,7 @@ def test_share_of_the_training():
 def test_turns():
     turns, seen = Turns(2), []
     for _ in range(5):
-        seen.append(tuple(ops.convert_to_numpy(value).item() for value in turns()))
+        seen.append(tuple(ops.convert_to_numpy(value).item() for value in turns.now()))
         turns.tick()
     assert seen == [(0, True), (0, False), (1, True), (1, False), (2, True)]
 

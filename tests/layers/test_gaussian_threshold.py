@@ -27,7 +27,7 @@ def given(means, variances, initial=0.95, classes=5):
     layer.update(np.full((1, 2, 2), 0.9, "float32"), nothing, nothing)
     for now, before in zip(state(layer), (means, variances), strict=True):
         np.testing.assert_allclose(now, before, rtol=1e-6)
-    return float(ops.convert_to_numpy(layer()))
+    return float(ops.convert_to_numpy(layer.value()))
 
 
 @pytest.mark.parametrize(
