@@ -75,8 +75,8 @@ def save_class_chart(folder: Path, comparison: Comparison) -> list[Path]:
         ax.set_yticklabels(names)
         ax.invert_yaxis()
         ax.axhline(0.5, color="0.6", linewidth=0.8)
-        for y in range(1, len(names), 2):
-            ax.axhspan(y - 0.5, y + 0.5, color="0.96", zorder=0)
+        for row in range(1, len(names), 2):
+            ax.axhspan(row - 0.5, row + 0.5, color="0.96", zorder=0)
         _tidy(ax)
     _legend(figure, axes, f"{comparison.describe(LAST)}. Bar: standard deviation over seeds.")
     return _save(figure, folder, "classes")

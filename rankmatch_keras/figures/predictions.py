@@ -115,8 +115,9 @@ def save_comparison(
         step, found = boxes[row]
         for box in found:
             corner = (box.left / step - 0.5, box.top / step - 0.5)
-            style = {"edgecolor": BETTER if box.better else WORSE, "linewidth": 1.8, "fill": False}
-            axes.add_patch(Rectangle(corner, box.width / step, box.height / step, **style))
+            colour = BETTER if box.better else WORSE
+            frame = Rectangle(corner, box.width / step, box.height / step, edgecolor=colour, linewidth=1.8, fill=False)
+            axes.add_patch(frame)
 
     seen = sorted({int(k) for p in pictures for k in np.unique(p.truth)} | _classes(columns))
     titles = ["Image", "Truth", *predictions]
