@@ -99,7 +99,8 @@ class Method(keras.Model):
     @property
     def batches_per_step(self) -> int:
         """Batches whose gradients make up one optimizer step."""
-        return getattr(self.optimizer, "gradient_accumulation_steps", None) or 1
+        # Not compiled yet, there is no optimizer.
+        return getattr(getattr(self, "optimizer", None), "gradient_accumulation_steps", None) or 1
 
     def compile(self, optimizer="sgd", jit_compile="auto", **kwargs):
         """Sets the optimizer; the losses are the method's own.

@@ -77,7 +77,7 @@ class ContrastiveUniMatch(UniMatch):
 
     def weak_terms(self, batch, stream):
         """The contrast."""
-        share = DROPPED * (1.0 - self.clock())
+        share = DROPPED * (1.0 - self.clock.progress())
         self.clock.tick()
         pixels = stream.clean["decoded"][:, :: self.stride, :: self.stride]
         representation = ops.cast(self.head(pixels, training=True), "float32")
@@ -90,8 +90,8 @@ class ContrastiveUniMatch(UniMatch):
             ops.concatenate([truth, stream.weak.label]),
             ops.concatenate([known, ops.cast(stream.weak.valid, "bool")]),
             pixel_entropy(logits),
-            share,
-            ops.shape(truth)[0],
+            share=share,
+            num_labeled=ops.shape(truth)[0],
         )
         return {"contrast": contrast}
 

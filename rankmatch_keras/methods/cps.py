@@ -48,7 +48,9 @@ class CPS(TwoNetworks):
         seed: int | None = None,
         **kwargs,
     ):
-        super().__init__(segmenter, second or copy_segmenter(segmenter, decoder=False), **kwargs)
+        if second is None:
+            second = copy_segmenter(segmenter, decoder=False)
+        super().__init__(segmenter, second, **kwargs)
         self.cutmix = cutmix
         self.weight = weight if weight is not None else 1.0 if cutmix else 1.5
         self.seed = seed
@@ -72,7 +74,7 @@ class CPS(TwoNetworks):
         for number, own, other in ((1, 0, 1), (2, 1, 0)):
             labeled = logits[own][: ops.shape(batch["labeled_image"])[0]]
             terms[f"supervised_{number}"] = self.supervised_loss(batch["labeled_mask"], labeled)
-            terms[f"cross_{number}"] = self.consistency_loss(labels[other], 1.0, valid, logits[own])
+            terms[f"cross_{number}"] = self.consistency_loss(labels[other], valid, valid, logits[own])
         return terms, None
 
     def first_stage(self, batch, _):
@@ -97,7 +99,7 @@ class CPS(TwoNetworks):
         logits = network(ops.concatenate([batch["labeled_image"], image]), training=True)["logits"]
         return {
             f"supervised_{number}": self.supervised_loss(batch["labeled_mask"], logits[:num_labeled]),
-            f"cross_{number}": self.consistency_loss(label, 1.0, valid, logits[num_labeled:]),
+            f"cross_{number}": self.consistency_loss(label, valid, valid, logits[num_labeled:]),
         }
 
     def get_config(self):

@@ -138,13 +138,13 @@ class ESL(Represented):
         part = self.class_parts.assign(features, pixel_rows(label))
         rows = ops.logical_and(pixel_rows(counted), self.class_parts.known(part))
         self.class_parts.update(features, part, rows)
-        per_image = (-1, grid[0] * grid[1])
+        per_image = (images, grid[0] * grid[1])
         self.contrast.push(
             ops.reshape(representation, (*per_image, self.channels)),
             ops.reshape(part, per_image),
             ops.reshape(rows, per_image),
         )
-        return label, ops.reshape(part, (-1, *grid)), ops.reshape(rows, (-1, *grid))
+        return label, ops.reshape(part, (images, *grid)), ops.reshape(rows, (images, *grid))
 
     def get_config(self):
         """Returns the constructor's arguments."""

@@ -84,7 +84,7 @@ class Represented(Taught):
         """Moves the teacher and the clock; returns the share of the training that is done."""
         self.follow()
         self.teacher_head.update(self.head, self.batches_per_step)
-        done = self.clock()
+        done = self.clock.progress()
         self.clock.tick()
         return done
 

@@ -91,8 +91,8 @@ class U2PL(Represented):
             ops.concatenate([truth, label]),
             ops.concatenate([ops.logical_and(known, done >= self.warm_up), valid]),
             entropy,
-            share,
-            num_labeled,
+            share=share,
+            num_labeled=num_labeled,
         )
         return {
             "supervised": self.supervised_loss(batch["labeled_mask"], student["logits"][:num_labeled]),

@@ -65,8 +65,10 @@ def test_no_room_at_all_is_refused():
 
 def test_prototypes_begin_with_the_first_mean_and_follow():
     prototypes = ClassPrototypes(3, 2, decay=0.9)
-    prototypes.update(np.float32([[1, 0], [0, 0], [0, 4]]), np.array([True, False, True]))
-    prototypes.update(np.float32([[0, 1], [0, 0], [9, 9]]), np.array([True, False, False]))
-    np.testing.assert_allclose(keras.ops.convert_to_numpy(prototypes.vectors.value), [[0.9, 0.1], [0, 0], [0, 4]])
-    found = ops.convert_to_numpy(prototypes.similarity(np.float32([[0, 2]]), 0.5))
+    for means, present in (([[1, 0], [0, 0], [0, 4]], [1, 0, 1]), ([[0, 1], [0, 0], [9, 9]], [1, 0, 0])):
+        prototypes.update(ops.convert_to_tensor(np.float32(means)), ops.convert_to_tensor(np.bool_(present)))
+    np.testing.assert_allclose(
+        keras.ops.convert_to_numpy(prototypes.vectors.value), [[0.9, 0.1], [0, 0], [0, 4]], rtol=1e-6
+    )
+    found = ops.convert_to_numpy(prototypes.similarity(ops.convert_to_tensor(np.float32([[0, 2]])), 0.5))
     np.testing.assert_allclose(found, [[2 * 0.1 / np.hypot(0.9, 0.1), -1e4, 2.0]], rtol=1e-6)

@@ -20,7 +20,7 @@ def clusters(seed=0):
     centres = np.float32([[0, 0], [8, 0], [0, 8], [20, 20], [20, 28]])
     rng = np.random.default_rng(seed)
     features = np.repeat(centres, 3, axis=0)[:14] + rng.uniform(-1, 1, (14, 2))
-    return features.astype("float32"), np.int32([0] * 9 + [2] * 5)
+    return ops.convert_to_tensor(features.astype("float32")), ops.convert_to_tensor(np.int32([0] * 9 + [2] * 5))
 
 
 def test_parts_are_the_clusters_of_a_class():
@@ -29,7 +29,7 @@ def test_parts_are_the_clusters_of_a_class():
     scores = np.random.default_rng(1).random(14, dtype="float32")
     parts.begin(features, label, np.ones(14, bool), scores)
     found = numpy(parts.assign(features, label))
-    assert (found // 3 == label).all()
+    assert (found // 3 == numpy(label)).all()
     groups = [set(found[start:end]) for start, end in ((0, 3), (3, 6), (6, 9), (9, 12), (12, 14))]
     assert all(len(group) == 1 for group in groups[:3]) and len(set.union(*groups[:3])) == 3
     assert not groups[3] & groups[4]
@@ -47,7 +47,7 @@ def test_parts_begin_once_and_follow_their_pixels():
     part = parts.assign(features, label)
     parts.update(features + 3, part, np.ones(14, bool))
     own = numpy(part) == int(numpy(part)[0])
-    expected = (before[int(numpy(part)[0])] + (features[own] + 3).mean(axis=0)) / 2
+    expected = (before[int(numpy(part)[0])] + (numpy(features)[own] + 3).mean(axis=0)) / 2
     np.testing.assert_allclose(numpy(parts.centres.vectors.value)[int(numpy(part)[0])], expected, rtol=1e-5)
 
 
@@ -62,7 +62,7 @@ def test_density_is_the_mean_of_the_nearest(stored):
     rng = np.random.default_rng(stored)
     features, memory = (rng.normal(size=(2, count, 3)).astype("float32") for count in (4, 40))
     filled = np.arange(40)[None] < np.array([[stored], [40]])
-    found = numpy(density(features, memory, filled))
+    found = numpy(density(*map(ops.convert_to_tensor, (features, memory, filled))))
     for c in range(2):
         there = memory[c][filled[c]]
         for p in range(4):

@@ -84,21 +84,21 @@ def test_every_class_has_scores_of_its_own():
 
 
 def test_means_of_the_members():
-    vectors = np.float32([[1, 0], [5, 5], [3, 2], [0, 4], [2, 1], [9, 9]])
+    vectors = ops.convert_to_tensor(np.float32([[1, 0], [5, 5], [3, 2], [0, 4], [2, 1], [9, 9]]))
     means, present = mean_vectors(vectors, members_of(LABEL, 4, ops.convert_to_tensor(COUNTED)))
     np.testing.assert_allclose(ops.convert_to_numpy(means), [[2, 1], [5, 5], [0, 4], [0, 0]])
     assert ops.convert_to_numpy(present).tolist() == [True, True, True, False]
 
 
 def test_indices_follow_the_weights():
-    draws = np.float32([np.arange(8) / 8] * 2)
+    draws = ops.convert_to_tensor(np.float32([np.arange(8) / 8] * 2))
     found = ops.convert_to_numpy(draw_index(np.float32([[1, 0, 2, 1], [0, 0, 0, 0]]), draws))
     assert found[0].tolist() == [0, 0, 2, 2, 2, 2, 3, 3]
     assert found[1].tolist() == [3] * 8
 
 
 def test_places_stay_inside():
-    draws = np.float32([0.0, 0.49, 0.5, 1.0])
+    draws = ops.convert_to_tensor(np.float32([0.0, 0.49, 0.5, 1.0]))
     assert ops.convert_to_numpy(draw_place(2, draws)).tolist() == [0, 0, 1, 1]
     assert ops.convert_to_numpy(draw_place(0, draws)).tolist() == [0] * 4
 

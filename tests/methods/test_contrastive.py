@@ -6,6 +6,7 @@ from keras import ops
 from method_cases import CASES
 
 from rankmatch_keras.errors import UserError
+from rankmatch_keras.layers import RandomBoxes
 from rankmatch_keras.methods import CSS, DGCL, ESL, U2PL, ContrastiveUniMatch, build
 from rankmatch_keras.models.heads import decoded_channels
 
@@ -93,9 +94,9 @@ def test_the_contrast_of_css_fades(small_segmenter, random_batch):
     assert terms[1] == pytest.approx(np.exp(-5 * 0.25) * terms[0], rel=1e-5)
 
 
-def test_css_asks_classifier_and_prototypes(small_segmenter, random_batch):
+def test_css_asks_classifier_and_prototypes(small_segmenter, random_batch, monkeypatch):
     method, batch = make("css", small_segmenter), random_batch()
-    method.random_boxes = lambda size, image: ops.zeros((size, *image), dtype="bool")
+    monkeypatch.setattr(RandomBoxes, "__call__", lambda _, size, image: ops.zeros((size, *image), dtype="bool"))
     found = numbers(method.compute_terms(batch))
     assert 0.0 < found["agreement"] < 1.0
     assert found["mask_ratio"] == 1.0  # at a threshold of 0

@@ -6,6 +6,7 @@ import pytest
 from keras import layers, ops
 
 from rankmatch_keras.errors import UserError
+from rankmatch_keras.layers import RandomBoxes
 from rankmatch_keras.layers.replicas import Replicas, set_replicas
 from rankmatch_keras.methods import CPS, CoTraining, build
 from rankmatch_keras.models import Segmenter
@@ -13,6 +14,10 @@ from rankmatch_keras.models import Segmenter
 
 def numpy(value):
     return ops.convert_to_numpy(value)
+
+
+def numbers(terms):
+    return {name: float(numpy(value)) for name, value in terms.items()}
 
 
 def cross_entropy(logits, label, counted, valid):
@@ -39,10 +44,10 @@ def boxes():
     return mask
 
 
-def test_cps_with_boxes(small_segmenter, random_batch, boxes):
+def test_cps_with_boxes(small_segmenter, random_batch, boxes, monkeypatch):
     method, batch = CPS(small_segmenter(), small_segmenter(seed=1)), random_batch()
-    method.random_boxes = lambda *sizes: ops.convert_to_tensor(boxes)
-    terms = {name: float(value) for name, value in method.compute_terms(batch).items()}
+    monkeypatch.setattr(RandomBoxes, "__call__", lambda *_: ops.convert_to_tensor(boxes))
+    terms = numbers(method.compute_terms(batch))
     labels = [logits_of(network, batch["weak_image"]).argmax(-1) for network in method.students]
     image, valid, *labels = half([batch["weak_image"], batch["valid"], *labels], boxes)
     for number, own, other in ((1, 0, 1), (2, 1, 0)):
@@ -59,7 +64,7 @@ def test_cps_with_boxes(small_segmenter, random_batch, boxes):
 def test_cps_without_boxes_uses_labelled_images_too(small_segmenter, random_batch):
     method, batch = CPS(small_segmenter(), small_segmenter(seed=1), cutmix=False), random_batch()
     assert method.weight == 1.5 and len(method.stages()) == 1
-    terms = {name: float(value) for name, value in method.compute_terms(batch).items()}
+    terms = numbers(method.compute_terms(batch))
     logits = [logits_of(network, batch["labeled_image"], batch["weak_image"]) for network in method.students]
     valid = np.concatenate([np.ones((1, 33, 33), bool), batch["valid"]])
     for number, own, other in ((1, 0, 1), (2, 1, 0)):
@@ -69,7 +74,7 @@ def test_cps_without_boxes_uses_labelled_images_too(small_segmenter, random_batc
 
 def test_cotraining(small_segmenter, random_batch):
     method, batch = CoTraining(small_segmenter(), small_segmenter(seed=1), threshold=0.5), random_batch()
-    terms = {name: float(value) for name, value in method.compute_terms(batch).items()}
+    terms = numbers(method.compute_terms(batch))
     boxes = np.zeros((2, 33, 33), bool)
     boxes[0, 4:20, 6:25] = True  # the batch's; the second one is empty
     weak = [logits_of(network, batch["labeled_image"], batch["weak_image"])[1:] for network in method.students]
