@@ -60,8 +60,8 @@ def test_sampling_and_squared_confidence(small_segmenter):
     draws = RNG.uniform(size=label.shape).astype("float32")
     logits = RNG.normal(size=(*label.shape, 3)).astype("float32")
     valid = RNG.uniform(size=label.shape) < 0.9
-    method.uniform = lambda *shape: draws
-    found = method.equalized(label, confidence, valid, logits)
+    method.uniform = lambda *shape: ops.convert_to_tensor(draws)
+    found = method.equalized(label, ops.convert_to_tensor(confidence), valid, logits)
     keep = np.array([0.1, 0.6, 0.3])[label] / 0.6
     weight = confidence**2 * (draws < keep) * (confidence >= 0.5) * valid
     log_probability = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
@@ -77,4 +77,4 @@ def test_confidence_is_the_mean_probability_of_the_truth(small_segmenter, random
     logits = np.float64(keras.ops.convert_to_numpy(method.segmenter(batch["labeled_image"], training=True)["logits"]))
     probability = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
     expected = [0.45 + 0.1 * probability[batch["labeled_mask"] == c][:, c].mean() for c in range(2)]
-    np.testing.assert_allclose(numbers(method.confidences()), [*expected, 0.45], rtol=1e-4)
+    np.testing.assert_allclose(numbers(method.confidences.values()), [*expected, 0.45], rtol=1e-4)

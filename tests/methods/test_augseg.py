@@ -43,7 +43,7 @@ def test_labels_are_injected_into_copies_and_boxes_come_from_these(small_segment
     object.__setattr__(method, "labeled_boxes", lambda *_: corner)
     object.__setattr__(method, "boxes", lambda *_: side)
     for sureness, injected in ((0.0, True), (1.0, False)):
-        found = arrays(method.mixed(own, labeled, np.full(2, sureness, "float32")))
+        found = arrays(method.mixed(own, labeled, ops.full((2,), sureness)))
         for value, mine, label in zip(found, own, labeled, strict=True):
             copy = mine.copy()
             if injected:
@@ -74,4 +74,4 @@ def test_loss_is_divided_by_all_pixels(small_segmenter, random_batch):
     log_probability = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
     losses = -np.take_along_axis(log_probability, view.label[..., None], -1)[..., 0]
     kept = (view.confidence >= 0.45) & view.valid
-    assert float(terms["consistency"]) == pytest.approx((losses * kept).mean(), rel=1e-4)
+    assert float(ops.convert_to_numpy(terms["consistency"])) == pytest.approx((losses * kept).mean(), rel=1e-4)

@@ -16,7 +16,7 @@ def test_aligned_probabilities_by_hand(small_segmenter):
     method.labeled_confidences.averages.assign([0.8, 0.4, 0.5])
     method.unlabeled_confidences.averages.assign([0.4, 0.8, 0.5])
     probability = np.float32([[[[0.3, 0.5, 0.2], [0.1, 0.8, 0.1]]]])
-    outputs = {"logits": np.log(probability), "features": np.zeros((1, 1, 1, 4), "float32")}
+    outputs = {"logits": np.log(probability), "features": ops.zeros((1, 1, 1, 4))}
     decision = method.decide(outputs, np.ones((1, 1, 2), bool))
     # (0.6, 0.25, 0.2) / 1.05 and (0.2, 0.4, 0.1) / 0.7.
     assert numbers(decision.label).tolist() == [[[0, 1]]]
@@ -36,10 +36,12 @@ def test_state_follows_labelled_and_unlabelled_predictions(small_segmenter, rand
         means = [confidence[counted & (label == c)] for c in range(3)]
         return [0.5 + 0.5 * found.mean() if found.size else 1.0 for found in means]
 
-    np.testing.assert_allclose(numbers(method.labeled_confidences()), averages(label, confidence, known), rtol=1e-4)
+    np.testing.assert_allclose(
+        numbers(method.labeled_confidences.values()), averages(label, confidence, known), rtol=1e-4
+    )
     weak = stream.weak
     expected = averages(numbers(weak.label), numbers(weak.confidence), batch["valid"])
-    np.testing.assert_allclose(numbers(method.unlabeled_confidences()), expected, rtol=1e-4)
+    np.testing.assert_allclose(numbers(method.unlabeled_confidences.values()), expected, rtol=1e-4)
     right, wrong = confidence[known & (label == mask)], confidence[known & (label != mask)]
     expected = [0.5 / 3 + 0.5 * right.mean(), 0.5 / 3 + 0.5 * wrong.mean()]
     np.testing.assert_allclose(numbers(method.adaptive_threshold.means), expected, rtol=1e-4)

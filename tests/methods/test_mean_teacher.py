@@ -12,6 +12,10 @@ def softmax(logits):
     return powers / powers.sum(-1, keepdims=True)
 
 
+def number(value):
+    return float(keras.ops.convert_to_numpy(value))
+
+
 def logits_of(network, images, training):
     return keras.ops.convert_to_numpy(network(images, training=training)["logits"])
 
@@ -20,7 +24,7 @@ def apart(method):
     """Moves student and teacher apart: the next step takes the mean of both."""
     method.follow()
     for variable in method.segmenter.trainable_variables:
-        variable.assign(variable.value * 1.3 + 0.05)
+        variable.assign(variable.value * 1.1 + 0.01)
     return method
 
 
@@ -29,7 +33,7 @@ def test_squared_distance_on_labelled_and_unlabelled_images(small_segmenter, ran
     terms = method.compute_terms(batch)
     images = np.concatenate([batch["labeled_image"], batch["weak_image"]])
     student, teacher = (softmax(logits_of(each, images, True)) for each in (method.segmenter, method.teacher))
-    assert float(terms["consistency"]) == pytest.approx(((student - teacher) ** 2).mean(), rel=1e-4)
+    assert number(terms["consistency"]) == pytest.approx(((student - teacher) ** 2).mean(), rel=1e-4)
     assert method.weigh({"consistency": 1.0}) == 100.0
     assert method.strong_views() == 0
 
@@ -43,7 +47,7 @@ def test_teacher_keeps_statistics_of_its_own(small_segmenter, random_batch):
 
 
 def test_mixed_probabilities_and_the_rate_of_sure_pixels(small_segmenter, random_batch):
-    method, batch = apart(CutMixMeanTeacher(small_segmenter(), threshold=0.5, seed=3)), random_batch()
+    method, batch = apart(CutMixMeanTeacher(small_segmenter(), threshold=0.6, seed=3)), random_batch()
     terms = method.compute_terms(batch)
     boxes = keras.ops.convert_to_numpy(CutMixMeanTeacher(small_segmenter(), seed=3).boxes(2, (33, 33)))
     np.testing.assert_allclose(boxes.mean((1, 2)), 0.5, atol=0.03)
@@ -52,9 +56,9 @@ def test_mixed_probabilities_and_the_rate_of_sure_pixels(small_segmenter, random
     target = np.where(boxes[..., None], target[::-1], target)
     images = np.where(boxes[..., None], batch["strong_image_1"][::-1], batch["strong_image_1"])
     valid = np.where(boxes, batch["valid"][::-1], batch["valid"])
-    rate = (softmax(target).max(-1) >= 0.5).mean()
+    rate = (softmax(target).max(-1) >= 0.6).mean()
     squares = ((softmax(logits_of(method.segmenter, images, True)) - softmax(target)) ** 2).sum(-1)
     assert 0.05 < rate < 0.95
-    assert float(terms["mask_ratio"]) == pytest.approx(rate, rel=1e-5)
-    assert float(terms["consistency"]) == pytest.approx(rate * (squares * valid).mean(), rel=1e-4)
+    assert number(terms["mask_ratio"]) == pytest.approx(rate, rel=1e-5)
+    assert number(terms["consistency"]) == pytest.approx(rate * (squares * valid).mean(), rel=1e-4)
     assert method.evaluated is method.teacher.network
