@@ -1,9 +1,13 @@
 """Tensor building blocks in keras.ops: agents, rankings, CutMix, pseudo-labels, resizing, normalisation."""
 
+from rankmatch_keras.layers.agent_choices import AllAgents as AllAgents
+from rankmatch_keras.layers.agent_choices import RandomAgents as RandomAgents
+from rankmatch_keras.layers.agent_choices import TopAgents as TopAgents
 from rankmatch_keras.layers.agents import OrthogonalAgents as OrthogonalAgents
 from rankmatch_keras.layers.agents import gather_agents as gather_agents
 from rankmatch_keras.layers.boxes import RandomBoxes as RandomBoxes
 from rankmatch_keras.layers.classmix import ClassMix as ClassMix
+from rankmatch_keras.layers.clock import Clock as Clock
 from rankmatch_keras.layers.cutmix import box_mask as box_mask
 from rankmatch_keras.layers.cutmix import mix as mix
 from rankmatch_keras.layers.feature_dropout import FeatureDropout as FeatureDropout

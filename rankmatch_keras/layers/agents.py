@@ -27,8 +27,59 @@ def gather_agents(features, indices):
     return ops.take_along_axis(flatten_pixels(features), indices[:, :, None], axis=1)
 
 
+class Agents(keras.layers.Layer):
+    """What all ways to choose agents share.
+
+    Args:
+        num_agents: N, at least 1. A grid with fewer pixels gives all of them.
+        seed: int or `keras.random.SeedGenerator` for what is random; `None` draws one.
+
+    Raises:
+        ValueError: `num_agents` is smaller than 1.
+    """
+
+    def __init__(self, num_agents: int = 128, seed=None, **kwargs):
+        kwargs.setdefault("dtype", "float32")
+        super().__init__(**kwargs)
+        self.built = True  # no weights
+        if num_agents < 1:
+            raise ValueError(f"Expected at least 1 agent. Received: num_agents={num_agents}")
+        self.num_agents = num_agents
+        self.seed = seed
+        self.seed_generator = seed if isinstance(seed, keras.random.SeedGenerator) else keras.random.SeedGenerator(seed)
+
+    def uniform(self, batch_size, *shape):
+        """Numbers from 0 to 1 for this replica's images, `(B, *shape)` float32, drawn for the global batch."""
+        everywhere = (batch_size * replicas().count, *shape)
+        return share_of(keras.random.uniform(everywhere, seed=self.seed_generator, dtype="float32"))
+
+    def compute_output_spec(self, features, first_index=None, valid=None):
+        """Returns `(B, min(num_agents, h*w))` int32."""
+        _, height, width, _ = features.shape
+        known = height is not None and width is not None
+        count = min(self.num_agents, height * width) if known else self.num_agents
+        return keras.KerasTensor((features.shape[0], count), dtype="int32")
+
+    def get_config(self):
+        """Returns the constructor's arguments."""
+        config = super().get_config()
+        seed = self.seed
+        if isinstance(seed, keras.random.SeedGenerator):
+            seed = keras.saving.serialize_keras_object(seed)
+        config.update(num_agents=self.num_agents, seed=seed)
+        return config
+
+    @classmethod
+    def from_config(cls, config):
+        """Makes the layer from `get_config()`."""
+        config = dict(config)
+        if isinstance(config.get("seed"), dict):
+            config["seed"] = keras.saving.deserialize_keras_object(config["seed"])
+        return cls(**config)
+
+
 @keras.saving.register_keras_serializable("rankmatch_keras")
-class OrthogonalAgents(keras.layers.Layer):
+class OrthogonalAgents(Agents):
     """Greedily picks the pixels whose features are most orthogonal to those picked before.
 
     The first agent is a random pixel; each further one is `argmin_p max_{a in A} |cos(f_p, f_a)|`
@@ -52,44 +103,40 @@ class OrthogonalAgents(keras.layers.Layer):
     [[0, 2]]
     """
 
-    def __init__(self, num_agents: int = 128, seed=None, **kwargs):
-        kwargs.setdefault("dtype", "float32")
-        super().__init__(**kwargs)
-        self.built = True  # no weights
-        if num_agents < 1:
-            raise ValueError(f"Expected at least 1 agent. Received: num_agents={num_agents}")
-        self.num_agents = num_agents
-        self.seed = seed
-        self.seed_generator = seed if isinstance(seed, keras.random.SeedGenerator) else keras.random.SeedGenerator(seed)
-
-    def call(self, features, first_index=None):
+    def call(self, features, first_index=None, valid=None):
         """Picks the agents of each image.
 
         Args:
             features: `(B, h, w, C)` float.
             first_index: `(B,)` int, the flat index `y * w + x` of each image's first agent; random by default.
+            valid: `(B, h, w)` bool, False where no agent may stand; all may by default. An image with fewer valid
+                pixels than agents gives one of its first agents again.
 
         Returns:
             `(B, min(num_agents, h*w))` int32 flat indices in the order of selection.
         """
         pixels = flatten_pixels(ops.stop_gradient(features))  # (B, P, C)
         pixels = pixels * ops.rsqrt(ops.maximum(ops.sum(ops.square(pixels), -1, keepdims=True), 1e-24))
+        transposed = ops.transpose(pixels, (0, 2, 1))
         num_pixels = pixels.shape[1]
+        # (B, P), the largest |cos| to any agent; CHOSEN for agents, infinite where none may stand
+        largest = ops.zeros_like(pixels[:, :, 0])
+        if valid is not None:
+            largest = ops.where(ops.reshape(valid, ops.shape(largest)), largest, float("inf"))
         if first_index is None:
-            first_index = self.random_pixels(pixels)
+            first_index = self.random_pixels(pixels) if valid is None else self.random_valid(largest)
         newest = ops.cast(first_index, "int32")  # (B,)
         count = self.num_agents if num_pixels is None else min(self.num_agents, num_pixels)
         positions = ops.arange(ops.shape(pixels)[1], dtype="int32")[None]  # (1, P)
         order = ops.arange(count, dtype="int32")[None]  # (1, N)
-        largest = ops.zeros_like(pixels[:, :, 0])  # (B, P), the largest |cos| to any agent; infinite for agents
         indices = ops.zeros_like(newest[:, None]) + ops.where(order == 0, 1, 0) * newest[:, None]  # (B, N)
 
         def add_agent(step, state):
             indices, newest, largest = state
             agent = ops.take_along_axis(pixels, newest[:, None, None], axis=1)  # (B, 1, C)
-            cosine = ops.abs(ops.matmul(pixels, ops.transpose(agent, (0, 2, 1)))[:, :, 0])  # (B, P)
+            cosine = ops.abs(ops.matmul(agent, transposed)[:, 0])  # (B, P)
             largest = ops.maximum(largest, cosine)
-            largest = ops.where(positions == newest[:, None], float("inf"), largest)
+            largest = ops.where(positions == newest[:, None], CHOSEN, largest)
             newest = ops.cast(ops.argmin(largest, axis=1), "int32")
             return ops.where(order == step, newest[:, None], indices), newest, largest
 
@@ -98,32 +145,15 @@ class OrthogonalAgents(keras.layers.Layer):
 
     def random_pixels(self, pixels):
         """Draws one flat pixel index per image, uniformly: `(B,)` int32 for pixels `(B, P, C)`."""
-        batch, num_pixels = ops.shape(pixels)[0], ops.shape(pixels)[1]
-        everywhere = keras.random.uniform((batch * replicas().count,), seed=self.seed_generator, dtype="float32")
-        index = ops.floor(share_of(everywhere) * ops.cast(num_pixels, "float32"))
+        num_pixels = ops.shape(pixels)[1]
+        index = ops.floor(self.uniform(ops.shape(pixels)[0]) * ops.cast(num_pixels, "float32"))
         # A uniform number just below 1 can round up to the grid's size.
         return ops.cast(ops.minimum(index, ops.cast(num_pixels - 1, "float32")), "int32")
 
-    def compute_output_spec(self, features, first_index=None):
-        """Returns `(B, min(num_agents, h*w))` int32."""
-        _, height, width, _ = features.shape
-        known = height is not None and width is not None
-        count = min(self.num_agents, height * width) if known else self.num_agents
-        return keras.KerasTensor((features.shape[0], count), dtype="int32")
+    def random_valid(self, forbidden):
+        """Draws one flat pixel index per image among those where `(B, P)` is not infinite."""
+        batch_size, num_pixels = ops.shape(forbidden)
+        return ops.argmax(self.uniform(batch_size, num_pixels) - forbidden, axis=1)
 
-    def get_config(self):
-        """Returns the constructor's arguments."""
-        config = super().get_config()
-        seed = self.seed
-        if isinstance(seed, keras.random.SeedGenerator):
-            seed = keras.saving.serialize_keras_object(seed)
-        config.update(num_agents=self.num_agents, seed=seed)
-        return config
 
-    @classmethod
-    def from_config(cls, config):
-        """Makes the layer from `get_config()`."""
-        config = dict(config)
-        if isinstance(config.get("seed"), dict):
-            config["seed"] = keras.saving.deserialize_keras_object(config["seed"])
-        return cls(**config)
+CHOSEN = 2.0  # above every cosine: pixels are picked again only where no other valid ones are left

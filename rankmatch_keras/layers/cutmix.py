@@ -2,6 +2,8 @@
 
 from keras import ops
 
+from rankmatch_keras.layers.grid import grid_positions
+
 
 def box_mask(boxes, image_size, grid_size=None):
     """Marks the pixels inside each box, at image size or on a coarser grid.
@@ -20,17 +22,11 @@ def box_mask(boxes, image_size, grid_size=None):
     """
     boxes = ops.cast(boxes, "float32")
     height, width = grid_size or image_size
-    rows = _positions(height, image_size[0])[None]  # (1, h)
-    columns = _positions(width, image_size[1])[None]  # (1, w)
+    rows = grid_positions(height, image_size[0])[None]  # (1, h)
+    columns = grid_positions(width, image_size[1])[None]  # (1, w)
     inside_rows = ops.logical_and(rows >= boxes[:, 0:1], rows < boxes[:, 2:3])  # (B, h)
     inside_columns = ops.logical_and(columns >= boxes[:, 1:2], columns < boxes[:, 3:4])  # (B, w)
     return ops.logical_and(inside_rows[:, :, None], inside_columns[:, None, :])
-
-
-def _positions(count, size):
-    """Positions in an image side of `size` pixels of `count` grid points with aligned corners."""
-    steps = ops.maximum(ops.cast(count, "float32") - 1.0, 1.0)
-    return ops.arange(count, dtype="float32") * ((ops.cast(size, "float32") - 1.0) / steps)
 
 
 def mix(target, source, mask):

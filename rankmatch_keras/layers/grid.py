@@ -3,6 +3,12 @@
 from keras import ops
 
 
+def grid_positions(count, size):
+    """Positions in an image side of `size` pixels of `count` grid points: `i * (size - 1) / (count - 1)`, float32."""
+    steps = ops.maximum(ops.cast(count, "float32") - 1.0, 1.0)
+    return ops.arange(count, dtype="float32") * ((ops.cast(size, "float32") - 1.0) / steps)
+
+
 def on_grid(values, grid):
     """Takes the values at the positions `i * (H - 1) / (h - 1)` of a coarser grid, the nearest pixel each.
 
@@ -14,9 +20,7 @@ def on_grid(values, grid):
         `(B, h, w)` or `(B, h, w, C)`.
     """
     for axis, count in zip((1, 2), grid, strict=True):
-        steps = ops.maximum(ops.cast(count, "float32") - 1.0, 1.0)
-        last = ops.cast(ops.shape(values)[axis], "float32") - 1.0
-        positions = ops.round(ops.arange(count, dtype="float32") * last / steps)
+        positions = ops.round(grid_positions(count, ops.shape(values)[axis]))
         values = ops.take(values, ops.cast(positions, "int32"), axis=axis)
     return values
 

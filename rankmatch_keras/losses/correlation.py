@@ -3,66 +3,10 @@
 import keras
 from keras import ops
 
-from rankmatch_keras.layers.agents import OrthogonalAgents, flatten_pixels, gather_agents
+from rankmatch_keras.layers.replicas import ratio
+from rankmatch_keras.losses.agent_loss import AgentLoss, average, blocks
 
 DIVERGENCES = ("kl", "ce", "l2")
-
-
-class AgentLoss(keras.layers.Layer):
-    """What both correlation losses share: choosing agents and comparing each pixel with them.
-
-    Args:
-        num_agents: N; a grid with fewer pixels uses them all.
-        agents: `"orthogonal"`, the greedy choice of Section 3.2.
-        seed: int or `None`, for the random first agent.
-    """
-
-    def __init__(self, num_agents: int = 128, agents: str = "orthogonal", seed: int | None = None, **kwargs):
-        # Float32 whatever the model's precision: dot products and logarithms need it.
-        kwargs.setdefault("dtype", "float32")
-        super().__init__(**kwargs)
-        self.built = True  # no weights
-        if agents != "orthogonal":
-            raise ValueError(f"Expected agents in ('orthogonal',). Received: agents={agents!r}")
-        self.num_agents = num_agents
-        self.agents = agents
-        self.seed = seed
-        self.select_agents = OrthogonalAgents(num_agents, seed=seed)
-
-    def call(self, teacher_features, student_features, first_index=None):
-        """Computes the loss of a batch.
-
-        Args:
-            teacher_features: `(B, h, w, C)` float; no gradient flows into them.
-            student_features: `(B, h, w, C)` float.
-            first_index: `(B,)` int flat pixel index of each image's first agent; random by default.
-
-        Returns:
-            Scalar float32.
-        """
-        teacher_features = ops.stop_gradient(ops.cast(teacher_features, "float32"))
-        student_features = ops.cast(student_features, "float32")
-        indices = self.select_agents(teacher_features, first_index)  # (B, N)
-        return self.compare(self.products(teacher_features, indices), self.products(student_features, indices))
-
-    def products(self, features, indices):
-        """Dot products of every pixel with every agent: `(B, h, w, C)`, `(B, N)` -> `(B, h*w, N)`."""
-        agents = gather_agents(features, indices)  # (B, N, C)
-        return ops.matmul(flatten_pixels(features), ops.transpose(agents, (0, 2, 1)))
-
-    def compare(self, teacher_products, student_products):
-        """Turns the dot products `(B, P, N)` of both networks into a scalar."""
-        raise NotImplementedError
-
-    def compute_output_shape(self, *args, **kwargs):
-        """The loss is a scalar."""
-        return ()
-
-    def get_config(self):
-        """Returns the constructor's arguments."""
-        config = super().get_config()
-        config.update(num_agents=self.num_agents, agents=self.agents, seed=self.seed)
-        return config
 
 
 @keras.saving.register_keras_serializable("rankmatch_keras")
@@ -75,28 +19,20 @@ class CorrelationConsistencyLoss(AgentLoss):
     Args:
         num_agents: N, at least 1.
         divergence: `"kl"`, `"ce"` or `"l2"`.
-        agents: how agents are chosen, see `AgentLoss`.
-        seed: int or `None`, for the random first agent.
+        **kwargs: see `AgentLoss`.
 
     Raises:
         ValueError: an argument is out of range.
     """
 
-    def __init__(
-        self,
-        num_agents: int = 128,
-        divergence: str = "kl",
-        agents: str = "orthogonal",
-        seed: int | None = None,
-        **kwargs,
-    ):
-        super().__init__(num_agents=num_agents, agents=agents, seed=seed, **kwargs)
+    def __init__(self, num_agents: int = 128, divergence: str = "kl", **kwargs):
+        super().__init__(num_agents=num_agents, **kwargs)
         if divergence not in DIVERGENCES:
             raise ValueError(f"Expected divergence in {DIVERGENCES}. Received: divergence={divergence!r}")
         self.divergence = divergence
 
     def compare(self, teacher_products, student_products):
-        """Mean divergence of the correlations for dot products `(B, P, N)` of both networks."""
+        """Divergence of the correlations per pixel for similarities `(B, P, N)` of both networks."""
         teacher_log = ops.log_softmax(teacher_products, axis=-1)
         student_log = ops.log_softmax(student_products, axis=-1)
         teacher = ops.exp(teacher_log)
@@ -106,10 +42,41 @@ class CorrelationConsistencyLoss(AgentLoss):
             per_agent = -teacher * student_log
         else:
             per_agent = ops.square(teacher - ops.exp(student_log))
-        return ops.mean(ops.sum(per_agent, axis=-1))
+        return ops.sum(per_agent, axis=-1)
+
+    def compare_all(self, teacher_pixels, student_pixels, weights):
+        """See `AgentLoss`.
+
+        Automatic differentiation would keep the similarities of all blocks, P x P numbers several times over. So each
+        block's gradient is written out, and handed on as that of a product with the features.
+        """
+        fixed = ops.stop_gradient(student_pixels)
+        divergences, to_pixels, to_agents = [], [], 0.0
+        # What `average` multiplies each pixel's divergence with.
+        shares = ops.ones_like(fixed[..., 0]) if weights is None else weights
+        shares = shares * (1.0 / ops.sum(shares) if weights is None else ratio(1.0, ops.sum(shares)))
+        for block in blocks(student_pixels.shape[1]):
+            teacher_products = self.products(teacher_pixels[:, block], teacher_pixels)
+            student_products = self.products(fixed[:, block], fixed)
+            divergences.append(self.compare(teacher_products, student_products))
+            slope = self._slope(teacher_products, student_products) * shares[:, block, None] / self.temperature
+            to_pixels.append(ops.matmul(slope, fixed))
+            to_agents = to_agents + ops.matmul(ops.transpose(slope, (0, 2, 1)), fixed[:, block])
+        gradient = ops.concatenate(to_pixels, axis=1)
+        if self.agent_gradient:
+            gradient = gradient + to_agents
+        value = average(ops.concatenate(divergences, axis=1), weights)
+        return ops.stop_gradient(value) + ops.sum(ops.stop_gradient(gradient) * (student_pixels - fixed))
+
+    def _slope(self, teacher_products, student_products):
+        """Derivative of `compare` by the student's similarities, `(B, P, N)`."""
+        teacher = ops.softmax(teacher_products, axis=-1)
+        student = ops.softmax(student_products, axis=-1)
+        difference = student - teacher
+        if self.divergence != "l2":
+            return difference
+        return 2.0 * student * (difference - ops.sum(student * difference, axis=-1, keepdims=True))
 
     def get_config(self):
         """Returns the constructor's arguments."""
-        config = super().get_config()
-        config.update(divergence=self.divergence)
-        return config
+        return {**super().get_config(), "divergence": self.divergence}

@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from rankmatch_keras.layers.ranking import MAX_ITEMS, plackett_luce_kl
-from rankmatch_keras.losses.correlation import AgentLoss
+from rankmatch_keras.losses.agent_loss import AgentLoss, average, blocks
 
 REDUCTIONS = ("per_pixel", "mean_all")
 
@@ -26,23 +26,14 @@ class RankConsistencyLoss(AgentLoss):
         top_k: K, 2 to 10; the cost grows with 2^K.
         reduction: `"per_pixel"` sums over rankings and averages over pixels (Eq. 8); `"mean_all"` also divides
             by K!, as the published program does.
-        agents: how agents are chosen, see `AgentLoss`.
-        seed: int or `None`, for the random first agent.
+        **kwargs: see `AgentLoss`.
 
     Raises:
         ValueError: an argument is out of range.
     """
 
-    def __init__(
-        self,
-        num_agents: int = 128,
-        top_k: int = 4,
-        reduction: str = "per_pixel",
-        agents: str = "orthogonal",
-        seed: int | None = None,
-        **kwargs,
-    ):
-        super().__init__(num_agents=num_agents, agents=agents, seed=seed, **kwargs)
+    def __init__(self, num_agents: int = 128, top_k: int = 4, reduction: str = "per_pixel", **kwargs):
+        super().__init__(num_agents=num_agents, **kwargs)
         if not 2 <= top_k <= min(MAX_ITEMS, num_agents):
             raise ValueError(
                 f"Expected 2 <= top_k <= {MAX_ITEMS} and top_k <= num_agents. "
@@ -54,15 +45,28 @@ class RankConsistencyLoss(AgentLoss):
         self.reduction = reduction
 
     def compare(self, teacher_products, student_products):
-        """Mean divergence of the rankings for dot products `(B, P, N)` of both networks."""
+        """Divergence of the rankings per pixel for similarities `(B, P, N)` of both networks."""
         # indices (B, P, K): the teacher's favourites, used for both networks
         teacher_top, indices = ops.top_k(teacher_products, self.top_k)
-        student_top = ops.take_along_axis(student_products, indices, axis=-1)
-        loss = ops.mean(plackett_luce_kl(teacher_top, student_top))
-        return loss / math.factorial(self.top_k) if self.reduction == "mean_all" else loss
+        return self._divergence(teacher_top, ops.take_along_axis(student_products, indices, axis=-1))
+
+    def compare_all(self, teacher_pixels, student_pixels, weights):
+        """See `AgentLoss`: of the student's similarities only those with the favourites are ever computed."""
+        student_agents = student_pixels if self.agent_gradient else ops.stop_gradient(student_pixels)
+        divergences = []
+        for block in blocks(student_pixels.shape[1]):
+            teacher_top, indices = ops.top_k(self.products(teacher_pixels[:, block], teacher_pixels), self.top_k)
+            student_top = [
+                ops.sum(student_pixels[:, block] * ops.take_along_axis(student_agents, indices[..., k, None], 1), -1)
+                for k in range(self.top_k)
+            ]
+            divergences.append(self._divergence(teacher_top, ops.stack(student_top, axis=-1) / self.temperature))
+        return average(ops.concatenate(divergences, axis=1), weights)
+
+    def _divergence(self, teacher_top, student_top):
+        divergence = plackett_luce_kl(teacher_top, student_top)
+        return divergence / math.factorial(self.top_k) if self.reduction == "mean_all" else divergence
 
     def get_config(self):
         """Returns the constructor's arguments."""
-        config = super().get_config()
-        config.update(top_k=self.top_k, reduction=self.reduction)
-        return config
+        return {**super().get_config(), "top_k": self.top_k, "reduction": self.reduction}

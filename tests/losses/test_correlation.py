@@ -75,7 +75,7 @@ def test_no_gradient_to_the_teacher(value_and_gradient):
     np.testing.assert_array_equal(gradient, np.zeros_like(teacher))
 
 
-@pytest.mark.parametrize("options", [{"divergence": "js"}, {"agents": "all"}, {"num_agents": 0}])
+@pytest.mark.parametrize("options", [{"divergence": "js"}, {"agents": "best"}, {"num_agents": 0}])
 def test_wrong_options(options):
     with pytest.raises(ValueError, match="Expected .*Received: "):
         CorrelationConsistencyLoss(**options)

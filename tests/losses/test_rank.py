@@ -6,6 +6,7 @@ import pytest
 from keras import ops
 
 from rankmatch_keras.layers import OrthogonalAgents
+from rankmatch_keras.layers.agents import flatten_pixels, gather_agents
 from rankmatch_keras.losses import RankConsistencyLoss
 
 RANKINGS = list(itertools.permutations(range(4)))
@@ -76,9 +77,9 @@ def test_exact_value_of_every_pixel(numbers):
     # What `compare` averages, read pixel by pixel.
     teacher, student = (ops.convert_to_tensor(numbers[f"features_{name}"]) for name in ("teacher", "student"))
     agents = ops.convert_to_tensor(numbers["agent_indices_sorted"].astype("int32"))
-    teacher, student = layer.products(teacher, agents), layer.products(student, agents)
+    teacher, student = (layer.products(flatten_pixels(f), gather_agents(f, agents)) for f in (teacher, student))
     for b, p in [(0, 0), (0, 17), (0, 98), (1, 5), (1, 50), (1, 97)]:
-        pixels.append(float(layer.compare(teacher[b : b + 1, p : p + 1], student[b : b + 1, p : p + 1])))
+        pixels.append(float(layer.compare(teacher[b : b + 1, p : p + 1], student[b : b + 1, p : p + 1])[0, 0]))
     expected = numbers["kl_per_pixel_exact_float64"].reshape(2, 99)[[0, 0, 0, 1, 1, 1], [0, 17, 98, 5, 50, 97]]
     np.testing.assert_allclose(pixels, expected, rtol=2e-5)
 
@@ -93,7 +94,8 @@ def test_products_are_the_published_correlation(numbers):
     layer = loss_layer()
     agents = ops.convert_to_tensor(numbers["agent_indices_sorted"].astype("int32"))
     for name in ("teacher", "student"):
-        products = layer.products(ops.convert_to_tensor(numbers[f"features_{name}"]), agents)
+        features = ops.convert_to_tensor(numbers[f"features_{name}"])
+        products = layer.products(flatten_pixels(features), gather_agents(features, agents))
         correlation = ops.convert_to_numpy(ops.softmax(products)).reshape(2, 9, 11, 16)
         np.testing.assert_allclose(correlation, numbers[f"correlation_{name}"], rtol=1e-4)
 
@@ -170,7 +172,7 @@ def test_large_features_stay_finite(value_and_gradient):
 
 @pytest.mark.parametrize(
     "options",
-    [{"top_k": 1}, {"top_k": 11}, {"top_k": 8, "num_agents": 4}, {"reduction": "sum"}, {"agents": "all"}],
+    [{"top_k": 1}, {"top_k": 11}, {"top_k": 8, "num_agents": 4}, {"reduction": "sum"}, {"agents": "best"}],
 )
 def test_wrong_options(options):
     with pytest.raises(ValueError, match="Expected .*Received: "):

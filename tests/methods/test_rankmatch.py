@@ -86,7 +86,8 @@ def test_rank_terms_compare_the_mixed_teacher_with_the_strong_views(second_view,
     compare = method.rank_loss.compare
     method.rank_loss.compare = lambda t, s: seen.append(compare(t, s)) or seen[-1]
     terms = method.compute_terms(batch)
-    assert [number(terms["rank_1"]), number(terms["rank_2"])] == [number(value) for value in seen]
+    means = [number(ops.mean(pixels)) for pixels in seen]
+    assert [number(terms["rank_1"]), number(terms["rank_2"])] == pytest.approx(means, rel=1e-6)
 
     other = RankMatch(small_segmenter(), num_agents=9, seed=0)  # the same weights and statistics as before the step
     _, teacher = other.weak_stage(batch, None)
@@ -124,3 +125,50 @@ def test_identical_views_have_no_rank_loss(small_segmenter, random_batch):
         batch[name] = batch["weak_image"]
     terms = method.compute_terms({name: ops.convert_to_tensor(value) for name, value in batch.items()})
     np.testing.assert_allclose([number(terms["rank_1"]), number(terms["rank_2"])], 0.0, atol=1e-6)
+
+
+@pytest.mark.parametrize("correlation", ["kl", "ce", "l2"])
+def test_another_divergence_takes_the_rank_loss_place(correlation, small_segmenter, random_batch):
+    method = RankMatch(small_segmenter(), correlation=correlation, num_agents=6, threshold=0.0, seed=0)
+    assert list(method.term_weights)[-2:] == ["correlation_1", "correlation_2"]
+    losses = method.compute_losses(random_batch())
+    assert all(number(losses[name]) > 0 for name in method.term_weights)
+
+
+def test_the_rank_loss_begins_and_grows(small_segmenter, random_batch):
+    options = {"num_agents": 6, "threshold": 0.0, "seed": 0}
+    plain = RankMatch(small_segmenter(), **options)
+    grown = RankMatch(small_segmenter(), **options, rank_start=0.25, rank_ramp=0.5, total_steps=8)
+    shares = []
+    for _ in range(8):
+        full, part = (number(method.compute_losses(random_batch())["rank_1"]) for method in (plain, grown))
+        shares.append(part / full)
+    # At the t-th of 8 batches t / 8 is done.
+    assert shares == pytest.approx([0.0, 0.0, 0.25, 0.5, 0.75, 1.0, 1.0, 1.0], abs=1e-5)
+
+
+def test_padding_and_confidence_reach_the_rank_loss(small_segmenter, random_batch):
+    batch = random_batch()
+    batch["valid"][:, :, 9:] = False  # of the 3 x 3 grid only the first column is left
+    options = {"num_agents": 6, "threshold": 0.0, "seed": 0}
+    values = [
+        number(RankMatch(small_segmenter(), **options, **more).compute_losses(batch)["rank_2"])
+        for more in ({}, {"leave_out_padding": True}, {"weight_by_confidence": True})
+    ]
+    assert len({round(found, 7) for found in values}) == 3 and min(values) > 0
+    batch["valid"][:] = False
+    method = RankMatch(small_segmenter(), **options, leave_out_padding=True)
+    assert number(method.compute_losses(batch)["rank_1"]) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"correlation": "cosine"}, "correlation in"),
+        ({"rank_ramp": 0.2}, "Expected total_steps"),
+        ({"rank_start": 2.0, "total_steps": 3}, "share of the run"),
+    ],
+)
+def test_values_of_options_are_checked(options, message, small_segmenter):
+    with pytest.raises(ValueError, match=message):
+        RankMatch(small_segmenter(), **options)
