@@ -25,6 +25,8 @@ FREE = {
     "jit",
     "deterministic",
     "pseudo_label_images",
+    "stage",
+    "stages",
 }
 
 

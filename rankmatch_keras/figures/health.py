@@ -47,16 +47,16 @@ def save_health(
                 drawn.append((f"{label}: {title}", lines, class_colours))
     if not drawn:
         raise UserError("runs that log pseudo-labels", ", ".join(names), "Give runs of methods with pseudo-labels.")
-    columns = min(4, len(drawn))
-    rows = -(-len(drawn) // columns)
-    figure = Figure(figsize=(4.4 * columns, 3.3 * rows), dpi=130, layout="constrained")
+    across = min(4, len(drawn))
+    down = -(-len(drawn) // across)
+    figure = Figure(figsize=(4.4 * across, 3.3 * down), dpi=130, layout="constrained")
     for number, (title, lines, palette) in enumerate(drawn, start=1):
-        axes = figure.add_subplot(rows, columns, number)
+        axes = figure.add_subplot(down, across, number)
         for name, (epochs, values) in lines.items():
             marker = "o" if len(epochs) < 20 else None
             axes.plot(epochs, values, label=name, color=palette[name], marker=marker, markersize=3, linewidth=1.5)
         axes.set(title=title, xlabel="epoch", ylabel="%", ylim=(-3, 103))
-        axes.title.set_size(10)
+        axes.title.set_fontsize(10)
         axes.grid(color="0.9")
         axes.spines[["top", "right"]].set_visible(False)
         axes.legend(fontsize=7, frameon=False, ncols=2 if len(lines) > 5 else 1)

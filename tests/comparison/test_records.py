@@ -88,3 +88,12 @@ def test_a_damaged_record_is_named(write_run):
     (folder / "scores.json").write_text(json.dumps([1]))
     with pytest.raises(UserError, match="something else"):
         read_runs([folder])
+
+
+def test_the_cost_of_earlier_stages_counts(write_run):
+    folder = write_run("a")
+    (folder / "stages/1").mkdir(parents=True)
+    cost = {"train_seconds": 30.0, "seconds": 40.0, "step_seconds": 9.0, "peak_memory_gb": 2.5}
+    (folder / "stages/1/cost.json").write_text(json.dumps(cost))
+    (record,) = read_runs([folder])
+    assert record.cost == {"train_seconds": 90.0, "seconds": 110.0, "step_seconds": 0.2, "peak_memory_gb": 2.5}
