@@ -97,7 +97,9 @@ class CCT(Method):
         self.seed = seed
         seeds = [None if seed is None else seed + number for number in range(len(self.kinds))]
         self.perturbations = [PERTURBATIONS[kind](seed=seed) for kind, seed in zip(self.kinds, seeds, strict=True)]
-        self.auxiliaries = [copy_decoder(segmenter) for _ in self.kinds]
+        # Attributes, no list: torch finds the weights of modules there alone, and tells them apart by their names.
+        for number in range(len(self.kinds)):
+            setattr(self, f"auxiliary_{number}", copy_decoder(segmenter))
         self.clock = Clock(total_steps)
         self.consistency_loss = ProbabilityConsistencyLoss("mean")
         self.term_weights = {"supervised": 1.0, "consistency": consistency_weight}
@@ -106,7 +108,7 @@ class CCT(Method):
     @property
     def heads(self):
         """The auxiliary decoders."""
-        return tuple(self.auxiliaries)
+        return tuple(getattr(self, f"auxiliary_{number}") for number in range(len(self.kinds)))
 
     def stages(self):
         """One stage, which uses all weights."""
@@ -130,7 +132,7 @@ class CCT(Method):
 
     def _consistency(self, number, maps, target, valid):
         """The loss of one auxiliary decoder."""
-        perturb, decoder = self.perturbations[number], self.auxiliaries[number]
+        perturb, decoder = self.perturbations[number], self.heads[number]
         changed = {name: value for name, value in maps.items() if name != CANVAS}
         if self.kinds[number] == "vat":
             # In inference mode, so that finding the direction leaves no trace in the statistics.

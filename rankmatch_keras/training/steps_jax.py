@@ -58,6 +58,19 @@ def no_gradient():
     return contextlib.nullcontext()
 
 
+def gradient(function, value):
+    """The gradient of a scalar function at a value, apart from that of the step.
+
+    Args:
+        function: from a structure like `value` to a scalar; it must change no state.
+        value: a tensor or a structure of tensors.
+
+    Returns:
+        A structure like `value`, without gradient.
+    """
+    return jax.lax.stop_gradient(jax.grad(function)(jax.lax.stop_gradient(value)))
+
+
 def default_jit_compile():
     """JAX is compiled by XLA."""
     return True

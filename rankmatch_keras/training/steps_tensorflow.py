@@ -38,6 +38,24 @@ def no_gradient():
     return contextlib.nullcontext()
 
 
+def gradient(function, value):
+    """The gradient of a scalar function at a value, apart from that of the step.
+
+    Args:
+        function: from a structure like `value` to a scalar.
+        value: a tensor or a structure of tensors.
+
+    Returns:
+        A structure like `value`, without gradient.
+    """
+    inputs = tf.nest.map_structure(tf.stop_gradient, value)
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+        tape.watch(inputs)
+        result = function(inputs)
+    found = tape.gradient(result, inputs, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+    return tf.nest.map_structure(tf.stop_gradient, found)
+
+
 def default_jit_compile():
     """XLA slows this step down about fourfold on CPUs; elsewhere Keras decides."""
     return "auto" if tf.config.list_logical_devices("GPU") else False

@@ -67,6 +67,22 @@ def no_gradient():
     return torch.no_grad()
 
 
+def gradient(function, value):
+    """The gradient of a scalar function at a value, apart from that of the step.
+
+    Args:
+        function: from a structure like `value` to a scalar.
+        value: a tensor or a structure of tensors.
+
+    Returns:
+        A structure like `value`, without gradient.
+    """
+    with torch.enable_grad():
+        inputs = keras.tree.map_structure(lambda x: x.detach().requires_grad_(True), value)
+        found = torch.autograd.grad(function(inputs), keras.tree.flatten(inputs), materialize_grads=True)
+    return keras.tree.pack_sequence_as(value, found)
+
+
 def default_jit_compile():
     """Compiling a Keras model costs minutes of recompilation here, so it is left to those who ask for it."""
     return False
