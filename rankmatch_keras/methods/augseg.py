@@ -59,7 +59,8 @@ class AugSeg(Taught):
         self.injections = keras.random.SeedGenerator(None if seed is None else seed + 2)
         self.consistency_loss = WeightedConsistencyLoss("all")
         self.term_weights = {"supervised": 1.0, "consistency": consistency_weight}
-        self._make_trackers()
+        if type(self) is AugSeg:
+            self._make_trackers()
 
     def stages(self):
         """One stage."""
@@ -73,7 +74,8 @@ class AugSeg(Taught):
         own = View(batch["strong_image_1"], *pseudo_labels(logits), batch["valid"])
         view = self.mixed(own, self.labeled_view(batch), sureness)
         num_labeled = ops.shape(batch["labeled_image"])[0]
-        logits = self.segmenter(ops.concatenate([batch["labeled_image"], view.image]), training=True)["logits"]
+        outputs = self.segmenter(ops.concatenate([batch["labeled_image"], view.image]), training=True)
+        logits = outputs["logits"]
         kept = ops.logical_and(own.confidence >= self.threshold, own.valid)
         valid_pixels = ops.sum(ops.cast(own.valid, "float32"))
         return {
@@ -83,7 +85,12 @@ class AugSeg(Taught):
             ),
             "mask_ratio": ratio(ops.sum(ops.cast(kept, "float32")), valid_pixels),
             "confidence": ratio(ops.sum(sureness), ops.sum(ops.ones_like(sureness))),
+            **self.further_terms(batch, view, outputs),
         }, None
+
+    def further_terms(self, batch, view: View, outputs) -> dict:
+        """What another network's classifier adds, see `NPSemiSeg`."""
+        return {}
 
     def sureness(self, logits, valid):
         """The teacher's confidence r in each image, `(B,)` in 0..1."""
