@@ -46,6 +46,8 @@ class Options:
     preset: str = "paper"
     backbone: str = "mobilenet_v2"
     weights: str | None = None
+    second_backbone: str | None = None
+    second_weights: str | None = None
     output_stride: int = 16
     aspp_filters: int = 256
     decoder_filters: int = 256
@@ -65,6 +67,7 @@ class Options:
     min_scale: float = 0.5
     max_scale: float = 2.0
     val_limit: int | None = None
+    pseudo_label_images: int = 8
     eval_mode: str | None = None
     eval_crop: int | None = None
     eval_border: str | None = None
@@ -83,6 +86,8 @@ class Options:
     seed: int = 0
     resume: bool = False
     smoke: bool = False
+    stage: int = 0
+    stages: Path | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """All options by name, paths absolute, fit for JSON."""
@@ -97,6 +102,22 @@ class Options:
     def several_batches(self) -> int | None:
         """`--accumulate` as Keras' optimizers take it."""
         return self.accumulate if self.accumulate > 1 else None
+
+    @property
+    def folder(self) -> Path:
+        """The run's folder.
+
+        Raises:
+            UserError: it was not given.
+        """
+        if self.out is None:
+            raise UserError("an output folder", "none", "Give --out, e.g. --out runs/first.")
+        return self.out
+
+    @property
+    def needs_unlabeled(self) -> bool:
+        """Whether the run, or one that follows it, reads unlabelled images."""
+        return self.method != "supervised" or self.stage > 0
 
     def set_options(self) -> dict[str, Any]:
         """What `--set` says of the method.
@@ -235,15 +256,20 @@ ANY_DATA = (
     "val_list",
 )
 
+# What `self_training` tells the runs of its stages: number from 1, and the folder of what lies between them.
+STAGED = ("stage", "stages")
+
 SMOKE = {
     "backbone": "tiny",
     "weights": None,
+    "second_weights": None,
     "crop": 65,
     "batch": 2,
     "epochs": None,
     "steps": 2,
     "interval": 1,
     "val_limit": 2,
+    "pseudo_label_images": 2,
 }
 
 HELP: dict[str, tuple[Any, str]] = {
@@ -262,6 +288,8 @@ HELP: dict[str, tuple[Any, str]] = {
     "preset": (click.Choice(("paper", "reference")), "RankMatch as in the article or as in its published program."),
     "backbone": (str, "Encoder: mobilenet_v2, resnet50, resnet101, kerascv_resnet50, kerascv_resnet101 or tiny."),
     "weights": (str, "Encoder weights: a file, `imagenet`, or `random`."),
+    "second_backbone": (str, "Encoder of the second network, for methods that train two, e.g. cotraining."),
+    "second_weights": (str, "Its weights: a file, `imagenet`, or `random`."),
     "output_stride": (click.Choice((8, 16, 32)), "Pixels per feature pixel."),
     "aspp_filters": (POSITIVE, "Channels of the features (ASPP output); 256 in the articles, fewer are faster."),
     "decoder_filters": (POSITIVE, "Channels of the two decoder convolutions; 256 in the articles, fewer are faster."),
@@ -287,6 +315,10 @@ HELP: dict[str, tuple[Any, str]] = {
     "min_scale": (click.FloatRange(min=0.1), "Smallest factor of the random resize."),
     "max_scale": (click.FloatRange(max=10.0), "Largest factor of the random resize."),
     "val_limit": (POSITIVE, "Evaluate on so many images during training, spread evenly; all by default."),
+    "pseudo_label_images": (
+        click.IntRange(min=0),
+        "Unlabelled images whose masks, where they are known, tell how right pseudo-labels are; for the report alone.",
+    ),
     "eval_mode": (click.Choice(MODES), "How images are shown for a score; by default as usual for the data set."),
     "eval_crop": (click.IntRange(min=1), "Side of the windows or of the centre crop in pixels."),
     "eval_border": (click.Choice(BORDERS), "Border windows are cut off, or moved back inside."),
@@ -324,7 +356,7 @@ def click_options(defaults: Options, any_data: bool = False) -> list[click.Optio
         defaults: the recipe's defaults.
         any_data: whether flags say which data to train on, own folders included; otherwise the recipe does.
     """
-    hidden = () if any_data else ANY_DATA
+    hidden = (*STAGED, *(() if any_data else ANY_DATA))
     names = [field.name for field in dataclasses.fields(Options) if field.name not in hidden]
     return [_click_option(name, getattr(defaults, name)) for name in names]
 
@@ -347,8 +379,9 @@ def read_options(values: dict[str, Any], explicit: set[str]) -> Options:
         values: all flags by name.
         explicit: names of the flags that the person gave.
     """
-    if values["weights"] == "random":
-        values["weights"] = None
+    for name in ("weights", "second_weights"):
+        if values[name] == "random":
+            values[name] = None
     if values["smoke"]:
         values.update({name: value for name, value in SMOKE.items() if name not in explicit})
     elif "steps" in explicit and "epochs" not in explicit:

@@ -16,10 +16,11 @@ require_environment()
 
 import keras  # noqa: E402
 
-from rankmatch_keras import callbacks, data, evaluation, methods, models, training  # noqa: E402
+from rankmatch_keras import callbacks, data, evaluation, methods, models, self_training, training  # noqa: E402
 from rankmatch_keras.command import run as run  # noqa: E402
 from rankmatch_keras.data.pipeline import is_installed  # noqa: E402
 from rankmatch_keras.errors import UserError  # noqa: E402
+from rankmatch_keras.evaluation.reading import spread  # noqa: E402
 from rankmatch_keras.layers import ChannelNormalization  # noqa: E402
 from rankmatch_keras.options import METHOD_FLAGS, Options, click_options, read_options  # noqa: E402
 from rankmatch_keras.reporting import report as report  # noqa: E402
@@ -40,7 +41,11 @@ def recipe(any_data: bool = False, **defaults) -> Callable[[Callable[[Options], 
         @click.pass_context
         def callback(context, **values):
             explicit = {name for name in values if context.get_parameter_source(name).name == "COMMANDLINE"}
-            main(require_fitting(read_options(values, explicit), explicit))
+            options = require_fitting(read_options(values, explicit), explicit)
+            if options.method == "selftraining":
+                self_training.run_stages(main, options)
+            else:
+                main(options)
 
         text = sys.modules[main.__module__].__doc__ or ""
         flags = click_options(Options(**defaults), any_data)
@@ -60,7 +65,29 @@ def require_fitting(options: Options, explicit: set[str]) -> Options:
         if name in explicit and name not in known:
             flag = f"--{name.replace('_', '-')}"
             raise UserError(f"flags for --method {options.method}", f"{flag}, which it does not have", f"Leave {flag}.")
+    require_second(options)
     return options
+
+
+def require_second(options: Options) -> None:
+    """Checks that a second backbone is given where the method needs one, and only where it takes one.
+
+    Raises:
+        UserError: it is not.
+    """
+    kind, given = methods.method_named(options.method), options.second_backbone
+    if given is None and methods.needs_second(kind):
+        raise UserError(
+            f"a second network for --method {options.method}",
+            "no --second-backbone",
+            "Give one of another architecture, e.g. --second-backbone resnet50.",
+        )
+    if given is not None and not methods.takes_second(kind):
+        raise UserError(
+            f"flags for --method {options.method}", "--second-backbone, but it trains one network", "Leave it out."
+        )
+    if given is None and options.second_weights is not None:
+        raise UserError("--second-backbone with --second-weights", "the weights alone", "Give both.")
 
 
 def changed(options: Options, **values) -> Options:
@@ -90,7 +117,7 @@ def choose_split(dataset: data.SegmentationData, options: Options) -> data.Split
     else:
         labels = options.labels or sum(sample.mask is not None for sample in dataset.train)
         split = data.choose_labeled([*dataset.train, *dataset.unlabeled], labels, options.seed)
-    if not split.unlabeled and options.method != "supervised":
+    if not split.unlabeled and options.needs_unlabeled:
         raise UserError(
             "unlabelled images", "none: every image is labelled", "Ask for fewer --labels, or --method supervised."
         )
@@ -108,7 +135,7 @@ def checked(
     Raises:
         UserError: something cannot be used; the message lists all of it.
     """
-    unlabeled = () if options.method == "supervised" else split.unlabeled
+    unlabeled = split.unlabeled if options.needs_unlabeled else ()
     without_mask = tuple(sample for sample in dataset.train if sample.mask is None)
     used = dataclasses.replace(dataset, train=(*split.labeled, *without_mask), unlabeled=unlabeled)
     report = data.check(used, thorough=False)
@@ -146,12 +173,26 @@ def build_segmenter(dataset: data.SegmentationData, split: data.Split, options: 
     """
     channels = data.image_format(split.labeled).channels
     backbone = models.create_backbone(options.backbone, options.weights, options.output_stride, channels)
+    return _network(backbone, dataset.num_classes, options)
+
+
+def build_second(segmenter, options: Options) -> models.Segmenter | None:
+    """Makes the second network of a pair on the backbone that its flags name; `None` without them."""
+    if options.second_backbone is None:
+        return None
+    channels = segmenter.encoder.input_shape[-1]
+    backbone = models.create_backbone(options.second_backbone, options.second_weights, options.output_stride, channels)
+    backbone = models.renormalized(backbone, options.second_backbone, options.backbone)
+    return _network(backbone, models.class_count(segmenter), options)
+
+
+def _network(backbone, num_classes, options):
     if _takes_keras_cv(options):
         print("Network: DeepLabV3Plus, subclass of keras-cv's")
-        return models.DeepLabV3Plus(backbone, dataset.num_classes)
+        return models.DeepLabV3Plus(backbone, num_classes)
     print("Network: DeepLabV3+ of plain Keras layers")
     return models.deeplab_v3_plus(
-        backbone, dataset.num_classes, aspp_filters=options.aspp_filters, decoder_filters=options.decoder_filters
+        backbone, num_classes, aspp_filters=options.aspp_filters, decoder_filters=options.decoder_filters
     )
 
 
@@ -184,7 +225,7 @@ def build_method(segmenter, options: Options, total_steps: int) -> methods.Metho
     """
     flags = {name: getattr(options, name) for name in METHOD_FLAGS if getattr(options, name) is not None}
     usual = {"seed": options.seed, "preset": options.preset, "total_steps": total_steps * options.accumulate, **flags}
-    return methods.build(options.method, segmenter, options.set_options(), usual)
+    return methods.build(options.method, segmenter, options.set_options(), usual, build_second(segmenter, options))
 
 
 def build_optimizer(options: Options, steps: int) -> training.SGD:
@@ -208,9 +249,14 @@ def build_batches(split: data.Split, normalization: ChannelNormalization, option
         options: the run's options; every optimizer step takes `accumulate` batches.
         start_step: optimizer steps already done.
     """
+    unlabeled = None if options.method == "supervised" else split.unlabeled
+    pseudo_labels = options.method == "selftraining"
+    if pseudo_labels:
+        unlabeled = self_training.pseudo_labeled(split.unlabeled, options)
+    method = methods.method_named(options.method)
     batches = data.training_batches(
         split.labeled,
-        None if options.method == "supervised" else split.unlabeled,
+        unlabeled,
         crop=options.crop,
         batch_size=options.batch,
         normalization=normalization,
@@ -218,7 +264,9 @@ def build_batches(split: data.Split, normalization: ChannelNormalization, option
         start_step=start_step * options.accumulate,
         box_source=options.chosen_box_source(),
         scale=(options.min_scale, options.max_scale),
-        strong_views=max(1, methods.method_named(options.method).strong_views()),
+        strong_views=method.strong_views(),
+        strong=method.strong_policy,
+        pseudo_labels=pseudo_labels,
         pipeline=options.pipeline,
         rows=running().rows,
     )
@@ -241,9 +289,7 @@ def open_run(
         loader: name of the data set's class, with which `evaluate` opens it again.
         arguments: its arguments; the folder `--data` by default.
     """
-    if options.out is None:
-        raise UserError("an output folder", "none", "Give --out, e.g. --out runs/first.")
-    out, resume = options.out, options.resume or running().restarted
+    out, resume = options.folder, options.resume or running().restarted
     if arguments is None:
         arguments = {"root": str(require_data(options).resolve())}
     facts = {
@@ -277,15 +323,37 @@ def build_evaluator(dataset: data.SegmentationData, split: data.Split, options: 
     )
 
 
-def standard_callbacks(evaluator, predictor, checkpoint) -> list[keras.callbacks.Callback]:
-    """Stop on a broken loss, time and memory, evaluate, log to TensorBoard, save; in this order."""
+def standard_callbacks(
+    dataset: data.SegmentationData, split: data.Split, options: Options, predictor, checkpoint
+) -> list[keras.callbacks.Callback]:
+    """Stop on a broken loss, time and memory, evaluate, look at pseudo-labels, log to TensorBoard, save; in this order.
+
+    Args:
+        dataset: the run's data.
+        split: which images are labelled.
+        options: the run's options.
+        predictor: the inference model that shares the trained weights.
+        checkpoint: `callbacks.Checkpoint` of the run.
+    """
+    hidden = _hidden_samples(dataset, split, options)
     return [
         callbacks.StopOnNonFinite(),
         callbacks.Cost(),
-        callbacks.Evaluation(evaluator, predictor),
+        callbacks.Evaluation(build_evaluator(dataset, split, options), predictor),
+        callbacks.PseudoLabelHealth(checkpoint.run, hidden, dataset.class_names, predictor),
         *_tensorboard(checkpoint.run),
+        *([callbacks.Snapshots(checkpoint.run, predictor)] if options.stage == 1 else ()),
         checkpoint,
     ]
+
+
+def _hidden_samples(dataset, split, options):
+    """Some unlabelled images with their masks, which the split left out: to look at pseudo-labels, never to train."""
+    if options.method == "supervised":
+        return []
+    unlabeled = {sample.name for sample in split.unlabeled}
+    known = [sample for sample in dataset.train if sample.mask is not None and sample.name in unlabeled]
+    return spread(known, options.pseudo_label_images) if options.pseudo_label_images else []
 
 
 def _tensorboard(run):

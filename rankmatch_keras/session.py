@@ -7,7 +7,7 @@ import keras
 
 from rankmatch_keras.data.pipeline import describe_pipeline
 from rankmatch_keras.options import Options
-from rankmatch_keras.training.distribution import Distribution, check_divisible, distribute
+from rankmatch_keras.training.distribution import Distribution, check_divisible, distribute, running
 from rankmatch_keras.training.numerics import make_deterministic, set_precision
 
 
@@ -27,7 +27,9 @@ def start(options: Options) -> Distribution:
     pipeline = describe_pipeline(options.pipeline)
     if options.deterministic:
         make_deterministic()
-    distribution = distribute(options.distribute, options.replicas)
+    # The first stage of several began with it.
+    begun = options.stage > 0 and running().name != "none"
+    distribution = running() if begun else distribute(options.distribute, options.replicas)
     if not distribution.is_main:
         _silence()
     check_divisible(distribution, batch=options.batch)

@@ -77,8 +77,7 @@ def train(options, dataset, split, distribution):
     distribution.prepare(model, options.sync_batch_norm)
 
     run = recipe.open_run(options, dataset, split, loader="SampleScenes")
-    evaluator = recipe.build_evaluator(dataset, split, options)
-    before = evaluator.evaluate(distribution.local(predictor))
+    before = recipe.build_evaluator(dataset, split, options).evaluate(distribution.local(predictor))
     checkpoint = Checkpoint(run, predictor)
     done = checkpoint.restore(model)
     batches = recipe.build_batches(split, normalization, options, start_step=done * steps_per_epoch)
@@ -88,7 +87,7 @@ def train(options, dataset, split, distribution):
         steps_per_epoch=steps_per_epoch * options.accumulate,
         initial_epoch=done,
         shuffle=False,  # the batches come in their own seeded order
-        callbacks=recipe.standard_callbacks(evaluator, predictor, checkpoint),
+        callbacks=recipe.standard_callbacks(dataset, split, options, predictor, checkpoint),
     )
     after = recipe.score(run, dataset, split, options)
     recipe.report(run, dataset, {"before": before, "after": after})

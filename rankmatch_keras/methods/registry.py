@@ -8,7 +8,9 @@ from rankmatch_keras.errors import UserError
 from rankmatch_keras.methods.ael import AEL
 from rankmatch_keras.methods.augseg import AugSeg
 from rankmatch_keras.methods.base import Method
+from rankmatch_keras.methods.cct import CCT
 from rankmatch_keras.methods.contrastive_unimatch import ContrastiveUniMatch
+from rankmatch_keras.methods.corrmatch import CorrMatch
 from rankmatch_keras.methods.cotraining import CoTraining
 from rankmatch_keras.methods.cps import CPS
 from rankmatch_keras.methods.css import CSS
@@ -20,10 +22,13 @@ from rankmatch_keras.methods.esl import ESL
 from rankmatch_keras.methods.fixmatch import FixMatch
 from rankmatch_keras.methods.imas import IMAS
 from rankmatch_keras.methods.mean_teacher import MeanTeacher
+from rankmatch_keras.methods.np_semiseg import NPSemiSeg
 from rankmatch_keras.methods.rankmatch import OVERRIDES, RankMatch
+from rankmatch_keras.methods.self_training import SelfTraining
 from rankmatch_keras.methods.supervised import SupervisedOnly
 from rankmatch_keras.methods.u2pl import U2PL
 from rankmatch_keras.methods.unimatch import UniMatch
+from rankmatch_keras.methods.unimatch_v2 import UniMatchV2
 
 METHODS: dict[str, type[Method]] = {
     "supervised": SupervisedOnly,
@@ -44,6 +49,11 @@ METHODS: dict[str, type[Method]] = {
     "css": CSS,
     "esl": ESL,
     "contrastive": ContrastiveUniMatch,
+    "unimatchv2": UniMatchV2,
+    "corrmatch": CorrMatch,
+    "selftraining": SelfTraining,
+    "cct": CCT,
+    "npsemiseg": NPSemiSeg,
 }
 # What the caller gives by other means, and what Keras' models take beside.
 NOT_OPTIONS = {"self", "segmenter", "second", "name", "kwargs", "overrides"}

@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from rankmatch_keras.layers.complementary_dropout import ComplementaryDropout
-from rankmatch_keras.methods.weak_to_strong import Teacher, WeakToStrong, decide
+from rankmatch_keras.methods.weak_to_strong import Teacher, WeakToStrong
 
 
 @keras.saving.register_keras_serializable("rankmatch_keras")
@@ -41,8 +41,7 @@ class UniMatchV2(WeakToStrong):
         """The supervised term, and the teacher's decisions."""
         self.follow()
         source = self.box_source(batch)
-        with self._steps.no_gradient():
-            weak = decide(self.teacher(batch["weak_image"], training=False), batch["valid"])
+        weak = self.weak_decision(batch, {})  # the teacher decides, by a pass of its own
         logits = self.segmenter(batch["labeled_image"], training=True)["logits"]
         supervised = self.supervised_loss(batch["labeled_mask"], logits)
         return {"supervised": supervised, **self.diagnose(weak)}, Teacher(weak, source)

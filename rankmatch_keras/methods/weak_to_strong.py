@@ -57,7 +57,7 @@ class WeakToStrong(Method):
         **kwargs: see `Method`.
     """
 
-    diagnostics = ("mask_ratio", "confidence")
+    diagnostics: ClassVar[tuple[str, ...]] = ("mask_ratio", "confidence")
     required: ClassVar[tuple[str, ...]] = (*LABELED, "weak_image", "strong_image_1", "valid", "cutmix_box_1")
 
     def __init__(self, segmenter, *, threshold: float = 0.95, ema_decay: float | None = None, **kwargs):

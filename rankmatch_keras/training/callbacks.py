@@ -1,6 +1,7 @@
 """Keras callbacks: evaluation after each epoch, checkpoints and resume, a stop when the loss is no number."""
 
 import csv
+import functools
 import math
 import time
 
@@ -10,6 +11,8 @@ from rankmatch_keras.errors import NonFiniteLoss
 from rankmatch_keras.files import replacing
 from rankmatch_keras.training.distribution import check_equal_weights, running
 from rankmatch_keras.training.state import load_state, save_state
+
+SNAPSHOTS = 3
 
 
 class StopOnNonFinite(keras.callbacks.Callback):
@@ -145,6 +148,32 @@ class Checkpoint(keras.callbacks.Callback):
             writer = csv.DictWriter(file, columns)
             writer.writeheader()
             writer.writerows(self.history)
+
+
+class Snapshots(keras.callbacks.Callback):
+    """Keeps the predictor after 1/3, 2/3 and all of the epochs, rounded up: `snapshot-1.keras` to `snapshot-3.keras`.
+
+    Put it before `Checkpoint`, whose state vouches for the files.
+
+    Args:
+        run: the run's folder.
+        predictor: the inference model that shares the trained weights.
+    """
+
+    def __init__(self, run, predictor):
+        super().__init__()
+        self.run = run
+        self.predictor = predictor
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Saves where a third is done."""
+        for number in range(1, SNAPSHOTS + 1):
+            if epoch + 1 == math.ceil(self.params["epochs"] * number / SNAPSHOTS):
+                running().on_main(functools.partial(self._save, self.run.snapshot(number)))
+
+    def _save(self, path):
+        with replacing(path) as temporary:
+            self.predictor.save(temporary)
 
 
 def _plain(value):

@@ -23,7 +23,19 @@ from rankmatch_keras.files import replacing
 PACKAGES = ("rankmatch-keras", "keras", "keras-cv", "tensorflow-cpu", "tensorflow", "torch", "jax", "numpy", "pillow")
 LOCK = ".lock"
 # What may differ when a run goes on: where it computes and with which engine, not what.
-FREE_ON_RESUME = ("out", "resume", "pipeline", "network", "distribute", "replicas", "jit", "deterministic")
+FREE_ON_RESUME = (
+    "out",
+    "resume",
+    "pipeline",
+    "network",
+    "distribute",
+    "replicas",
+    "jit",
+    "deterministic",
+    "stages",
+    "pseudo_label_images",
+)
+STAGES = "stages"  # folder of the runs that a run of several stages began with
 
 _locks: dict[Path, int] = {}  # kept open: the system gives a lock back when its process ends, however it does
 
@@ -63,6 +75,10 @@ class Run:
         """The predictor after the epoch with the best score."""
         return self.folder / "best.keras"
 
+    def snapshot(self, number: int) -> Path:
+        """The predictor after some part of the training; runs keep these only where something needs them."""
+        return self.folder / f"snapshot-{number}.keras"
+
     @property
     def tensorboard(self) -> Path:
         """Folder of the TensorBoard log."""
@@ -72,6 +88,11 @@ class Run:
     def scores(self) -> Path:
         """The scores after the last epoch: where it is, the run is finished."""
         return self.folder / "scores.json"
+
+    @property
+    def pseudo_labels(self) -> Path:
+        """How right pseudo-labels were, one row per epoch, see `callbacks.PseudoLabelHealth`."""
+        return self.folder / "pseudo_labels.csv"
 
     @property
     def cost(self) -> Path:
@@ -98,31 +119,39 @@ class Run:
         """
         run = cls(Path(folder))
         content = {"options": options, **(facts or {}), "versions": versions()}
+        run.require_new(resume)
         if run.config.exists():
-            if not resume:
-                raise UserError(
-                    "an output folder without a run",
-                    f"another run in {run.folder}",
-                    "Choose another --out, or continue that run with --resume.",
-                )
             before = read_config(run.folder)
             _check_same_options(run, before["options"], options)
             _lock(run)
             run._write_config({**before, "resumed": [*before.get("resumed", ()), _resumption(content)]})
             return run
-        if run.folder.exists() and not _is_free(run.folder):
-            raise UserError("a new or empty output folder", f"{run.folder} with other files", "Choose another --out.")
         run.folder.mkdir(parents=True, exist_ok=True)
         _lock(run)
         run._write_config(content)
         return run
 
     def read_history(self) -> tuple[dict[str, float], ...]:
-        """The rows of `history.csv` as numbers by column, NaN where there is none; empty before the first epoch."""
-        if not self.history.is_file():
-            return ()
-        with self.history.open(newline="", encoding="utf-8") as file:
-            return tuple({name: _number(value) for name, value in row.items()} for row in csv.DictReader(file))
+        """The rows of `history.csv`, see `read_rows`."""
+        return read_rows(self.history)
+
+    def require_new(self, resume: bool = False):
+        """Checks that a run may go into the folder.
+
+        Args:
+            resume: whether a run that is there already may be continued.
+
+        Raises:
+            UserError: the folder holds another run, or something else.
+        """
+        if not self.config.exists() and self.folder.exists() and not _is_free(self.folder):
+            raise UserError("a new or empty output folder", f"{self.folder} with other files", "Choose another --out.")
+        if self.config.exists() and not resume:
+            raise UserError(
+                "an output folder without a run",
+                f"another run in {self.folder}",
+                "Choose another --out, or continue that run with --resume.",
+            )
 
     def _write_config(self, content):
         with replacing(self.config) as temporary:
@@ -150,6 +179,14 @@ def read_config(folder) -> dict[str, Any]:
         ) from error
 
 
+def read_rows(path: Path) -> tuple[dict[str, float], ...]:
+    """Rows of a CSV file as numbers by column, NaN where there is none; none where there is no file."""
+    if not path.is_file():
+        return ()
+    with path.open(newline="", encoding="utf-8") as file:
+        return tuple({name: _number(value) for name, value in row.items()} for row in csv.DictReader(file))
+
+
 def _number(text):
     try:
         return float(text)
@@ -169,8 +206,8 @@ def versions() -> dict[str, str]:
 
 
 def _is_free(folder):
-    """Whether a folder holds nothing but perhaps the lock of a process that came as far as that."""
-    return folder.is_dir() and all(path.name == LOCK for path in folder.iterdir())
+    """Whether a folder holds nothing but perhaps the lock of a process that came as far as that, or earlier stages."""
+    return folder.is_dir() and all(path.name in (LOCK, STAGES) for path in folder.iterdir())
 
 
 def _lock(run):

@@ -319,7 +319,7 @@ def test_pseudo_labels_lie_on_the_weak_view(pipeline):
     rng = np.random.default_rng(0)
     mask = np.kron(rng.integers(0, 4, (4, 5)), np.ones((12, 12), int)).astype("uint8")
     image = np.repeat(60 * mask[..., None], 3, axis=-1)
-    samples = [Sample(name, Array(image), Array(mask.astype("int32"))) for name in "ab"]
+    samples = [Sample(name, Array(image, name), Array(mask.astype("int32"), name)) for name in "ab"]
     options = dict(unlabeled=samples, pseudo_labels=True, strong_views=1, steps=2)
     for batch in arrays(batches(pipeline, **options)):
         assert spec(batch)["pseudo_mask"] == ((3, 40, 48), "int32")
@@ -337,6 +337,6 @@ def test_pseudo_labels_must_be_there_and_fit(pipeline):
     with pytest.raises(UserError, match="a mask for every labelled image"):
         arrays(batches(pipeline, pseudo_labels=True))
     image = np.zeros((20, 30, 3), "uint8")
-    other = [Sample("a", Array(image), Array(np.zeros((20, 31), "int32")))]
+    other = [Sample("a", Array(image, "a"), Array(np.zeros((20, 31), "int32"), "a"))]
     with pytest.raises(Exception, match="size"):
         arrays(batches(pipeline, unlabeled=other, pseudo_labels=True))

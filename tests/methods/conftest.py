@@ -31,6 +31,7 @@ def _random_batch(labeled=1, unlabeled=2, size=33, classes=3, second_view=False,
         "cutmix_box_1": np.resize(box, (unlabeled, 4)),
         "cutmix_box_2": np.resize(box[::-1], (unlabeled, 4)),
     }
+    batch["pseudo_mask"] = np.random.default_rng(seed + 1).integers(0, classes, batch["valid"].shape).astype("int32")
     batch["labeled_mask"][:, -3:] = 255
     batch["valid"][0, :, -5:] = False
     if second_view:

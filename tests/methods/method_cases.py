@@ -15,7 +15,7 @@ class MethodCase:
 
     `shares_terms` names the case that tests the gradient of the terms that both have. `second` gives it another
     segmenter as its option of that name. `begins_alike`: its teacher sees what the student sees and begins as its copy,
-    so that a term begins at 0.
+    so that a term begins at 0. `for_heads`: terms that teach a head alone.
     """
 
     kind: type[methods.Method]
@@ -25,6 +25,7 @@ class MethodCase:
     second: bool = False
     shares_terms: str | None = None
     begins_alike: bool = False
+    for_heads: tuple[str, ...] = ()
 
     def make(self, small_segmenter, **options):
         """A new method, its networks with the same weights each time."""
@@ -33,6 +34,8 @@ class MethodCase:
 
 
 ALL = {"threshold": 0.0}
+CONTRASTED = ("supervised", "unsupervised", "contrast")
+REPRESENTED = {"total_steps": 10, "channels": 8, "stride": 1, "seed": 0, "anchors": 4, "negatives": 6}
 CASES = {
     "supervised": MethodCase(methods.SupervisedOnly, ("supervised",)),
     "fixmatch": MethodCase(methods.FixMatch, ("supervised", "strong_1"), KEPT, ALL),
@@ -51,4 +54,74 @@ CASES = {
     ),
     "daw": MethodCase(methods.DAW, PIXEL_TERMS, (*KEPT, "threshold"), {**ALL, "seed": 0}, shares_terms="rankmatch"),
     "ael": MethodCase(methods.AEL, ("supervised", "labeled_consistency", "consistency"), (), {**ALL, "seed": 0}),
+    "unimatchv2": MethodCase(methods.UniMatchV2, PIXEL_TERMS[:3], KEPT, {**ALL, "seed": 0}),
+    "corrmatch": MethodCase(
+        methods.CorrMatch,
+        (
+            "supervised",
+            "supervised_correlation",
+            "strong_1",
+            "divergence",
+            "feature_dropout",
+            "weak_correlation",
+            "strong_correlation",
+        ),
+        (*KEPT, "adaptive_threshold"),
+        {**ALL, "seed": 0, "num_regions": 4},
+    ),
+    "selftraining": MethodCase(methods.SelfTraining, ("supervised", "pseudo"), options={"seed": 0}),
+    "cct": MethodCase(
+        methods.CCT,
+        ("supervised", "consistency"),
+        options={"total_steps": 10, "seed": 0, **dict.fromkeys(("feature_drop", "guided_cutout"), 1)},
+    ),
+    "npsemiseg": MethodCase(
+        methods.NPSemiSeg,
+        ("supervised", "consistency", "divergence"),
+        KEPT,
+        {**ALL, "seed": 0, "memory": 20, "draws": 2},
+        shares_terms="augseg",
+        for_heads=("divergence",),
+    ),
+    "cps": MethodCase(
+        methods.CPS, ("supervised_1", "supervised_2", "cross_1", "cross_2"), ("agreement",), {"seed": 0}, second=True
+    ),
+    "cotraining": MethodCase(
+        methods.CoTraining,
+        ("supervised_1", "supervised_2", "cross_1", "cross_2"),
+        ("mask_ratio", "agreement"),
+        ALL,
+        second=True,
+    ),
+    "u2pl": MethodCase(
+        methods.U2PL, CONTRASTED, ("mask_ratio",), {**REPRESENTED, "warm_up": 0.0, "capacity": 16, "added": 4}
+    ),
+    "dgcl": MethodCase(
+        methods.DGCL,
+        CONTRASTED,
+        ("mask_ratio",),
+        {
+            **REPRESENTED,
+            **{"warm_up": 0.0, "capacity": 2, "added": 2, "candidates": 8, "dense": 2, "first_class": 0},
+        },
+    ),
+    "css": MethodCase(
+        methods.CSS,
+        CONTRASTED,
+        ("mask_ratio", "agreement"),
+        {**REPRESENTED, **ALL, "representation_threshold": 0.0, "pool": 4},
+    ),
+    "esl": MethodCase(
+        methods.ESL,
+        ("supervised", "soft", "contrast"),
+        ("mask_ratio",),
+        {**REPRESENTED, **ALL, "parts": 2, "capacity": 4},
+    ),
+    "contrastive": MethodCase(
+        methods.ContrastiveUniMatch,
+        (*PIXEL_TERMS, "contrast"),
+        KEPT,
+        {**REPRESENTED, **ALL, "capacity": 16, "added": 4},
+        shares_terms="rankmatch",
+    ),
 }

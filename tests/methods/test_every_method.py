@@ -15,6 +15,7 @@ TAUGHT = [
     (case, term)
     for case in CASES.values()
     for term in case.terms
+    if term not in case.for_heads
     if case.shares_terms is None or term not in CASES[case.shares_terms].terms
 ]
 

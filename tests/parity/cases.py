@@ -29,11 +29,14 @@ class Case:
     second_view: bool = False
     smooth: bool = True
     steps: int = 5
+    second: str | None = None  # the second network of a pair
 
 
 PIXEL = {"threshold": 0.5}
 DRAWN = {**PIXEL, "seed": 3}
 AGENTS = {**DRAWN, "num_agents": 6}  # fewer than a map's 9 pixels: a choice
+REPRESENTED = {"seed": 3, "total_steps": 20, "channels": 8, "stride": 1, "anchors": 6, "negatives": 8}
+BANKS = {**REPRESENTED, "capacity": 30, "added": 10}
 CASES = {
     "supervised": Case(methods.SupervisedOnly, {}, seed=1),
     "supervised, ohem": Case(methods.SupervisedOnly, {"ohem": (0.3, 900)}, seed=2),
@@ -53,6 +56,23 @@ CASES = {
     "dualteacher": Case(methods.DualTeacher, {**DRAWN, "switch_every": 1}, seed=35, steps=2),
     "daw": Case(methods.DAW, DRAWN, seed=36, steps=2),
     "ael": Case(methods.AEL, DRAWN, seed=37, steps=2),
+    "unimatchv2": Case(methods.UniMatchV2, DRAWN, seed=51, steps=2),
+    "corrmatch": Case(methods.CorrMatch, {**DRAWN, "num_regions": 6}, seed=52, steps=2),
+    "selftraining": Case(methods.SelfTraining, {"seed": 3}, seed=53, steps=2),
+    "cct": Case(methods.CCT, {"seed": 3, "total_steps": 20, "vat": 1, "feature_noise": 1}, seed=54, steps=2),
+    "npsemiseg": Case(methods.NPSemiSeg, {**DRAWN, "memory": 50, "draws": 2}, seed=55, steps=2),
+    "cps": Case(methods.CPS, {"seed": 3}, seed=41, steps=2, second="tiny"),
+    "cotraining": Case(methods.CoTraining, PIXEL, seed=42, steps=2, second="tiny"),
+    "u2pl": Case(methods.U2PL, {**BANKS, "warm_up": 0.0}, seed=43, steps=2),
+    "dgcl": Case(
+        methods.DGCL,
+        {**BANKS, "warm_up": 0.0, "candidates": 12, "dense": 4, "capacity": 10, "first_class": 0},
+        seed=44,
+        steps=2,
+    ),
+    "css": Case(methods.CSS, {**REPRESENTED, **PIXEL, "pool": 8}, seed=45, steps=2),
+    "esl": Case(methods.ESL, {**REPRESENTED, **PIXEL, "capacity": 8}, seed=46, steps=2),
+    "contrastive": Case(methods.ContrastiveUniMatch, {**BANKS, **PIXEL}, seed=47, steps=2),
 }
 # Trained, saved, and taken over by the other backends, see `exchange.py`; the last step is done after that.
 EXCHANGED = Case(methods.UniMatch, DRAWN, seed=11, smooth=False, steps=11)
@@ -61,13 +81,16 @@ RELU = "unimatch, relu"  # its first step, compared like a case
 
 def build_method(case: Case) -> methods.Method:
     """The compiled method, as a recipe makes it."""
-    backbone = models.create_backbone(case.network, weights=None)
-    segmenter = models.deeplab_v3_plus(backbone, CLASSES, projection_filters=8, aspp_filters=16, decoder_filters=16)
-    if case.smooth:
-        segmenter = models.Segmenter(*(_smooth(half) for half in (segmenter.encoder, segmenter.decoder)))
-    method = case.kind(segmenter, **case.options)
+    pair = {"second": _segmenter(case, case.second)} if case.second else {}
+    method = case.kind(_segmenter(case, case.network), **pair, **case.options)
     method.compile(training.SGD(training.polynomial_decay(0.02, steps=20), head_multiplier=2.0))
     return method
+
+
+def _segmenter(case, network):
+    backbone = models.create_backbone(network, weights=None)
+    segmenter = models.deeplab_v3_plus(backbone, CLASSES, projection_filters=8, aspp_filters=16, decoder_filters=16)
+    return models.Segmenter(*map(_smooth, (segmenter.encoder, segmenter.decoder))) if case.smooth else segmenter
 
 
 def _smooth(model):

@@ -55,6 +55,7 @@ def _make_batch(case, rng):
         "cutmix_box_1": np.int32([[8, 5, 30, 22], [0, 0, 0, 0], [0, 3, 20, 33], [11, 0, 33, 17]]),
         "cutmix_box_2": np.int32([[17, 10, 33, 31], [2, 20, 14, 33], [0, 0, 0, 0], [5, 6, 27, 28]]),
     }
+    batch["pseudo_mask"] = np.where(batch["valid"], (batch["weak_image"][..., 0] > 0).astype("int32"), 255)
     return {**batch, **_unlabeled(rng, "source_")} if case.second_view else batch
 
 

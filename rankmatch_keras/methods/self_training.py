@@ -1,0 +1,119 @@
+"""Self-training: the step that learns from labelled and pseudo-labelled images, and how the latter get their labels."""
+
+import dataclasses
+
+import keras
+from keras import ops
+
+from rankmatch_keras.layers import box_mask, mix
+from rankmatch_keras.layers.replicas import replicas, share_of
+from rankmatch_keras.losses import SupervisedLoss
+from rankmatch_keras.methods.base import LABELED, Method
+
+NOISE = 2.2  # about the range of 8-bit colours by ImageNet's mean and deviation
+IGNORED = 255
+
+
+@dataclasses.dataclass(frozen=True)
+class Labeling:
+    """How the unlabelled images get their labels, see `SelfTraining`.
+
+    Raises:
+        ValueError: an option is out of its range.
+    """
+
+    plus_plus: bool = True
+    reliable_share: float = 0.5
+    label_scales: tuple[float, ...] = (0.5, 0.75, 1.0, 1.5, 2.0)
+    label_flip: bool = True
+
+    def __post_init__(self):
+        object.__setattr__(self, "label_scales", tuple(float(scale) for scale in self.label_scales))
+        if not 0.0 < self.reliable_share < 1.0 or not self.label_scales or min(self.label_scales) <= 0:
+            raise ValueError(
+                "Expected a reliable_share between 0 and 1, and label_scales above 0. "
+                f"Received: reliable_share={self.reliable_share}, label_scales={self.label_scales}"
+            )
+
+
+@keras.saving.register_keras_serializable("rankmatch_keras")
+class SelfTraining(Method):
+    """`L = (L_sup + L_pseudo) / 2`, a retraining of ST and ST++ (Yang et al., CVPR 2022, Sections 3.2-3.4).
+
+    Both are cross-entropies, over the labelled images and over strong views (jitter, grey, blur) of images that an
+    earlier network labelled; half of the latter lose a box of 2 to 40 % of their area to noise, and its labels.
+
+    The command line runs the stages around it (`rankmatch train ... --method selftraining`), each a run of its own in
+    `stages/` of the run's folder, but the last one, which is the run itself; each takes `--steps` and begins with new
+    weights. ST: train on the labelled images alone, label, retrain. ST++: train, keeping networks after 1/3, 2/3 and
+    all of it; select the images that they agree on (mean of the IoU of either early prediction with the last); label
+    the first half; retrain; label the rest; retrain on all. Labels are the classes of whole images with the largest sum
+    of probabilities over scales and mirror images, by the network with the best validation score.
+
+    Beside the publication: batches are half labelled, half pseudo-labelled, not so only on average; noise is uniform
+    in the normalised image.
+
+    Args:
+        segmenter: the network that is trained.
+        plus_plus: ST++ rather than ST.
+        reliable_share: share of the images that ST++ trusts first.
+        label_scales: sizes at which the images are labelled.
+        label_flip: whether their mirror images are asked too.
+        seed: int or `None`, for the noise.
+        **kwargs: see `Method`.
+    """
+
+    required = (*LABELED, "strong_image_1", "pseudo_mask", "cutmix_box_1")
+
+    def __init__(
+        self,
+        segmenter,
+        *,
+        plus_plus: bool = Labeling.plus_plus,
+        reliable_share: float = Labeling.reliable_share,
+        label_scales: tuple[float, ...] = Labeling.label_scales,
+        label_flip: bool = Labeling.label_flip,
+        seed: int | None = None,
+        **kwargs,
+    ):
+        super().__init__(segmenter, **kwargs)
+        labeling = Labeling(plus_plus, reliable_share, label_scales, label_flip)
+        self.plus_plus = labeling.plus_plus
+        self.reliable_share = labeling.reliable_share
+        self.label_scales = labeling.label_scales
+        self.label_flip = labeling.label_flip
+        self.seed = seed
+        self.noise = keras.random.SeedGenerator(seed)
+        self.pseudo_loss = SupervisedLoss(IGNORED)
+        self.term_weights = {"supervised": 0.5, "pseudo": 0.5}
+        self._make_trackers()
+
+    def stages(self):
+        """One stage."""
+        return (self.stage,)
+
+    def stage(self, batch, teacher):
+        """Both terms, of one pass."""
+        images, masks = self.cut_out(batch)
+        labeled = ops.shape(batch["labeled_image"])[0]
+        logits = self.segmenter(ops.concatenate([batch["labeled_image"], images]), training=True)["logits"]
+        terms = {
+            "supervised": self.supervised_loss(batch["labeled_mask"], logits[:labeled]),
+            "pseudo": self.pseudo_loss(masks, logits[labeled:]),
+        }
+        return terms, teacher
+
+    def cut_out(self, batch):
+        """The strong views and their labels, noise and nothing in the boxes."""
+        images, masks = batch["strong_image_1"], batch["pseudo_mask"]
+        shape = ops.shape(images)
+        boxes = box_mask(batch["cutmix_box_1"], shape[1:3])
+        drawn = (shape[0] * replicas().count, *shape[1:])
+        noise = share_of(keras.random.uniform(drawn, -NOISE, NOISE, seed=self.noise))
+        masks = ops.where(boxes, IGNORED, ops.cast(masks, "int32"))
+        return mix(images, ops.cast(noise, images.dtype), boxes), masks
+
+    def get_config(self):
+        """Returns the constructor's arguments."""
+        names = ("plus_plus", "reliable_share", "label_scales", "label_flip", "seed")
+        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
