@@ -87,13 +87,14 @@ def test_one_strong_view_and_none(pipeline):
 
 
 def test_how_strong_views_are_made(pipeline):
-    made = {policy: arrays(batches(pipeline, strong=policy, steps=1, strong_views=1))[0] for policy in POLICIES}
+    policies = POLICIES if pipeline == "workers" else ("jitter", "intensity")  # each takes seconds to trace
+    made = {policy: arrays(batches(pipeline, strong=policy, steps=1, strong_views=1))[0] for policy in policies}
     for policy, batch in made.items():
         assert batch["strong_image_1"].min() >= 0 and batch["strong_image_1"].max() <= 255.001, policy
         for name in ("weak_image", "labeled_image", "cutmix_box_1"):
             np.testing.assert_array_equal(batch[name], made["jitter"][name])
     views = [batch["strong_image_1"].tobytes() for batch in made.values()]
-    assert len(set(views)) == len(POLICIES)
+    assert len(set(views)) == len(policies)
 
 
 def test_a_run_can_start_at_any_step(pipeline):

@@ -8,6 +8,9 @@ from keras import ops
 from rankmatch_keras.methods import AugSeg
 from rankmatch_keras.methods.taught import View
 
+# The tests of parity compare the backends.
+pytestmark = pytest.mark.once
+
 RNG = np.random.default_rng(0)
 
 

@@ -6,6 +6,9 @@ from keras import ops
 
 from rankmatch_keras.methods import DAW, UniMatch
 
+# The tests of parity compare the backends.
+pytestmark = pytest.mark.once
+
 
 def numbers(value):
     return ops.convert_to_numpy(value)

@@ -8,6 +8,9 @@ from keras import ops
 from rankmatch_keras.methods import DualTeacher
 from rankmatch_keras.methods.taught import View
 
+# The tests of parity compare the backends.
+pytestmark = pytest.mark.once
+
 
 def test_a_turn_begins_with_a_copy_and_goes_on_as_an_average(small_segmenter):
     method = DualTeacher(small_segmenter(), switch_every=3, ema_decay=0.6)

@@ -8,6 +8,9 @@ from rankmatch_keras.layers.agreement import class_weighted_iou
 from rankmatch_keras.methods import IMAS
 from rankmatch_keras.methods.taught import View
 
+# The tests of parity compare the backends.
+pytestmark = pytest.mark.once
+
 EASE = np.float32([0.2, 0.8])
 
 
@@ -85,5 +88,5 @@ def test_terms_by_hand(applied, small_segmenter, random_batch):
 def test_boxes_come_with_the_mean_agreement(small_segmenter):
     method = IMAS(small_segmenter(), seed=0)
     view = View(*(np.zeros((2, 4, 4, *more), kind) for more, kind in (((3,), "f4"), ((), "i4"), ((), "f4"), ((), "?"))))
-    applied = [number(method.cut_view(view, ops.convert_to_tensor(EASE), 0.3)[1]) for _ in range(300)]
-    assert set(applied) == {0.0, 1.0} and np.mean(applied) == pytest.approx(0.3, abs=0.13)
+    applied = [number(method.cut_view(view, ops.convert_to_tensor(EASE), 0.3)[1]) for _ in range(100)]
+    assert set(applied) == {0.0, 1.0} and np.mean(applied) == pytest.approx(0.3, abs=0.23)

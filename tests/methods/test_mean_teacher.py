@@ -6,6 +6,9 @@ import pytest
 
 from rankmatch_keras.methods import CutMixMeanTeacher, MeanTeacher
 
+# The tests of parity compare the backends.
+pytestmark = pytest.mark.once
+
 
 def softmax(logits):
     powers = np.exp(np.float64(logits) - np.float64(logits).max(-1, keepdims=True))
