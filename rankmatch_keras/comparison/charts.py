@@ -35,9 +35,7 @@ def save_learning_curves(folder: Path, comparison: Comparison) -> list[Path]:
             ax.fill_between(x, mean - sd, mean + sd, color=style["color"], alpha=0.15, linewidth=0)
         ax.set(title=_title(count), xlabel=_unit(comparison), ylabel="mean IoU, validation (%)")
         _tidy(ax)
-    seeds = {len(comparison.values(LAST, method, count)) for method in comparison.methods for count in panels}
-    band = " Band: standard deviation over seeds." if max(seeds) > 1 else ""
-    _legend(figure, axes, f"Mean over seeds.{band}")
+    _legend(figure, axes, _caption(comparison, "Mean IoU on validation images during training", "band"))
     return _save(figure, folder, "curves")
 
 
@@ -78,8 +76,13 @@ def save_class_chart(folder: Path, comparison: Comparison) -> list[Path]:
         for row in range(1, len(names), 2):
             ax.axhspan(row - 0.5, row + 0.5, color="0.96", zorder=0)
         _tidy(ax)
-    _legend(figure, axes, f"{comparison.describe(LAST)}. Bar: standard deviation over seeds.")
+    _legend(figure, axes, _caption(comparison, f"IoU {comparison.describe(LAST)}", "bar"))
     return _save(figure, folder, "classes")
+
+
+def _caption(comparison, text, mark):
+    several = len({record.seed for record in comparison.finished}) > 1
+    return f"{text}. Mean over seeds, {mark}: standard deviation." if several else f"{text}. One seed."
 
 
 def _class_names(finished):

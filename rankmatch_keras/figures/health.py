@@ -29,6 +29,7 @@ def save_health(
     """
     from matplotlib import colormaps
     from matplotlib.figure import Figure  # without pyplot: no window, no global state
+    from matplotlib.ticker import MaxNLocator
 
     panels = [
         ("Pixels that count, training batches", _lines(histories, "mask_ratio")),
@@ -55,7 +56,10 @@ def save_health(
         for name, (epochs, values) in lines.items():
             marker = "o" if len(epochs) < 20 else None
             axes.plot(epochs, values, label=name, color=palette[name], marker=marker, markersize=3, linewidth=1.5)
-        axes.set(title=title, xlabel="epoch", ylabel="%", ylim=(-3, 103))
+        axes.set(title=title, xlabel="epoch", ylabel="%")
+        # Accuracies are read against 100 %; shares that count may stay far below.
+        axes.set_ylim((-3, 103) if "ccuracy" in title else (0, max(1.0, axes.get_ylim()[1])))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.title.set_fontsize(10)
         axes.grid(color="0.9")
         axes.spines[["top", "right"]].set_visible(False)
