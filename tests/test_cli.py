@@ -59,6 +59,7 @@ def test_training_leaves_a_complete_run(run_folder, finished):
         "history.csv",
         "last.keras",
         "predictions.png",
+        "pseudo_labels.csv",
         "scores.csv",
         "scores.json",
         "state.npz",

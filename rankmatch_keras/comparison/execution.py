@@ -13,9 +13,10 @@ from typing import IO
 
 import rankmatch_keras
 from rankmatch_keras.comparison.plan import PlannedRun
-from rankmatch_keras.training.runs import Run
+from rankmatch_keras.training.runs import STAGES, Run
 
 FINISHED, CUT_OFF, MISSING = "finished", "cut off", "missing"
+COMMAND = (sys.executable, "-m", "rankmatch_keras", "train")
 DEVICE_VARIABLES = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES")
 POLL = 0.2  # seconds between two looks at the processes
 GRACE = 5.0  # seconds that an interrupted run has to end by itself: Ctrl-C reaches it too
@@ -28,7 +29,7 @@ def state_of(folder: Path) -> str:
     run = Run(folder)
     if run.scores.is_file():
         return FINISHED
-    return CUT_OFF if run.config.is_file() else MISSING
+    return CUT_OFF if run.config.is_file() or (folder / STAGES).is_dir() else MISSING
 
 
 @dataclass
@@ -104,7 +105,7 @@ def execute(
 
 def _start(run, words, logs, device, resume):
     logs.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "rankmatch_keras", "train", *words, *run.flags, *(["--resume"] if resume else [])]
+    command = [*COMMAND, *words, *run.flags, *(["--resume"] if resume else [])]
     log = (logs / f"{run.folder.name}.log").open("ab")
     begin = log.tell()
     process = subprocess.Popen(

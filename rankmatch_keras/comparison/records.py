@@ -8,7 +8,7 @@ from typing import Any
 
 from rankmatch_keras.errors import UserError
 from rankmatch_keras.evaluation.scores import Scores
-from rankmatch_keras.training.runs import Run
+from rankmatch_keras.training.runs import STAGES, Run
 
 # Options that tell runs of one method apart; they are part of a run's label where such runs differ in them.
 DISTINGUISHING = ("preset", "threshold", "num_agents", "rank_weight", "box_source")
@@ -26,7 +26,7 @@ class Record:
         config: its `config.json`; empty where there is none.
         scores: its scores after the last epoch; None where it is not finished.
         history: one row per epoch, numbers by column.
-        cost: its `cost.json`, see `training.cost`; empty for runs older than that.
+        cost: its `cost.json`, see `training.cost`, earlier stages added; empty for runs older than that.
         error: why there are no scores.
     """
 
@@ -89,7 +89,7 @@ def read_record(folder: Path, label: str, labels: int | None, seed: int, error: 
         # The last column is that after the last epoch.
         None if not scores or error else Scores.from_dict(list(scores.values())[-1]),
         Run(folder).read_history(),
-        _json(folder / "cost.json") or {},
+        _cost(folder),
         error or (None if config else "no run"),
     )
 
@@ -143,6 +143,21 @@ def labels_of(configs: Sequence[Mapping[str, Any]]) -> list[str]:
     backends = [config.get("backend") for config in configs]
     mixed = {name for name in names if len({b for n, b in zip(names, backends, strict=True) if n == name}) > 1}
     return [f"{name} ({b})" if name in mixed else name for name, b in zip(names, backends, strict=True)]
+
+
+def _cost(folder):
+    """What a run cost, with the runs of earlier stages that it began with."""
+    own = _json(Run(folder).cost)
+    if own is None:
+        return {}
+    costs = [own, *(_json(path) for path in sorted((folder / STAGES).glob("*/cost.json")))]
+
+    def total(name, combine):
+        values = [cost.get(name) for cost in costs]
+        return None if None in values else combine(values)
+
+    sums = {name: total(name, sum) for name in ("train_seconds", "seconds")}
+    return {**own, **sums, "peak_memory_gb": total("peak_memory_gb", max)}
 
 
 def _groups(keys):
