@@ -8,6 +8,8 @@ from rankmatch_keras.figures.contours import save_contours
 from rankmatch_keras.figures.health import save_health
 from rankmatch_keras.figures.predictions import Picture, difference_boxes, save_comparison
 
+pytestmark = pytest.mark.once
+
 
 def picture(height=40, width=60):
     truth = np.zeros((height, width), np.int32)

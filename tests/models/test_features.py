@@ -6,6 +6,8 @@ from rankmatch_keras import models
 from rankmatch_keras.errors import UserError
 from rankmatch_keras.layers import ChannelNormalization
 
+pytestmark = pytest.mark.once
+
 
 @pytest.fixture(scope="module")
 def parts():
