@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-import rankmatch_keras
 from rankmatch_keras.comparison.plan import PlannedRun
 from rankmatch_keras.training.runs import STAGES, Run
 
@@ -116,7 +115,7 @@ def _start(run, words, logs, device, resume):
 
 def _environment(device):
     """This process's own, with the package where this one found it."""
-    package = str(Path(rankmatch_keras.__file__).resolve().parents[1])
+    package = str(Path(__file__).resolve().parents[2])
     path = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
     chosen = {} if device is None else dict.fromkeys(DEVICE_VARIABLES, device)
     return {**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1", **chosen}
