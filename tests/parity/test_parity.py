@@ -47,7 +47,9 @@ def test_steps_are_no_standstill(case, results, read):
     moves = [np.abs(value).max() for name, value in found.items() if kind_of(name) == "moves of the weights"]
     assert min(moves) > 0 and max(moves) > 1e-3
     terms = {name: value for name, value in found.items() if kind_of(name) == "terms"}
-    assert all(value > 0 for value in terms.values())
+    # A teacher that sees what its student sees differs from it from the second step on.
+    last = max(name.partition("/")[0] for name in terms)
+    assert all(value > 0 for name, value in terms.items() if name.startswith(last))
     ratios = [float(value) for name, value in terms.items() if name.endswith("mask_ratio")]
     assert all(0.0 < ratio < 1.0 for ratio in ratios)
 
