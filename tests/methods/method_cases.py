@@ -73,7 +73,10 @@ CASES = {
     "cct": MethodCase(
         methods.CCT,
         ("supervised", "consistency"),
-        options={"total_steps": 10, "seed": 0, **dict.fromkeys(("feature_drop", "guided_cutout"), 1)},
+        options={
+            **{"total_steps": 10, "seed": 0, "vat": 1, "guided_cutout": 1, "feature_noise": 1},
+            **dict.fromkeys(("channel_dropout", "context_masking", "object_masking", "feature_drop"), 0),
+        },
     ),
     "npsemiseg": MethodCase(
         methods.NPSemiSeg,

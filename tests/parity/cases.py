@@ -37,6 +37,15 @@ DRAWN = {**PIXEL, "seed": 3}
 AGENTS = {**DRAWN, "num_agents": 6}  # fewer than a map's 9 pixels: a choice
 REPRESENTED = {"seed": 3, "total_steps": 20, "channels": 8, "stride": 1, "anchors": 6, "negatives": 8}
 BANKS = {**REPRESENTED, "capacity": 30, "added": 10}
+KINDS = (
+    "vat",
+    "channel_dropout",
+    "guided_cutout",
+    "context_masking",
+    "object_masking",
+    "feature_drop",
+    "feature_noise",
+)
 CASES = {
     "supervised": Case(methods.SupervisedOnly, {}, seed=1),
     "supervised, ohem": Case(methods.SupervisedOnly, {"ohem": (0.3, 900)}, seed=2),
@@ -60,10 +69,10 @@ CASES = {
     "unimatchv2": Case(methods.UniMatchV2, DRAWN, seed=51, steps=2),
     "corrmatch": Case(methods.CorrMatch, {**DRAWN, "num_regions": 6}, seed=52, steps=2),
     "selftraining": Case(methods.SelfTraining, {"seed": 3}, seed=53, steps=2),
-    "cct": Case(methods.CCT, {"seed": 3, "total_steps": 20, "vat": 1, "feature_noise": 1}, seed=54, steps=2),
+    "cct": Case(methods.CCT, {"seed": 3, "total_steps": 20, **dict.fromkeys(KINDS, 1)}, seed=54, steps=2),
     "npsemiseg": Case(methods.NPSemiSeg, {**DRAWN, "memory": 50, "draws": 2}, seed=55, steps=2),
     "cps": Case(methods.CPS, {"seed": 3}, seed=41, steps=2, second="tiny"),
-    "cotraining": Case(methods.CoTraining, PIXEL, seed=42, steps=2, second="tiny"),
+    "cotraining": Case(methods.CoTraining, PIXEL, seed=48, steps=2, second="tiny"),
     "u2pl": Case(methods.U2PL, {**BANKS, "warm_up": 0.0}, seed=43, steps=2),
     "dgcl": Case(
         methods.DGCL,
