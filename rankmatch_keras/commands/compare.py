@@ -43,6 +43,8 @@ def compare(words, methods, labels, seeds, jobs, devices, out):
     rankmatch compare recipes/pascal_voc.py --data VOC2012 --methods fixmatch,unimatch --devices 0,1,2,3 --out runs/voc
     rankmatch compare runs/a runs/b runs/c --out runs/abc
     """
+    # All of it now: the package may change before the last run has ended.
+    from rankmatch_keras.comparison import charts, files, markdown  # noqa: F401
     from rankmatch_keras.comparison.measures import Comparison
 
     if methods is None:

@@ -49,11 +49,8 @@ def _tabular(comparison, measure):
         ]
         lines.append(_row([_escape(method), *cells]))
     if comparison.has_baseline:
-        deltas = []
-        for count in comparison.labels:
-            base = comparison.summary(measure, BASELINE, count)
-            known = best[count] is not None and base.n
-            deltas.append(f"{comparison.summary(measure, best[count], count).mean - base.mean:+.2f}" if known else "--")
+        gains = [comparison.gain(measure, count) for count in comparison.labels]
+        deltas = ["--" if math.isnan(gain) else f"{gain:+.2f}" for gain in gains]
         lines += [r"\midrule", _row([r"$\Delta\uparrow$", *deltas])]
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
 

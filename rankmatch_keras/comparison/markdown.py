@@ -3,7 +3,7 @@
 import math
 import statistics
 
-from rankmatch_keras.comparison.measures import BASELINE, LAST, MEASURES, Comparison
+from rankmatch_keras.comparison.measures import LAST, MEASURES, Comparison
 from rankmatch_keras.comparison.statistics import WILCOXON_SEEDS
 
 PAIRED_METHODS = 6  # more methods are compared with the baseline only
@@ -48,7 +48,8 @@ def _scores(comparison, measure, seeds):
         for method in comparison.methods
     ]
     if comparison.has_baseline:
-        rows.append(["Δ best − supervised", *(_delta(comparison, measure, count, best) for count in comparison.labels)])
+        gains = [comparison.gain(measure, count) for count in comparison.labels]
+        rows.append(["Δ best other − supervised", *("" if math.isnan(gain) else f"{gain:+.2f}" for gain in gains)])
     return _table(["method", *map(_column, comparison.labels)], rows)
 
 
@@ -60,13 +61,6 @@ def _cell(comparison, measure, method, labels, best, seeds):
     text = f"{summary.mean:.2f}{spread}"
     text = f"**{text}**" if method == best else text
     return text if summary.n == seeds else f"{text} ({summary.n})"
-
-
-def _delta(comparison, measure, labels, best):
-    base = comparison.summary(measure, BASELINE, labels)
-    if best[labels] is None or not base.n:
-        return ""
-    return f"{comparison.summary(measure, best[labels], labels).mean - base.mean:+.2f}"
 
 
 def _tests(comparison):

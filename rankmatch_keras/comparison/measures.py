@@ -53,7 +53,7 @@ class Comparison:
     """Runs by method, number of labels and seed.
 
     Args:
-        records: the runs, in the order that their methods shall have in tables.
+        records: the runs, in the order that their methods shall have in tables; the baseline comes first.
 
     Attributes:
         records: the runs.
@@ -72,7 +72,7 @@ class Comparison:
         if len(counts) == 1:  # a run that failed before it could say how many labels it has
             records = [replace(record, labels=counts[0]) for record in records]
         self.records = tuple(records)
-        self.methods = list(dict.fromkeys(record.label for record in records))
+        self.methods = sorted(dict.fromkeys(record.label for record in records), key=lambda name: name != BASELINE)
         self.labels = sorted(
             {record.labels for record in self.records}, key=lambda count: -1 if count is None else count
         )
@@ -108,6 +108,12 @@ class Comparison:
     def summary(self, measure: Measure, method: str, labels: int | None) -> Summary:
         """Mean and standard deviation over the seeds of a cell."""
         return summarize(list(self.values(measure, method, labels).values()))
+
+    def gain(self, measure: Measure, labels: int | None) -> float:
+        """The largest mean of the other methods minus that of the baseline; NaN where one is missing."""
+        means = [self.summary(measure, method, labels).mean for method in self.methods if method != BASELINE]
+        known = [mean for mean in means if not math.isnan(mean)]
+        return max(known, default=math.nan) - self.summary(measure, BASELINE, labels).mean
 
     def best(self, measure: Measure, labels: int | None) -> str | None:
         """The method with the largest mean of a column; None where no run is finished."""

@@ -12,6 +12,7 @@ from rankmatch_keras.evaluation.plots import overlay
 from rankmatch_keras.evaluation.sheets import class_legend, draw_sheet
 from rankmatch_keras.figures.predictions import Picture, thinning
 
+PERCENTILES = (2, 98)
 MAPS = 5  # agents whose activation is shown
 AGENT, CROSS = "#ff2fb3", "#ffe100"
 
@@ -34,9 +35,9 @@ class Agents:
 def find_agents(features: np.ndarray, stride: int, size: tuple[int, int], num_agents: int) -> Agents:
     """Chooses agents as the rank loss does, and computes what each of them is similar to.
 
-    A map is the dot product of all pixels with one agent (Eq. 4 before its softmax), from its smallest to its largest
-    value. The first agent is the pixel in the middle instead of a random one; shown are those agents that most pixels
-    have as their most similar one.
+    A map is the dot product of all pixels with one agent (Eq. 4 before its softmax), from its 2nd to its 98th
+    percentile, as few pixels at the border often lie far from all others. The first agent is the pixel in the middle
+    instead of a random one; shown are those agents that most pixels have as their most similar one.
 
     Args:
         features: float (h, w, D), see `models.features.feature_model`.
@@ -112,8 +113,8 @@ def heat(image: np.ndarray, activation: np.ndarray) -> np.ndarray:
 def _at_image_size(grid, stride, size):
     """(h, w) on every stride-th image pixel -> (H, W) in 0..1, bilinear; the last value goes on beyond the grid."""
     rows, columns = (np.minimum(np.arange(side) / stride, n - 1) for side, n in zip(size, grid.shape, strict=True))
-    low, high = grid.min(), grid.max()
-    grid = (grid - low) / max(high - low, np.finfo(np.float32).tiny)
+    low, high = np.percentile(grid, PERCENTILES)
+    grid = np.clip((grid - low) / max(high - low, np.finfo(np.float32).tiny), 0, 1)
     along = np.stack([np.interp(rows, np.arange(len(grid)), column) for column in grid.T], -1)  # (H, w)
     return np.stack([np.interp(columns, np.arange(grid.shape[1]), row) for row in along])
 

@@ -14,7 +14,7 @@ from rankmatch_keras.evaluation.sheets import CELL_PIXELS, class_legend, draw_sh
 IGNORE = 255
 BOX = 0.28  # side of a box over that of the image
 MOST_BOXES = 2  # of each kind
-LEAST_GAIN = 0.12  # mean difference within a box that is worth showing
+LEAST_GAIN = 0.05  # mean difference within a box that is worth showing
 BETTER, WORSE = "#ffe100", "#ff3030"
 
 

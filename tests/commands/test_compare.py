@@ -37,7 +37,7 @@ def test_two_methods_are_compared_and_a_cut_off_run_goes_on(scenes, compared, ra
     code, out, err = rankmatch(*command(scenes, compared, "--jobs", 2))
     assert code == 0, out + err
     assert "2 runs: 0 finished, 0 to go on with, 2 to start" in out
-    assert "| rankmatch[num_agents=8] |" in out and "Δ best − supervised" in out
+    assert "| rankmatch[num_agents=8] |" in out and "Δ best other − supervised" in out
     names = {path.name for path in compared.iterdir()}
     assert {"table.md", "table.tex", "table.csv", "pairs.csv", "runs.csv", "curves.png", "classes.svg"} <= names
     run = compared / "runs/rankmatch_num_agents=8-l3-s0"
