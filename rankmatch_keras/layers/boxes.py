@@ -55,7 +55,8 @@ class RandomBoxes(keras.layers.Layer):
                 "Expected 0 <= area low <= high <= 1, 0 < ratio low <= high, count >= 1, probability from 0 to 1. "
                 f"Received: area={area}, ratio={ratio}, count={count}, probability={probability}"
             )
-        if law not in ("uniform", "side") and not _is_beta(law):
+        beta = None if isinstance(law, str) else tuple(law)
+        if law not in ("uniform", "side") and not _is_beta(beta):
             raise ValueError(f"Expected law 'uniform', 'side' or two whole numbers. Received: law={law!r}")
         self.area = area
         self.ratio = ratio
@@ -64,6 +65,7 @@ class RandomBoxes(keras.layers.Layer):
         self.probability = probability
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)
+        self._beta = beta
         self._log_ratios = None if ratio is None else (math.log(low), math.log(high))
 
     def __call__(self, batch_size, image_size):
@@ -78,7 +80,7 @@ class RandomBoxes(keras.layers.Layer):
         """
         images = batch_size * replicas().count
         # Area, ratio, row, column and presence of each box, then what the Beta distribution takes.
-        extra = sum(self.law) - 1 if _is_beta(self.law) else 0
+        extra = 0 if self._beta is None else sum(self._beta) - 1
         draws = share_of(keras.random.uniform((images, self.count, 5 + extra), seed=self.seed_generator))
         areas = self._areas(draws[:, :1])  # (B, 1), of the boxes together
         limit = -ops.log(ops.maximum(areas, 1e-6))  # a box of the whole area may reach from side to side
@@ -97,9 +99,9 @@ class RandomBoxes(keras.layers.Layer):
         number = draws[..., 0]
         if self.law == "side":
             return ops.square(low**0.5 + (high**0.5 - low**0.5) * number)
-        if _is_beta(self.law):
+        if self._beta is not None:
             # The a-th smallest of a + b - 1 uniform numbers has the distribution Beta(a, b).
-            number = ops.sort(draws[..., 5:], axis=-1)[..., self.law[0] - 1]
+            number = ops.sort(draws[..., 5:], axis=-1)[..., self._beta[0] - 1]
         return low + (high - low) * number
 
     def get_config(self):
@@ -110,7 +112,7 @@ class RandomBoxes(keras.layers.Layer):
 
 
 def _is_beta(law):
-    return not isinstance(law, str) and len(law) == 2 and all(int(value) == value >= 1 for value in law)
+    return law is not None and len(law) == 2 and all(int(value) == value >= 1 for value in law)
 
 
 def _place(sides, draws, image_size):

@@ -85,13 +85,13 @@ class AEL(Taught):
         """Both terms of the labelled images, with copy-paste."""
         self.follow()
         images, mask = self.pasted(batch["labeled_image"], ops.cast(batch["labeled_mask"], "int32"))
-        target = self.ask(images)
+        label, confidence = pseudo_labels(self.ask(images))
         logits = self.segmenter(images, training=True)["logits"]
         has_truth = mask != self.ignore_index
         truth = ops.where(has_truth, mask, 0)
         terms = {
             "supervised": self.supervised_loss(mask, logits),
-            "labeled_consistency": self.equalized(*pseudo_labels(target), has_truth, logits),
+            "labeled_consistency": self.equalized(label, confidence, has_truth, logits),
         }
         probability = ops.exp(-pixel_cross_entropy(truth, ops.stop_gradient(logits)))
         self.confidences.update(probability, truth, has_truth)
@@ -99,7 +99,8 @@ class AEL(Taught):
 
     def mixed_stage(self, batch, _):
         """The term of the unlabelled images, with boxes around a class."""
-        view = View(batch["weak_image"], *pseudo_labels(self.ask(batch["weak_image"])), batch["valid"])
+        label, confidence = pseudo_labels(self.ask(batch["weak_image"]))
+        view = View(batch["weak_image"], label, confidence, batch["valid"])
         view = view.pasted(view.partners(), self.class_boxes(view.partners()))
         logits = self.segmenter(view.image, training=True)["logits"]
         return {"consistency": self.equalized(view.label, view.confidence, view.valid, logits)}, None

@@ -71,7 +71,8 @@ class AugSeg(Taught):
         self.follow()
         logits = self.ask(batch["weak_image"])
         sureness = self.sureness(logits, batch["valid"])
-        own = View(batch["strong_image_1"], *pseudo_labels(logits), batch["valid"])
+        label, confidence = pseudo_labels(logits)
+        own = View(batch["strong_image_1"], label, confidence, batch["valid"])
         view = self.mixed(own, self.labeled_view(batch), sureness)
         num_labeled = ops.shape(batch["labeled_image"])[0]
         outputs = self.segmenter(ops.concatenate([batch["labeled_image"], view.image]), training=True)

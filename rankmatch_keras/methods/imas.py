@@ -1,6 +1,6 @@
 """iMAS: how strongly an image is augmented, mixed and weighed follows how far student and teacher agree on it."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import keras
 from keras import ops
@@ -115,7 +115,7 @@ class IMAS(Taught):
         sure = ops.cast(confidence >= self.threshold, "float32") * valid
         return label, ops.sum(sure, axis=(1, 2)) / ops.maximum(ops.sum(valid, axis=(1, 2)), 1.0)
 
-    def cut_view(self, weak: View, ease, probability) -> tuple[View, object]:
+    def cut_view(self, weak: View, ease, probability) -> tuple[View, Any]:
         """The weak views, with boxes or without, and which of both: 1.0 or 0.0."""
         applied = keras.random.uniform((), seed=self.applications) < probability
         boxes = self.boxes(ops.shape(weak.image)[0], ops.shape(weak.image)[1:3])

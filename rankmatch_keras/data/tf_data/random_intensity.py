@@ -21,7 +21,7 @@ MOST = 3  # operations of one view
 class RandomIntensityFactors(NamedTuple):
     """All that is random about one strong view."""
 
-    count: tf.Tensor  # int32: how many of the following are applied
+    number: tf.Tensor  # int32: how many of the following are applied
     operations: tf.Tensor  # int32 (3,): places in OPERATIONS
     magnitudes: tf.Tensor  # float32 (3,): 0 up to 1, over each operation's range
 
@@ -54,7 +54,7 @@ class RandomIntensityAugmentation(keras_cv.layers.BaseImageAugmentationLayer):
         """Draw what is random about one view from a stateless seed (2,)."""
         draws = uniform(seed, 1 + 2 * MOST)
         return RandomIntensityFactors(
-            count=self.least + below(draws[0], self.most - self.least + 1),
+            number=self.least + below(draws[0], self.most - self.least + 1),
             operations=below(draws[1 : 1 + MOST], len(OPERATIONS)),
             magnitudes=draws[1 + MOST :],
         )
@@ -79,7 +79,7 @@ class RandomIntensityAugmentation(keras_cv.layers.BaseImageAugmentationLayer):
         for place in range(MOST):
             branches = self._branches(image, f.magnitudes[place])
             # The first branch is the identity.
-            image = tf.switch_case(tf.where(place < f.count, f.operations[place], 0), branches)
+            image = tf.switch_case(tf.where(place < f.number, f.operations[place], 0), branches)
         return tf.ensure_shape(image, shape)
 
     def _branches(self, image: tf.Tensor, magnitude: tf.Tensor) -> list[Callable[[], tf.Tensor]]:

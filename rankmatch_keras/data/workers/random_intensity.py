@@ -20,7 +20,7 @@ SMOOTH = np.array([[1, 1, 1], [1, 5, 1], [1, 1, 1]], np.float32)[..., None] / np
 class RandomIntensityFactors(NamedTuple):
     """All that is random about one strong view."""
 
-    count: int  # how many of the following are applied
+    number: int  # how many of the following are applied
     operations: tuple[int, ...]  # three places in OPERATIONS
     magnitudes: tuple[float, ...]  # three numbers of 0 up to 1, over each operation's range
 
@@ -44,7 +44,7 @@ class RandomIntensityAugmentation:
     def draw_factors(self, rng: np.random.Generator) -> RandomIntensityFactors:
         """Draw what is random about one view."""
         return RandomIntensityFactors(
-            count=int(rng.integers(self.least, self.most + 1)),
+            number=int(rng.integers(self.least, self.most + 1)),
             operations=tuple(rng.integers(0, len(OPERATIONS), MOST).tolist()),
             magnitudes=tuple(rng.random(MOST).tolist()),
         )
@@ -59,7 +59,7 @@ class RandomIntensityAugmentation:
         Returns:
             float32 (H, W, 3), 0..255.
         """
-        for place in range(factors.count):
+        for place in range(factors.number):
             image = _applied(OPERATIONS[factors.operations[place]], image, factors.magnitudes[place])
         return image
 

@@ -115,5 +115,5 @@ def test_factors_have_the_distribution_of_tf_data(twin):
 @pytest.mark.parametrize("policy", INTENSITIES)
 def test_number_of_operations_of_a_policy(policy):
     layer = RandomIntensityAugmentation(*INTENSITIES[policy])
-    counts = {layer.draw_factors(np.random.default_rng(n)).count for n in range(50)}
+    counts = {layer.draw_factors(np.random.default_rng(n)).number for n in range(50)}
     assert counts == set(range(INTENSITIES[policy][0], INTENSITIES[policy][1] + 1))
