@@ -76,7 +76,7 @@ def drawn(vectors, choice: Choice):
 
 
 def largest(vectors, scores, count: int):
-    """The vectors with the largest scores of each class.
+    """The vectors with the largest scores of each class, of equal ones the first.
 
     Args:
         vectors: `(C, N, D)` float.
@@ -86,8 +86,9 @@ def largest(vectors, scores, count: int):
     Returns:
         `(C, k, D)` float and `(C, k)` bool, True in front.
     """
-    scores, places = ops.top_k(scores, count)
-    return ops.take_along_axis(vectors, places[..., None], axis=1), scores >= 0.0
+    places = ops.argsort(-scores, axis=1)[:, :count]  # unlike `top_k` alike for equal scores on all backends
+    exist = ops.take_along_axis(scores, places, axis=1) >= 0.0
+    return ops.take_along_axis(vectors, places[..., None], axis=1), exist
 
 
 def draw_index(weights, draws):

@@ -1,5 +1,6 @@
 """The contrastive methods: schedules, banks, and classes that never occur."""
 
+import keras
 import numpy as np
 import pytest
 from keras import ops
@@ -10,8 +11,10 @@ from rankmatch_keras.layers import RandomBoxes
 from rankmatch_keras.methods import CSS, DGCL, ESL, U2PL, ContrastiveUniMatch, build
 from rankmatch_keras.models.heads import decoded_channels
 
+# Op by op JAX takes minutes over this; the harness and the parity tests run its methods.
+pytestmark = pytest.mark.skipif(keras.backend.backend() == "jax", reason="op by op it takes minutes")
+
 NAMES = ("u2pl", "dgcl", "css", "esl", "contrastive")
-WITH_TEACHER = NAMES[:4]
 
 
 def numbers(terms):
@@ -37,44 +40,33 @@ def bank_of(method):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_classes_that_never_occur_do_no_harm(name, small_segmenter, random_batch, gradients):
-    method, batch = make(name, small_segmenter, classes=7), random_batch()
-    batch["labeled_mask"] = np.where(batch["labeled_mask"] == 255, 255, 5).astype("int32")
-    losses = numbers(method.compute_losses(batch))
-    assert np.isfinite(list(losses.values())).all()
-    for gradient in gradients(lambda: method.compute_losses(batch)["loss"], method):
-        assert np.isfinite(gradient).all()
-    for variable in method.variables:
-        assert np.isfinite(np.float64(ops.convert_to_numpy(variable.value))).all(), variable.path
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_nothing_but_padding(name, small_segmenter, random_batch):
-    method, batch = make(name, small_segmenter), random_batch()
-    batch["labeled_mask"][:] = 255
-    batch["valid"][:] = False
-    losses = numbers(method.compute_losses(batch))
-    assert set(losses.values()) <= {0.0} | {losses.get("confidence")}, losses
-
-
-@pytest.mark.parametrize("name", WITH_TEACHER)
-def test_labelled_images_alone_at_first(name, small_segmenter, random_batch):
-    method, batch = make(name, small_segmenter, warm_up=0.5), random_batch()
+def test_four_batches(name, small_segmenter, random_batch, gradients):
+    """At the beginning, at the end, with a single class, and with nothing at all."""
+    late = {} if name == "contrastive" else {"warm_up": 0.5}
+    method, batch = make(name, small_segmenter, **late), random_batch()
     terms = numbers(method.compute_terms(batch))
-    assert terms["supervised"] > 0.0 and terms["contrast"] == 0.0
-    assert terms.get("unsupervised", 0.0) == terms.get("soft", 0.0) == 0.0
+    assert terms["supervised"] > 0.0
+    if late:  # labelled images alone
+        assert terms["contrast"] == terms.get("unsupervised", 0.0) == terms.get("soft", 0.0) == 0.0
+
     finished(method)
     terms = numbers(method.compute_terms(batch))
-    assert terms["contrast"] > 0.0 or name == "css"  # whose contrast fades
+    assert terms["contrast"] > 0.0
+    if name != "css":
+        counts = ops.convert_to_numpy(bank_of(method).count.value)
+        assert 0 < counts.max() <= bank_of(method).capacity
 
+    batch["labeled_mask"] = np.where(batch["labeled_mask"] == 255, 255, 1).astype("int32")
+    batch["valid"][:] = False
+    assert np.isfinite(list(numbers(method.compute_terms(batch)).values())).all()
+    for gradient in gradients(lambda: method.compute_losses(batch)["loss"], method):
+        assert np.isfinite(gradient).all()
 
-@pytest.mark.parametrize("name", ["u2pl", "dgcl", "esl", "contrastive"])
-def test_a_step_fills_the_bank(name, small_segmenter, random_batch):
-    method = make(name, small_segmenter)
-    method.compute_terms(random_batch())
-    bank = bank_of(method)
-    counts = ops.convert_to_numpy(bank.count.value)
-    assert counts.max() > 0 and counts.max() <= bank.capacity
+    batch["labeled_mask"][:] = 255
+    losses = numbers(method.compute_losses(batch))
+    assert set(losses.values()) == {0.0}
+    for variable in method.variables:
+        assert np.isfinite(np.float64(ops.convert_to_numpy(variable.value))).all(), variable.path
 
 
 def test_u2pl_keeps_more_as_time_goes_by(small_segmenter, random_batch):
@@ -85,23 +77,17 @@ def test_u2pl_keeps_more_as_time_goes_by(small_segmenter, random_batch):
     assert numbers(method.compute_terms(batch))["mask_ratio"] == 1.0
 
 
-def test_the_contrast_of_css_fades(small_segmenter, random_batch):
-    terms = []
+def test_css_asks_classifier_and_prototypes_and_its_contrast_fades(small_segmenter, random_batch, monkeypatch):
+    monkeypatch.setattr(RandomBoxes, "__call__", lambda _, size, image: ops.zeros((size, *image), dtype="bool"))
+    contrast = []
     for step in (0, 5):  # of 10
         method = make("css", small_segmenter)
         method.clock.step.assign(step)
-        terms.append(numbers(method.compute_terms(random_batch()))["contrast"])
-    assert terms[1] == pytest.approx(np.exp(-5 * 0.25) * terms[0], rel=1e-5)
-
-
-def test_css_asks_classifier_and_prototypes(small_segmenter, random_batch, monkeypatch):
-    method, batch = make("css", small_segmenter), random_batch()
-    monkeypatch.setattr(RandomBoxes, "__call__", lambda _, size, image: ops.zeros((size, *image), dtype="bool"))
-    found = numbers(method.compute_terms(batch))
-    assert 0.0 < found["agreement"] < 1.0
-    assert found["mask_ratio"] == 1.0  # at a threshold of 0
-    seen = ops.convert_to_numpy(method.prototypes.known())
-    assert seen.all()
+        terms = numbers(method.compute_terms(random_batch()))
+        contrast.append(terms["contrast"])
+        assert 0.0 < terms["agreement"] < 1.0 and terms["mask_ratio"] == 1.0  # at a threshold of 0
+        assert ops.convert_to_numpy(method.prototypes.known()).all()
+    assert contrast[1] == pytest.approx(np.exp(-5 * 0.25) * contrast[0], rel=1e-5)
 
 
 def test_a_rare_class_does_not_keep_dgcl_waiting(small_segmenter, random_batch):
