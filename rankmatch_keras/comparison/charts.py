@@ -54,7 +54,7 @@ def save_class_chart(folder: Path, comparison: Comparison) -> list[Path]:
     if not counts:
         return []
     names = ("mean", *_class_names(finished))
-    figure, axes = _panels(len(counts), 4.8, 1.4 + 0.42 * len(names))
+    figure, axes = _panels(len(counts), 4.8, 1.4 + max(0.42, 0.1 + 0.075 * len(comparison.methods)) * len(names))
     for ax, count in zip(axes, counts, strict=True):
         for number, method in enumerate(comparison.methods):
             runs = [record.scores for record in comparison.runs_of(method, count) if record.scores is not None]

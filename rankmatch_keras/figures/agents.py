@@ -14,6 +14,7 @@ from rankmatch_keras.figures.predictions import Picture, thinning
 
 PERCENTILES = (2, 98)
 MAPS = 5  # agents whose activation is shown
+CANDIDATES = 24  # agents among which those are chosen
 AGENT, CROSS = "#ff2fb3", "#ffe100"
 
 
@@ -37,7 +38,8 @@ def find_agents(features: np.ndarray, stride: int, size: tuple[int, int], num_ag
 
     A map is the dot product of all pixels with one agent (Eq. 4 before its softmax), from its 2nd to its 98th
     percentile, as few pixels at the border often lie far from all others. The first agent is the pixel in the middle
-    instead of a random one; shown are those agents that most pixels have as their most similar one.
+    instead of a random one. Shown are agents that many pixels have as their most similar one, with maps as different as
+    there are among these.
 
     Args:
         features: float (h, w, D), see `models.features.feature_model`.
@@ -54,8 +56,7 @@ def find_agents(features: np.ndarray, stride: int, size: tuple[int, int], num_ag
     indices = np.asarray(_numpy(OrthogonalAgents(num_agents)(features[None], middle)))[0]  # (N,)
     pixels = features.reshape(-1, features.shape[-1])
     scores = pixels @ pixels[indices].T  # (h * w, N)
-    followers = np.bincount(scores.argmax(1), minlength=len(indices))
-    shown = np.argsort(-followers, kind="stable")[:MAPS]
+    shown = _representative(scores)
     maps = np.stack([_at_image_size(scores[:, n].reshape(rows, columns), stride, size) for n in shown])
     return Agents(np.stack([indices // columns, indices % columns], -1) * stride, maps, shown)
 
@@ -108,6 +109,21 @@ def heat(image: np.ndarray, activation: np.ndarray) -> np.ndarray:
     colours = 255 * colormaps["jet"](activation)[..., :3]
     grey = image.mean(-1, keepdims=True)
     return np.round(0.35 * grey + 0.65 * colours).astype(np.uint8)
+
+
+def _representative(scores):
+    """Which agents to show, by the scores (h * w, N) of all pixels: int (M,), the one with most followers first."""
+    followers = np.bincount(scores.argmax(1), minlength=scores.shape[1])
+    candidates = np.argsort(-followers, kind="stable")[:CANDIDATES]
+    maps = scores[:, candidates] - scores[:, candidates].mean(0)
+    maps /= np.maximum(np.linalg.norm(maps, axis=0), np.finfo(np.float32).tiny)
+    alike = maps.T @ maps  # (C, C), correlation of maps
+    chosen = [0]
+    while len(chosen) < min(MAPS, len(candidates)):
+        largest = alike[:, chosen].max(1)
+        largest[chosen] = np.inf
+        chosen.append(int(largest.argmin()))
+    return candidates[chosen]
 
 
 def _at_image_size(grid, stride, size):
