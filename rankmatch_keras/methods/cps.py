@@ -70,7 +70,7 @@ class CPS(TwoNetworks):
         valid = ops.concatenate([everywhere, ops.cast(batch["valid"], "bool")])
         logits = [network(images, training=True)["logits"] for network in self.students]
         labels = [pseudo_labels(of_network)[0] for of_network in logits]
-        terms = {"agreement": agreement(*labels, valid)}
+        terms = {"agreement": agreement(labels[0], labels[1], valid)}
         for number, own, other in ((1, 0, 1), (2, 1, 0)):
             labeled = logits[own][: ops.shape(batch["labeled_image"])[0]]
             terms[f"supervised_{number}"] = self.supervised_loss(batch["labeled_mask"], labeled)

@@ -36,7 +36,7 @@ class Represented(Taught):
         **kwargs: see `Method`.
     """
 
-    diagnostics = ("mask_ratio",)
+    diagnostics: ClassVar[tuple[str, ...]] = ("mask_ratio",)
     head_layers: ClassVar[dict[str, Any]] = {"kernel_sizes": (1,)}
     teacher_trains = True
     normalizer: ClassVar[str] = "boosted"
