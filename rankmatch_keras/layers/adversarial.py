@@ -3,7 +3,8 @@
 import keras
 from keras import ops
 
-from rankmatch_keras.layers.feature_perturbations import Perturbation, each_map
+from rankmatch_keras.layers.feature_dropout import each_map
+from rankmatch_keras.layers.feature_perturbations import Perturbation
 from rankmatch_keras.layers.replicas import replicas, share_of
 
 TINY = 1e-8

@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from rankmatch_keras.layers.feature_dropout import each_map
 from rankmatch_keras.layers.replicas import replicas, share_of
 
 
@@ -36,7 +37,7 @@ class ComplementaryDropout(keras.layers.Layer):
         """
         images = ops.shape(next(iter(maps.values())))[0] // 2
         kept = self._kept(images * replicas().count)
-        return {name: self._dropped(value, images, kept) if value.shape[-1] else value for name, value in maps.items()}
+        return each_map(maps, lambda value: self._dropped(value, images, kept))
 
     def _kept(self, images):
         """Which images of the global batch keep all channels: (B, 1, 1, 1) bool."""

@@ -8,6 +8,7 @@ from keras import layers, ops
 from rankmatch_keras.layers.resize import resize_align_corners
 
 EPSILON = 1e-12
+MARGIN = 1e-4  # pixels halfway between the least and the largest are common, and rounding must not decide on them
 
 
 class Propagated(NamedTuple):
@@ -84,7 +85,7 @@ def correlated_regions(correlation, grid, size):
     maps = ops.reshape(ops.transpose(ops.stop_gradient(correlation), (0, 2, 1)), (-1, *grid, rows))
     maps = resize_align_corners(maps, size)
     low, high = ops.min(maps, axis=(1, 2), keepdims=True), ops.max(maps, axis=(1, 2), keepdims=True)
-    return ops.transpose((maps - low) > 0.5 * ops.maximum(high - low, EPSILON), (0, 3, 1, 2))
+    return ops.transpose((maps - low) > (0.5 + MARGIN) * ops.maximum(high - low, EPSILON), (0, 3, 1, 2))
 
 
 def propagate_labels(label, sure, regions, threshold, num_classes: int):

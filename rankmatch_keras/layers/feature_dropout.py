@@ -6,6 +6,11 @@ from keras import ops
 from rankmatch_keras.layers.replicas import replicas, share_of
 
 
+def each_map(maps, function):
+    """Applies a function to every map of a structure that has channels, on every backend in the same order."""
+    return keras.tree.map_structure(lambda value: function(value) if value.shape[-1] else value, maps)
+
+
 @keras.saving.register_keras_serializable("rankmatch_keras")
 class FeatureDropout(keras.layers.Layer):
     """Drops whole channels of every map, independently per map and image; the rest grows by `1 / (1 - rate)`.
@@ -26,9 +31,7 @@ class FeatureDropout(keras.layers.Layer):
 
     def call(self, features):
         """Drops channels of each `(B, h, w, C)` map; maps without channels pass unchanged."""
-        return keras.tree.map_structure(
-            lambda feature_map: self._dropped(feature_map) if feature_map.shape[-1] else feature_map, features
-        )
+        return each_map(features, self._dropped)
 
     def _dropped(self, feature_map):
         images = ops.shape(feature_map)[0] * replicas().count

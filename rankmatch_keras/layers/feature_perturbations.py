@@ -9,15 +9,11 @@ of its own.
 import keras
 from keras import ops
 
+from rankmatch_keras.layers.feature_dropout import each_map
 from rankmatch_keras.layers.grid import on_grid
 from rankmatch_keras.layers.replicas import replicas, share_of
 
 SMALLEST_OBJECT = 50  # pixels
-
-
-def each_map(maps, function):
-    """Applies a function to every map that has channels."""
-    return {name: function(value) if value.shape[-1] else value for name, value in maps.items()}
 
 
 def keep_where(maps, mask):
