@@ -8,6 +8,7 @@ from rankmatch_keras.errors import UserError
 
 # Importing them registers the layers that a saved predictor may contain.
 from rankmatch_keras.layers import ChannelNormalization as ChannelNormalization
+from rankmatch_keras.layers.neural_process import NeuralProcess as NeuralProcess
 from rankmatch_keras.models.fixed_size import FixedSizeMaps as FixedSizeMaps
 from rankmatch_keras.models.infinite_padding import InfinitePadding2D as InfinitePadding2D
 from rankmatch_keras.models.keras_2_adapters import TwoClasses as TwoClasses
