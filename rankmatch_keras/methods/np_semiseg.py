@@ -56,8 +56,8 @@ class NPSemiSeg(AugSeg):
         self.draws = draws
         self.num_classes = class_count(segmenter)
         channels = self.process.channels
-        self.context = ClassBank(self.num_classes, memory, channels, option="memory")
-        self.target = ClassBank(self.num_classes, memory, channels, option="memory")
+        self.context = ClassBank(self.num_classes, memory, channels, option="memory", seed=seed)
+        self.target = ClassBank(self.num_classes, memory, channels, option="memory", seed=seed)
         self.chances = keras.random.SeedGenerator(None if seed is None else seed + 3)
         self.term_weights = {**self.term_weights, "divergence": divergence_weight}
         self._make_trackers()

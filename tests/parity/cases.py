@@ -69,7 +69,7 @@ CASES = {
     "unimatchv2": Case(methods.UniMatchV2, DRAWN, seed=51, steps=2),
     "corrmatch": Case(methods.CorrMatch, {**DRAWN, "num_regions": 6}, seed=52, steps=2),
     "selftraining": Case(methods.SelfTraining, {"seed": 3}, seed=53, steps=2),
-    "cct": Case(methods.CCT, {"seed": 3, "total_steps": 20, **dict.fromkeys(KINDS, 1)}, seed=54, steps=2),
+    "cct": Case(methods.CCT, {"seed": 3, "total_steps": 20, **dict.fromkeys(KINDS, 1)}, seed=54, steps=1),
     "npsemiseg": Case(methods.NPSemiSeg, {**DRAWN, "memory": 50, "draws": 2}, seed=55, steps=2),
     "cps": Case(methods.CPS, {"seed": 3}, seed=41, steps=2, second="tiny"),
     "cotraining": Case(methods.CoTraining, PIXEL, seed=48, steps=2, second="tiny"),
