@@ -42,7 +42,7 @@ def figures(runs, out, images, part, weights, agents, root):
         raise UserError("a new or empty output folder", f"{out} with files", "Choose another --out.")
     configs = [read_config(run) for run in runs]
     _require_finished(runs)
-    _require_same_data(runs, configs)
+    _require_same_data(runs, configs, moved=root is not None)
     labels = _labels(runs, configs)
     dataset = open_data_of(configs[0], root)
     samples = _chosen(getattr(dataset, part), images, f"{part} set of {dataset.name}")
@@ -108,16 +108,23 @@ def _require_finished(runs):
             raise UserError("finished runs", f"{run}, which was cut off", "Continue it with --resume first.")
 
 
-def _require_same_data(runs, configs):
+def _require_same_data(runs, configs, moved):
+    """Checks that all runs have the same images for validation; where the data have moved, their folder may differ."""
     for run, config in zip(runs, configs, strict=True):
-        for name in ("loader", "classes"):
-            first, this = (one.get("data", {}).get(name) for one in (configs[0], config))
-            if first != this:
+        first, this = (_data_of(one, moved) for one in (configs[0], config))
+        for name in {**first, **this}:
+            if first.get(name) != this.get(name):
                 raise UserError(
                     f"runs of one data set ({name})",
-                    f"{_short(first)} in {runs[0]} and {_short(this)} in {run}",
+                    f"{_short(first.get(name))} in {runs[0]} and {_short(this.get(name))} in {run}",
                     "Draw them apart.",
                 )
+
+
+def _data_of(config, moved):
+    data = config.get("data", {})
+    arguments = {name: value for name, value in data.get("arguments", {}).items() if not (moved and name == "root")}
+    return {"loader": data.get("loader"), "classes": data.get("classes"), **arguments}
 
 
 def _short(value):
