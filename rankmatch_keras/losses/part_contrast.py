@@ -48,20 +48,21 @@ class PartContrast(keras.layers.Layer):
         self.loss = ContrastiveLoss(TEMPERATURE)
         self.built = True
 
-    def push(self, teacher, part, counted):
+    def push(self, teacher, part, counted, order):
         """Stores the mean of each part in each image.
 
         Args:
             teacher: `(B, P, D)` float32, representations.
             part: `(B, P)` int32, the queue of each pixel.
             counted: `(B, P)` bool, the pixels that count.
+            order: `(B,)` float32, not negative: images with larger numbers are stored first, on all replicas alike.
         """
         queues = ops.arange(self.queues.num_classes, dtype="int32")[None, :, None]
         weights = ops.cast(ops.logical_and(part[:, None] == queues, counted[:, None]), "float32")  # (B, Q, P)
         number = ops.sum(weights, axis=-1)  # (B, Q)
         means = ops.matmul(weights, teacher) / ops.maximum(number, 1.0)[..., None]  # (B, Q, D)
         means = gathered(ops.transpose(means, (1, 0, 2)), axis=1)  # (Q, B of all replicas, D)
-        scores = gathered(ops.transpose(ops.where(number > 0.0, 1.0, -1.0)), axis=1)
+        scores = gathered(ops.transpose(ops.where(number > 0.0, order[:, None], -1.0)), axis=1)
         self.queues.push(*largest(means, scores, min(scores.shape[1], self.queues.capacity)))
 
     def call(self, student, label, part, counted, scores):

@@ -143,6 +143,7 @@ class ESL(Represented):
             ops.reshape(representation, (*per_image, self.channels)),
             ops.reshape(part, per_image),
             ops.reshape(rows, per_image),
+            order=ops.reshape(scores, per_image)[:, 0],
         )
         return label, ops.reshape(part, (images, *grid)), ops.reshape(rows, (images, *grid))
 
