@@ -45,7 +45,9 @@ def main(options):
     scores = {}
     for method in dict.fromkeys(("supervised", options.method)):
         print(f"\n== {method}")
-        chosen = recipe.changed(options, method=method, out=options.out / method)
+        # The baseline has none of the method's own options.
+        own = options.set if method == options.method else ()
+        chosen = recipe.changed(options, method=method, out=options.out / method, set=own)
         run, before, after = train(chosen, dataset, split, distribution)
         scores.setdefault("before", before)
         scores[method] = after
