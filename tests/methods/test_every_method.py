@@ -49,6 +49,7 @@ def test_boxes_of_a_second_view(name, small_segmenter, random_batch):
     assert all(losses[term] > 0 for term in CASES[name].terms)
 
 
+@pytest.mark.once
 @every_method
 def test_stages_together_are_the_whole(case, small_segmenter, random_batch):
     batch = random_batch()
@@ -108,6 +109,7 @@ def test_a_run_goes_on_from_its_saved_state(case, small_segmenter, random_batch,
         np.testing.assert_allclose(other, value, rtol=1e-5, atol=1e-6, err_msg=path)
 
 
+@pytest.mark.once
 @every_method
 def test_missing_entries_are_named(case, small_segmenter, random_batch):
     for name in case.kind.required:
@@ -117,12 +119,14 @@ def test_missing_entries_are_named(case, small_segmenter, random_batch):
             case.make(small_segmenter).check(batch)
 
 
+@pytest.mark.once
 @every_method
 def test_required_entries_suffice(case, small_segmenter, random_batch):
     batch = random_batch()
     case.make(small_segmenter).compute_losses({name: batch[name] for name in case.kind.required})
 
 
+@pytest.mark.once
 @every_method
 def test_config_round_trip(case, small_segmenter):
     options = {**case.options, "ignore_index": 7, "ohem": (0.6, 50), "name": "mine"}
@@ -135,6 +139,7 @@ def test_config_round_trip(case, small_segmenter):
     assert [v.shape for v in copy.variables] == [v.shape for v in method.variables]
 
 
+@pytest.mark.once
 @every_method
 def test_options_reach_the_supervised_loss(case, small_segmenter):
     method = case.make(small_segmenter, ignore_index=7, ohem=(0.6, 50))
