@@ -19,7 +19,7 @@ def test_memories_hold_codes_and_move_the_centres(small_segmenter, random_batch)
     random = [ops.convert_to_numpy(x).copy() for x in (method.process.context_centers, method.process.target_centers)]
     batch["labeled_mask"][:] = np.where(np.arange(33) < 17, 0, 255)  # one class, in the left half
     losses = method.compute_losses(batch)
-    assert float(losses["divergence"]) > 0
+    assert float(ops.convert_to_numpy(losses["divergence"])) > 0
     context, target = (ops.convert_to_numpy(bank.count) for bank in (method.context, method.target))
     assert 0 < context[0] <= 20 and not context[1:].any() and (target >= context).all() and target.sum() > context.sum()
     for bank, centers, before in zip(

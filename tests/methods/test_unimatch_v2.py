@@ -74,6 +74,7 @@ def test_a_transformer_can_be_trained(random_batch):
         "layerwise_sr_ratios": [8, 4, 2, 1],
         "layerwise_patch_sizes": [7, 3, 3, 3],
         "layerwise_strides": [4, 2, 2, 2],
+        "max_drop_path_rate": 0.1,
     }
     segmenter = keras_hub.segmenter(encoder, 3, image_size=65, projection_filters=4, aspp_filters=8, decoder_filters=8)
     batch = random_batch(size=65)
