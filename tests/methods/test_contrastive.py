@@ -1,6 +1,5 @@
 """The contrastive methods: schedules, banks, and classes that never occur."""
 
-import keras
 import numpy as np
 import pytest
 from keras import ops
@@ -11,8 +10,8 @@ from rankmatch_keras.layers import RandomBoxes
 from rankmatch_keras.methods import CSS, DGCL, ESL, U2PL, ContrastiveUniMatch, build
 from rankmatch_keras.models.heads import decoded_channels
 
-# Op by op JAX takes minutes over this; the harness and the parity tests run its methods.
-pytestmark = pytest.mark.skipif(keras.backend.backend() == "jax", reason="op by op it takes minutes")
+# On the other backends the parity tests run these methods.
+pytestmark = pytest.mark.once
 
 NAMES = ("u2pl", "dgcl", "css", "esl", "contrastive")
 

@@ -1,12 +1,11 @@
-import keras
 import numpy as np
 import pytest
 from keras import ops
 
 from rankmatch_keras.methods import CorrMatch
 
-# Op by op JAX takes minutes over this; the harness and the parity tests run its methods.
-pytestmark = pytest.mark.skipif(keras.backend.backend() == "jax", reason="op by op it takes minutes")
+# On the other backends the parity tests run these methods.
+pytestmark = pytest.mark.once
 
 UNLABELLED = ("strong_1", "divergence", "feature_dropout", "weak_correlation", "strong_correlation")
 

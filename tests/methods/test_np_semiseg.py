@@ -8,8 +8,8 @@ from rankmatch_keras.layers import ChannelNormalization
 from rankmatch_keras.methods import NPSemiSeg
 from rankmatch_keras.models.neural_process import neural_process_of, with_neural_process
 
-# Op by op JAX takes minutes over this; the harness and the parity tests run its methods.
-pytestmark = pytest.mark.skipif(keras.backend.backend() == "jax", reason="op by op it takes minutes")
+# On the other backends the parity tests run these methods.
+pytestmark = pytest.mark.once
 
 SMALL = {"threshold": 0.0, "memory": 20, "draws": 2, "seed": 0}
 

@@ -11,8 +11,8 @@ from rankmatch_keras.layers.replicas import Replicas, set_replicas
 from rankmatch_keras.methods import CPS, CoTraining, build
 from rankmatch_keras.models import Segmenter
 
-# Op by op JAX takes minutes over this; the harness and the parity tests run its methods.
-pytestmark = pytest.mark.skipif(keras.backend.backend() == "jax", reason="op by op it takes minutes")
+# On the other backends the parity tests run these methods.
+pytestmark = pytest.mark.once
 
 
 def numpy(value):

@@ -6,8 +6,8 @@ from keras import ops
 from rankmatch_keras.losses import PixelConsistencyLoss, SupervisedLoss
 from rankmatch_keras.methods import UniMatchV2
 
-# Op by op JAX takes minutes over this; the harness and the parity tests run its methods.
-pytestmark = pytest.mark.skipif(keras.backend.backend() == "jax", reason="op by op it takes minutes")
+# On the other backends the parity tests run these methods.
+pytestmark = pytest.mark.once
 
 
 def numbers(losses):
