@@ -23,6 +23,7 @@ def clusters(seed=0):
     return ops.convert_to_tensor(features.astype("float32")), ops.convert_to_tensor(np.int32([0] * 9 + [2] * 5))
 
 
+@pytest.mark.once
 def test_parts_are_the_clusters_of_a_class():
     features, label = clusters()
     parts = ClassParts(3, 3, 2, decay=0.5)

@@ -34,6 +34,7 @@ def attend(code, centers):
     return found
 
 
+@pytest.mark.once
 def test_inference_averages_the_probabilities_of_fixed_draws(layer):
     code = ops.convert_to_numpy(layer.code(X))
     centers, parts = ops.convert_to_numpy(layer.context_centers), weights(layer)
