@@ -82,7 +82,9 @@ def _made(words, methods, labels, seeds, jobs, devices, out):
         require_recipe(words[0])
     require_free(words)
     chosen = [device.strip() for device in (devices or "").split(",") if device.strip()]
-    plan = make_plan(read_methods(methods), read_labels(labels), read_seeds(seeds), out / "runs")
+    choices = read_methods(methods)
+    plan = make_plan(choices, read_labels(labels), read_seeds(seeds), out / "runs")
+    _require_known(choices)
     _remember(out, words)
     try:
         failures = execute(plan, words, out / "logs", chosen, jobs, click.echo)
@@ -90,6 +92,14 @@ def _made(words, methods, labels, seeds, jobs, devices, out):
         click.echo("Interrupted; runs keep their last whole epoch: the same command goes on with them.", err=True)
         raise SystemExit(130) from None
     return [read_record(run.folder, run.method.label, run.labels, run.seed, failures.get(run.folder)) for run in plan]
+
+
+def _require_known(choices):
+    """Checks names of methods and options before hours of training, of which the last minutes would find them wrong."""
+    from rankmatch_keras import methods
+
+    for choice in choices:
+        methods.check_options(choice.name, choice.option_names)
 
 
 def _require_free(out):

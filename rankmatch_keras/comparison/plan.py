@@ -27,6 +27,11 @@ class MethodChoice:
     options: tuple[str, ...] = ()
 
     @property
+    def option_names(self) -> list[str]:
+        """The names of its options."""
+        return [option.partition("=")[0].strip() for option in self.options]
+
+    @property
     def flags(self) -> list[str]:
         """The flags of a recipe that ask for it."""
         return ["--method", self.name, *(word for option in self.options for word in ("--set", option))]

@@ -2,6 +2,7 @@
 
 import difflib
 import inspect
+from collections.abc import Iterable
 from typing import Any
 
 from rankmatch_keras.errors import UserError
@@ -92,7 +93,7 @@ def needs_second(kind: type[Method]) -> bool:
     return parameter is not None and parameter.default is parameter.empty
 
 
-def check_options(name: str, given: dict[str, Any]) -> None:
+def check_options(name: str, given: Iterable[str]) -> None:
     """Checks that a method has the options that a person asks for.
 
     Raises:
