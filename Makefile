@@ -38,6 +38,8 @@ test-%: export OMP_NUM_THREADS = 1
 test-%: export JAX_COMPILATION_CACHE_DIR = $(CURDIR)/.pytest_cache/jax
 test-%: export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS = 0
 test-%: export JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES = -1
+# And without XLA's optimisations, which take nearly half of a compilation: the networks are tiny, each runs a few steps.
+test-%: export XLA_FLAGS = --xla_backend_optimization_level=0
 PYTEST := $(BIN)/python -m pytest --durations 20
 TWO_PROCESSES := --numprocesses 2 --dist loadfile
 
