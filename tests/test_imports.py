@@ -41,6 +41,7 @@ INSIDE = {
         "data",
         "data_flags",
         "evaluation",
+        "methods",
         "models",
         "options",
         "progress",

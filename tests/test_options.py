@@ -1,15 +1,15 @@
 """The options that recipes share."""
 
-from rankmatch_keras import options
+from rankmatch_keras import flags, options
 from rankmatch_keras.data.pipeline import PIPELINES
 from rankmatch_keras.training import distribution, numerics
 
 
 def test_choices_are_those_of_the_rooms_they_come_from():
     # The options are read before Keras is imported, so that they name these again.
-    assert options.STRATEGIES == distribution.NAMES
-    assert options.PRECISIONS == numerics.PRECISIONS
-    assert tuple(options.HELP["pipeline"][0].choices) == PIPELINES
+    assert flags.STRATEGIES == distribution.NAMES
+    assert flags.PRECISIONS == numerics.PRECISIONS
+    assert tuple(flags.HELP["pipeline"][0].choices) == PIPELINES
 
 
 def test_epochs_are_passes_over_the_unlabelled_images():

@@ -1,0 +1,80 @@
+"""The network, the method and the optimizer that a recipe's flags name."""
+
+from rankmatch_keras import data, methods, models, training
+from rankmatch_keras.errors import UserError
+from rankmatch_keras.options import METHOD_FLAGS, Options
+
+
+def build_segmenter(dataset: data.SegmentationData, split: data.Split, options: Options) -> models.Segmenter:
+    """Makes DeepLabV3+ on the backbone that the flags name, for the channels and classes of the data.
+
+    Raises:
+        UserError: keras-cv's class is asked for where it is not installed, or with its fixed sizes changed.
+    """
+    channels = data.image_format(split.labeled).channels
+    backbone = models.create_backbone(options.backbone, options.weights, options.output_stride, channels)
+    return _network(backbone, dataset.num_classes, options)
+
+
+def build_second(segmenter, options: Options) -> models.Segmenter | None:
+    """Makes the second network of a pair on the backbone that its flags name; `None` without them."""
+    if options.second_backbone is None:
+        return None
+    channels = segmenter.encoder.input_shape[-1]
+    backbone = models.create_backbone(options.second_backbone, options.second_weights, options.output_stride, channels)
+    backbone = models.renormalized(backbone, options.second_backbone, options.backbone)
+    return _network(backbone, models.class_count(segmenter), options)
+
+
+def _network(backbone, num_classes, options):
+    if _takes_keras_cv(options):
+        print("Network: DeepLabV3Plus, subclass of keras-cv's")
+        return models.DeepLabV3Plus(backbone, num_classes)
+    print("Network: DeepLabV3+ of plain Keras layers")
+    return models.deeplab_v3_plus(
+        backbone, num_classes, aspp_filters=options.aspp_filters, decoder_filters=options.decoder_filters
+    )
+
+
+def _takes_keras_cv(options):
+    """Whether the network is keras-cv's class: where its package is in use anyway, unless the flags say otherwise."""
+    usual_sizes = (options.aspp_filters, options.decoder_filters) == (256, 256)
+    if options.network == "auto":
+        return usual_sizes and data.choose_pipeline(options.pipeline) == "tf.data"
+    if options.network == "keras-cv":
+        data.choose_pipeline("tf.data")  # stops where keras-cv is not installed
+        if not usual_sizes:
+            raise UserError(
+                "256 ASPP and decoder filters for --network keras-cv",
+                f"{options.aspp_filters} and {options.decoder_filters}",
+                "Take --network keras.",
+            )
+    return options.network == "keras-cv"
+
+
+def build_method(segmenter, options: Options, total_steps: int) -> methods.Method:
+    """Makes the method that the flags name.
+
+    Args:
+        segmenter: the network that is trained.
+        options: the run's options.
+        total_steps: optimizer steps of the run, for what changes during it.
+
+    Raises:
+        UserError: an unknown method, or an option that it does not have.
+    """
+    flags = {name: getattr(options, name) for name in METHOD_FLAGS if getattr(options, name) is not None}
+    usual = {"seed": options.seed, "preset": options.preset, "total_steps": total_steps * options.accumulate, **flags}
+    return methods.build(options.method, segmenter, options.set_options(), usual, build_second(segmenter, options))
+
+
+def build_optimizer(options: Options, steps: int) -> training.SGD:
+    """The papers' optimizer with its schedule over `steps` optimizer steps."""
+    learning_rate = training.polynomial_decay(options.learning_rate, steps)
+    return training.SGD(
+        learning_rate,
+        0.9,
+        options.l2,
+        options.head_multiplier,
+        gradient_accumulation_steps=options.several_batches,
+    )
