@@ -87,7 +87,8 @@ class DataParallel(Distribution):
     def close(self):
         """See `Distribution`."""
         set_replicas(Replicas())
-        distributed.destroy_process_group()
+        if distributed.is_initialized():  # not closed before: the end of the program closes once more
+            distributed.destroy_process_group()
 
 
 class _Processes(Replicas):
