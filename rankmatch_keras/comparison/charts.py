@@ -142,7 +142,9 @@ def _tidy(ax):
 
 def _legend(figure, axes, text):
     shown = {label: handle for ax in axes for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)}
-    columns = max(1, min(len(shown), int(figure.get_figwidth() // 2)))
+    width = 0.6 + 0.08 * max(map(len, shown), default=0)  # inches of an entry at this font size
+    columns = max(1, min(len(shown), int(figure.get_figwidth() // width)))
+    figure.set_figheight(figure.get_figheight() + 0.2 * (-(-len(shown) // columns) - 1))
     figure.legend(shown.values(), shown.keys(), loc="outside lower center", ncols=columns, frameon=False, fontsize=9)
     figure.suptitle(textwrap.fill(text, int(13 * figure.get_figwidth())), fontsize=9, color="0.3")
 

@@ -5,6 +5,7 @@ import csv
 import pytest
 from PIL import Image
 
+from rankmatch_keras.comparison import charts
 from rankmatch_keras.comparison.charts import save_class_chart, save_learning_curves
 from rankmatch_keras.comparison.files import to_latex, write_tables
 from rankmatch_keras.comparison.markdown import to_markdown
@@ -91,6 +92,20 @@ def test_charts(comparison, tmp_path):
                 assert min(picture.size) > 300
         else:
             assert path.read_text().lstrip().startswith("<?xml")
+
+
+def test_long_names_stay_on_the_chart(write_run, monkeypatch, tmp_path):
+    options = ["similarity=cosine", "temperature=0.1", "agent_gradient=false"]
+    runs = read_runs([write_run("a", "supervised"), write_run("b", "rankmatch", set=options)])
+    figures = []
+    monkeypatch.setattr(charts, "_save", lambda figure, folder, name: figures.append(figure) or [])
+    save_learning_curves(tmp_path, Comparison(runs))
+    (figure,) = figures
+    figure.canvas.draw()
+    (legend,) = figure.legends
+    assert len(legend.get_texts()[-1].get_text()) > 50
+    box = legend.get_window_extent()
+    assert box.x0 >= 0 and box.y0 >= 0 and box.x1 <= figure.bbox.x1 and box.y1 < figure.axes[0].get_window_extent().y0
 
 
 def test_measures(comparison):
