@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from rankmatch_keras.errors import UserError
 from rankmatch_keras.files import replacing
@@ -51,6 +52,7 @@ def save_health(
     across = min(4, len(drawn))
     down = -(-len(drawn) // across)
     figure = Figure(figsize=(4.4 * across, 3.3 * down), dpi=130, layout="constrained")
+    shown: dict[str, Any] = {}
     for number, (title, lines, palette) in enumerate(drawn, start=1):
         axes = figure.add_subplot(down, across, number)
         for name, (epochs, values) in lines.items():
@@ -63,7 +65,15 @@ def save_health(
         axes.title.set_fontsize(10)
         axes.grid(color="0.9")
         axes.spines[["top", "right"]].set_visible(False)
-        axes.legend(fontsize=7, frameon=False, ncols=2 if len(lines) > 5 else 1)
+        if palette is colours:
+            axes.legend(fontsize=7, frameon=False)
+        else:
+            shown |= dict(zip(lines, axes.get_lines(), strict=True))
+    if shown:  # the classes of all panels, once, where they hide no line
+        columns = max(1, int(figure.get_figwidth() // (0.6 + 0.08 * max(map(len, shown)))))
+        figure.legend(
+            shown.values(), shown, loc="outside lower center", ncols=min(columns, len(shown)), frameon=False, fontsize=9
+        )
     paths = [folder / f"pseudo_labels.{kind}" for kind in ("png", "svg")]
     for path in paths:
         with replacing(path) as temporary:
