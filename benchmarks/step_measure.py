@@ -89,12 +89,13 @@ class Job:
 
     def __init__(self, settings, distribution):
         from rankmatch_keras import methods, models, training
+        from rankmatch_keras.options import JIT
 
         options = {"num_agents": settings["num_agents"]} if settings["method"] == "RankMatch" else {}
         with distribution.scope():
             segmenter = models.deeplab_v3_plus(models.create_backbone(settings["backbone"]), CLASSES)
             self.model = getattr(methods, settings["method"])(segmenter, **options)
-            self.model.compile(training.SGD(1e-4))
+            self.model.compile(training.SGD(1e-4), JIT[settings["jit"]])
         distribution.prepare(self.model)
         self.settings, self.distribution, self.is_main = settings, distribution, distribution.is_main
         self.batch = None if settings["replicas"] > 1 else random_batch(settings)

@@ -61,6 +61,7 @@ class Words(click.ParamType):
 @click.option("--crop", default="161,321", type=Words(), show_default=True, help="Side of the crop in pixels.")
 @click.option("--methods", default="UniMatch,RankMatch", type=Words(METHODS), show_default=True)
 @click.option("--precision", default="float32", type=Words(("float32", "tf32", "mixed_bfloat16")), show_default=True)
+@click.option("--jit", default="auto", type=Words(("auto", "on", "off")), show_default=True)
 @click.option("--batch", default=2, show_default=True, type=click.IntRange(1), help="Labelled and unlabelled, each.")
 @click.option("--steps", default=5, show_default=True, type=click.IntRange(2), help="Counted steps of each method.")
 @click.option("--num-agents", default=128, show_default=True, type=click.IntRange(4))
@@ -69,7 +70,7 @@ class Words(click.ParamType):
 @click.option("--plain/--no-plain", default=True, show_default=True, help="Whether plain PyTorch is measured too.")
 @click.option("--processes", default=1, show_default=True, type=click.IntRange(1, 2))
 @click.option("--out", type=click.Path(path_type=Path), help="JSON file for all single measurements.")
-def main(backend, backbone, crop, methods, precision, out, processes, **options):
+def main(backend, backbone, crop, methods, precision, jit, out, processes, **options):
     """Measures and prints the table."""
     about = describe()
     click.echo(
@@ -77,8 +78,15 @@ def main(backend, backbone, crop, methods, precision, out, processes, **options)
     )
     measure, show = (scale, scaling_row) if processes > 1 else (take_turns, step_row)
     results: list[dict] = []
-    for size, network, kind, name in itertools.product(crop, backbone, precision, backend):
-        settings = {"backend": name, "backbone": network, "crop": int(size), "precision": kind, **options}
+    for size, network, kind, compiled, name in itertools.product(crop, backbone, precision, jit, backend):
+        settings = {
+            "backend": name,
+            "backbone": network,
+            "crop": int(size),
+            "precision": kind,
+            "jit": compiled,
+            **options,
+        }
         for result in measure({**settings, "replicas": 1, "cores": 0}, methods):
             if not results:
                 click.echo(show(None))
@@ -220,9 +228,9 @@ def step_row(result):
     """One line of the table of steps; its head for None."""
     if result is None:
         return table_head(
-            "backend network crop precision method s/step range /UniMatch forward backward optimizer data peak,GB"
+            "backend network crop precision jit method s/step range /UniMatch forward backward optimizer data peak,GB"
         )
-    cells = [str(result[key]) for key in ("backend", "backbone", "crop", "precision", "method")]
+    cells = [str(result[key]) for key in ("backend", "backbone", "crop", "precision", "jit", "method")]
     if result.get("about"):
         cells[0] += f" on {result['about']}"
     if "failed" in result:

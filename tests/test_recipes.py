@@ -82,9 +82,9 @@ def test_the_step_benchmark_prints_a_table(checkout):
     ]
     out = run(checkout, "benchmarks/step_time.py", *flags)
     rows = {
-        cells[5]: cells
+        cells[6]: cells
         for cells in ([c.strip() for c in line.split("|")] for line in out.splitlines())
         if len(cells) > 9
     }
-    assert float(rows["UniMatch"][6]) > 0 and float(rows["RankMatch"][6]) > 0
-    assert rows["UniMatch"][8] == "1.000" and float(rows["RankMatch"][13]) > 0.1
+    assert float(rows["UniMatch"][7]) > 0 and float(rows["RankMatch"][7]) > 0
+    assert rows["UniMatch"][9] == "1.000" and float(rows["RankMatch"][14]) > 0.1
