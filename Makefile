@@ -6,7 +6,8 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 .PHONY: demo test lint test-torch test-tensorflow test-jax test-parity clean
 
-INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+# Python compiles what it imports; compiling all of the frameworks takes a minute.
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt
 
 # The demonstration needs one backend only.
 $(VENV)/demo-ready: pyproject.toml constraints.txt
@@ -38,10 +39,12 @@ test-%: export OMP_NUM_THREADS = 1
 test-%: export JAX_COMPILATION_CACHE_DIR = $(CURDIR)/.pytest_cache/jax
 test-%: export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS = 0
 test-%: export JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES = -1
-# And without XLA's optimisations, which take nearly half of a compilation: the networks are tiny, each runs a few steps.
-test-%: export XLA_FLAGS = --xla_backend_optimization_level=0
+# And without XLA's optimisations and fusion emitters, which take more than half of a compilation: the networks are tiny,
+# each runs a few steps.
+test-%: export XLA_FLAGS = --xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false
 PYTEST := $(BIN)/python -m pytest --durations 20
-TWO_PROCESSES := --numprocesses 2 --dist loadfile
+# tests/conftest.py has the order of the files.
+TWO_PROCESSES := --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 # What reads and prepares files does so alike on every backend: it is tested on the one that starts fastest.
 test-torch: $(VENV)/test-ready

@@ -12,6 +12,19 @@ CHECKOUT = pathlib.Path(__file__).resolve().parents[1]
 configuration.set_hypothesis_home_dir(CHECKOUT / ".pytest_cache" / "hypothesis")
 
 
+LONG = ("distributed", "commands", "training", "comparison", "models")
+
+
+def pytest_collection_modifyitems(items):
+    """Begins with the files that start processes or train: a long one at the end would leave the other worker idle."""
+
+    def place(item):
+        parent = item.path.parent.name
+        return LONG.index(parent) if parent in LONG else len(LONG) if parent == "tests" else len(LONG) + 1
+
+    items.sort(key=place)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def divergence_as_a_whole():
     """On JAX every operation of an eager call is compiled by itself, 140 in a divergence; a training step has one."""

@@ -37,11 +37,13 @@ def test_tiny_encoder_at_stride_8():
     assert_dense(randomise(tiny_encoder()), 8, 97, every=2)
 
 
+@pytest.mark.once  # the tiny encoder and every kind of layer run on every backend
 def test_mobilenet_v2_with_explicit_padding():
     network = keras.applications.MobileNetV2(include_top=False, weights=None, input_shape=(None, None, 3), alpha=0.35)
     assert_dense(randomise(network), 8, 64, every=4)
 
 
+@pytest.mark.once  # the tiny encoder and every kind of layer run on every backend
 def test_resnet50():
     network = keras.applications.ResNet50(include_top=False, weights=None, input_shape=(None, None, 3))
     assert_dense(network, 16, 65, every=2)

@@ -40,6 +40,7 @@ def test_one_channel_sees_what_three_equal_colours_show(name, tmp_path):
         np.testing.assert_allclose(found, expected, rtol=0, atol=1e-3 * np.abs(expected).max())
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(("name", "order"), [("mobilenet_v2", (0, 1, 2)), ("resnet50", (2, 1, 0))])
 def test_further_channels_take_the_colours_in_turn(name, order, tmp_path):
     # order: where red, green and blue are in the pretrained kernel.

@@ -1,5 +1,7 @@
 """Initial weights, batches and images: made once, and read from a file on every backend."""
 
+import time
+
 import numpy as np
 from cases import CLASSES
 
@@ -14,7 +16,17 @@ def write_inputs(path, case, variables):
     arrays = {f"weights/{i}": _initial_value(variable, rng) for i, variable in enumerate(variables)}
     for step in range(case.steps):
         arrays.update({f"batch/{step}/{entry}": value for entry, value in _make_batch(case, rng).items()})
-    np.savez(path, **arrays)
+    np.savez(path.with_suffix(".part.npz"), **arrays)
+    path.with_suffix(".part.npz").rename(path)
+
+
+def arrived(path, seconds=300):
+    """The path, once another process has written the file."""
+    end = time.monotonic() + seconds
+    while not path.exists():
+        assert time.monotonic() < end, f"no {path}"
+        time.sleep(0.1)
+    return path
 
 
 def read_inputs(path, case):

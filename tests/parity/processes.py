@@ -12,14 +12,14 @@ BACKENDS = tuple(name for name in ("tensorflow", "torch", "jax") if importlib.ut
 LIMIT_S = 900
 
 
-def run_driver(backends, folder, *tasks):
-    """Runs tasks on some backends at the same time; fails with the end of the log of one that failed."""
+def run_driver(folder, tasks):
+    """Runs the tasks of each backend at the same time; fails with the end of the log of the first that failed."""
     with contextlib.ExitStack() as stack:
         running = {}
-        for backend in backends:
-            log = stack.enter_context((folder / f"{backend}-{tasks[0]}.log").open("w+"))
+        for backend, names in tasks.items():
+            log = stack.enter_context((folder / f"{backend}-{names[0]}.log").open("w+"))
             environment = {**os.environ, "KERAS_BACKEND": backend, "PYTHONPATH": os.pathsep.join(sys.path)}
-            command = [sys.executable, DRIVER, folder, *tasks]
+            command = [sys.executable, DRIVER, folder, *names]
             process = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
             stack.callback(process.wait)
             stack.callback(process.kill)
@@ -27,4 +27,4 @@ def run_driver(backends, folder, *tasks):
         for backend, (process, log) in running.items():
             if process.wait(LIMIT_S):
                 log.seek(0)
-                raise RuntimeError(f"{' and '.join(tasks)} failed on {backend}: {log.read()[-3000:]}")
+                raise RuntimeError(f"{' and '.join(tasks[backend])} failed on {backend}: {log.read()[-3000:]}")

@@ -1,10 +1,14 @@
 """What the tests of training share: a small job on images that the test makes, with real batches."""
 
+import functools
+
 import keras
 import pytest
 
 from rankmatch_keras import data, methods, models, training
 from rankmatch_keras.layers import ChannelNormalization
+
+RANKMATCH = functools.partial(methods.RankMatch, seed=0, num_agents=8, threshold=0.6)
 
 
 @pytest.fixture
@@ -14,9 +18,9 @@ def image_tree(tmp_path, write_lucchi):
 
 
 class Job:
-    """A compiled RankMatch on the images of a tree, with its run, predictor and batches."""
+    """A compiled method on the images of a tree, with its run, predictor and batches."""
 
-    def __init__(self, tree, folder, resume=False, epochs=2, steps=2):
+    def __init__(self, tree, folder, resume=False, epochs=2, steps=2, method=RANKMATCH):
         keras.utils.set_random_seed(0)
         self.epochs, self.steps = epochs, steps
         dataset = data.Lucchi(tree)
@@ -26,7 +30,7 @@ class Job:
         backbone = models.create_backbone("tiny", channels=1)
         segmenter = models.deeplab_v3_plus(backbone, 2, aspp_filters=16, decoder_filters=8)
         self.predictor = models.predictor(segmenter, self.normalization)
-        self.model = methods.RankMatch(segmenter, seed=0, num_agents=8, threshold=0.6)
+        self.model = method(segmenter)
         self.model.compile(training.SGD(training.polynomial_decay(0.02, epochs * steps), head_multiplier=2.0))
         self.run = training.Run.create(folder, {"lr": 0.02}, resume=resume)
 

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 
-from rankmatch_keras import models
+from rankmatch_keras import methods, models
 from rankmatch_keras.callbacks import Checkpoint, Evaluation, StopOnNonFinite
 from rankmatch_keras.errors import NonFiniteLoss
 from rankmatch_keras.evaluation import Scores
@@ -78,7 +78,7 @@ def test_a_broken_loss_stops_with_step_and_terms():
 
 
 def test_fit_stops_on_a_broken_loss_and_keeps_the_epoch_before(make_job):
-    job = make_job("run")
+    job = make_job("run", method=methods.SupervisedOnly)
 
     class Break(keras.callbacks.Callback):
         def on_epoch_begin(self, epoch, logs=None):
@@ -89,6 +89,6 @@ def test_fit_stops_on_a_broken_loss_and_keeps_the_epoch_before(make_job):
     checkpoint = Checkpoint(job.run, job.predictor, monitor="confidence")
     with pytest.raises(NonFiniteLoss, match="step 3: .*supervised"):
         job.fit([StopOnNonFinite(), checkpoint, Break()])
-    fresh = make_job("run", resume=True)
+    fresh = make_job("run", resume=True, method=methods.SupervisedOnly)
     assert Checkpoint(fresh.run, fresh.predictor).restore(fresh.model) == 1
     assert all(np.isfinite(keras.ops.convert_to_numpy(v.value)).all() for v in fresh.model.trainable_variables)
