@@ -109,7 +109,7 @@ def _check_size(num_classes, capacity, channels, option, memory):
     size, limit = each * capacity, None if memory is None else int(MEMORY_SHARE * memory)
     if limit is not None and size > limit:
         raise UserError(
-            f"memory banks of at most {limit} bytes, {MEMORY_SHARE:.0%} of this machine's memory",
-            f"{size} bytes for {num_classes} classes with {capacity} vectors of {channels} channels",
+            f"memory banks of at most {limit / 1e9:.2f} GB, {MEMORY_SHARE:.0%} of this machine's memory",
+            f"{size / 1e9:.2f} GB for {num_classes} classes with {capacity} vectors of {channels} channels",
             f"Lower {option}, e.g. --set {option}={max(1, limit // each)}.",
         )

@@ -51,7 +51,7 @@ def test_a_bank_beyond_the_memory_says_what_fits():
     with pytest.raises(UserError) as error:
         ClassBank(21, 30000, 256, option="capacity", memory=10**9)
     expected = (
-        "Expected memory banks of at most 250000000 bytes, 25% of this machine's memory; found 645120000 bytes for "
+        "Expected memory banks of at most 0.25 GB, 25% of this machine's memory; found 0.65 GB for "
         "21 classes with 30000 vectors of 256 channels. Lower capacity, e.g. --set capacity=11625."
     )
     assert str(error.value) == expected

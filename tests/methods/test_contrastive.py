@@ -131,7 +131,7 @@ def test_published_sizes(small_segmenter, monkeypatch):
 
 
 def test_a_bank_beyond_the_memory_is_refused_before_it_is_made(small_segmenter):
-    with pytest.raises(UserError, match="bytes.*Lower capacity, e.g. --set capacity="):
+    with pytest.raises(UserError, match="GB for .*Lower capacity, e.g. --set capacity="):
         build("u2pl", small_segmenter(), {"capacity": 10**10}, {"total_steps": 5})
 
 
