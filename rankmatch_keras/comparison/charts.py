@@ -114,9 +114,9 @@ def _title(count):
 
 
 def _style(comparison, method):
-    """A method's colour: grey for the baseline, the others by their order."""
+    """A method's colour: black for the baseline, since the wheel has a grey; the others by their order."""
     if method == BASELINE:
-        return {"color": "0.45"}
+        return {"color": "0"}
     others = [name for name in comparison.methods if name != BASELINE]
     number = others.index(method)
     from matplotlib import colormaps

@@ -1,8 +1,11 @@
 """Tables of a comparison whose numbers follow by hand from the scores of its runs."""
 
 import csv
+import itertools
 
+import numpy as np
 import pytest
+from matplotlib.colors import to_rgb
 from PIL import Image
 
 from rankmatch_keras.comparison import charts
@@ -106,6 +109,17 @@ def test_long_names_stay_on_the_chart(write_run, monkeypatch, tmp_path):
     assert len(legend.get_texts()[-1].get_text()) > 50
     box = legend.get_window_extent()
     assert box.x0 >= 0 and box.y0 >= 0 and box.x1 <= figure.bbox.x1 and box.y1 < figure.axes[0].get_window_extent().y0
+
+
+def test_every_method_has_a_colour_of_its_own(write_run, monkeypatch, tmp_path):
+    names = ["supervised", "fixmatch", "unimatch", "augseg", "cps", "u2pl", "css", "esl", "daw", "ael", "rankmatch"]
+    figures = []
+    monkeypatch.setattr(charts, "_save", lambda figure, folder, name: figures.append(figure) or [])
+    save_learning_curves(tmp_path, Comparison(read_runs([write_run(name, name) for name in names])))
+    colours = [to_rgb(line.get_color()) for line in figures[0].axes[0].lines]
+    assert len(colours) == len(names)
+    for one, other in itertools.combinations(colours, 2):
+        assert np.abs(np.subtract(one, other)).max() > 0.1
 
 
 def test_measures(comparison):
