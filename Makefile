@@ -6,8 +6,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 .PHONY: demo test lint test-torch test-tensorflow test-jax test-parity clean
 
-# Python compiles what it imports; compiling all of the frameworks takes a minute.
-INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 # The demonstration needs one backend only.
 $(VENV)/demo-ready: pyproject.toml constraints.txt
