@@ -156,6 +156,7 @@ def test_importing_the_package_imports_no_framework():
     assert not modules & {*FRAMEWORKS, "keras", "keras_cv"}
 
 
+@pytest.mark.once
 @pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="needs torch")
 def test_on_torch_neither_tensorflow_nor_keras_cv_is_imported():
     folders = ", ".join(f"rankmatch_keras.{name}" for name in ("layers", "losses", "methods", "models"))

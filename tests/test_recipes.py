@@ -44,21 +44,19 @@ def run(checkout, script, *arguments):
     return result.stdout
 
 
-def smoke(checkout, recipe, *arguments):
-    return run(checkout, f"recipes/{recipe}.py", "--smoke", *arguments)
-
-
 @pytest.mark.once  # Lucchi's runs on every backend, in test_cli.py
 @pytest.mark.parametrize(("recipe", "tree"), [("camvid", camvid_tree), ("pascal_voc", voc_tree)])
-def test_a_recipe_runs(recipe, tree, checkout, tmp_path):
-    out = smoke(checkout, recipe, "--data", tree(tmp_path / "data"), "--labels", 2, "--out", tmp_path / "run")
+def test_a_recipe_runs(recipe, tree, rankmatch, tmp_path):
+    places = ["--data", tree(tmp_path / "data"), "--out", tmp_path / "run"]
+    code, out, err = rankmatch("train", f"recipes/{recipe}.py", *places, "--labels", 2, "--smoke", "--crop", 33)
+    assert code == 0, err
     assert "mean IoU" in out
     assert {"best.keras", "last.keras", "predictions.png"} <= {path.name for path in (tmp_path / "run").iterdir()}
 
 
 @pytest.mark.once
 def test_the_demonstration_compares(checkout, tmp_path):
-    out = smoke(checkout, "demo", "--out", tmp_path / "run")
+    out = run(checkout, "recipes/demo.py", "--smoke", "--out", tmp_path / "run")
     assert "supervised" in out and "points of mean IoU" in out
     for method in ("supervised", "rankmatch"):
         scores = json.loads((tmp_path / "run" / method / "scores.json").read_text())

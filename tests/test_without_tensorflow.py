@@ -1,5 +1,6 @@
 """Training, scoring and predicting where TensorFlow and keras-cv are not installed, as a user does."""
 
+import json
 import os
 import pathlib
 import subprocess
@@ -25,47 +26,66 @@ PathFinder.find_spec = find_spec
 pytestmark = pytest.mark.skipif(keras.backend.backend() == "tensorflow", reason="needs TensorFlow")
 
 
-@pytest.fixture
-def rankmatch(tmp_path):
-    """Runs the command line in an interpreter that finds no TensorFlow."""
-    (tmp_path / "blocker").mkdir()
-    (tmp_path / "blocker/sitecustomize.py").write_text(BLOCKER)
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path / "blocker"), str(CHECKOUT)])}
-
-    def run(*arguments):
-        command = [sys.executable, "-m", "rankmatch_keras", *map(str, arguments)]
-        done = subprocess.run(command, cwd=CHECKOUT, env=environment, capture_output=True, text=True, timeout=300)
-        return done.returncode, done.stdout, done.stderr
-
-    return run
+TRAIN = ["train", "recipes/lucchi.py", "--data", "TREE", "--labels", "2", "--smoke"]
+NEEDS_IT = {
+    "--pipeline tf.data": "TensorFlow and keras-cv for the input pipeline 'tf.data'; found no TensorFlow",
+    "--network keras-cv": "found no TensorFlow and no keras-cv",
+}
+COMMANDS = {
+    "train": [*TRAIN, "--out", "RUN", "--crop", "33"],
+    "evaluate": ["evaluate", "RUN"],
+    "predict": ["predict", "RUN", "--images", "TREE/images/test", "--out", "SEEN"],
+    **{flags: [*TRAIN, "--out", "OTHER", *flags.split()] for flags in NEEDS_IT},
+}
 
 
-def test_train_evaluate_and_predict(rankmatch, write_lucchi, tmp_path):
-    tree, out = write_lucchi(tmp_path / "tree", train=6), tmp_path / "run"
-    train = ["train", "recipes/lucchi.py", "--data", tree, "--labels", 2, "--out", out, "--smoke", "--crop", 33]
-    code, printed, err = rankmatch(*train)
+@pytest.fixture(scope="module")
+def places(tmp_path_factory, write_lucchi):
+    """Folders of the commands."""
+    folder = tmp_path_factory.mktemp("without")
+    write_lucchi(folder / "tree", train=6)
+    return {name: folder / name.lower() for name in ("TREE", "RUN", "SEEN", "OTHER")}
+
+
+@pytest.fixture(scope="module")
+def results(places, tmp_path_factory):
+    """Exit code, output and errors of the commands, one after another in an interpreter that finds no TensorFlow."""
+    blocker = tmp_path_factory.mktemp("blocker")
+    (blocker / "sitecustomize.py").write_text(BLOCKER)
+    commands = []
+    for words in COMMANDS.values():
+        for name, place in places.items():
+            words = [word.replace(name, str(place)) for word in words]
+        commands.append(words)
+    done = subprocess.run(
+        [sys.executable, CHECKOUT / "tests/shared/one_process.py"],
+        cwd=CHECKOUT,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(blocker), str(CHECKOUT)])},
+        input=json.dumps(commands),
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    return dict(zip(COMMANDS, json.loads(done.stdout), strict=True))
+
+
+def test_train_evaluate_and_predict(results, places):
+    code, printed, err = results["train"]
     assert code == 0, err
     assert "worker process, NumPy augmentation (TensorFlow is not installed)" in printed.replace("processes", "process")
     assert "Network: DeepLabV3+ of plain Keras layers" in printed and "No TensorBoard log" in printed
     assert "mean IoU" in printed
 
-    code, printed, err = rankmatch("evaluate", out)
+    code, printed, err = results["evaluate"]
     assert code == 0 and "mean" in printed, err
-    code, printed, err = rankmatch("predict", out, "--images", tree / "images/test", "--out", tmp_path / "seen")
+    code, printed, err = results["predict"]
     assert code == 0, err
-    assert len(list((tmp_path / "seen/masks").iterdir())) == 2
+    assert len(list((places["SEEN"] / "masks").iterdir())) == 2
 
 
-@pytest.mark.parametrize(
-    ("flags", "phrase"),
-    [
-        (("--pipeline", "tf.data"), "TensorFlow and keras-cv for the input pipeline 'tf.data'; found no TensorFlow"),
-        (("--network", "keras-cv"), "found no TensorFlow and no keras-cv"),
-    ],
-)
-def test_what_needs_tensorflow_says_so(flags, phrase, rankmatch, write_lucchi, tmp_path):
-    tree, out = write_lucchi(tmp_path / "tree", train=4), tmp_path / "run"
-    command = ["train", "recipes/lucchi.py", "--data", tree, "--labels", 2, "--out", out, "--smoke", *flags]
-    code, _, err = rankmatch(*command)
-    assert code == 2 and phrase in err and "Traceback" not in err
-    assert not out.exists()
+@pytest.mark.parametrize("flags", NEEDS_IT)
+def test_what_needs_tensorflow_says_so(flags, results, places):
+    code, _, err = results[flags]
+    assert code == 2 and NEEDS_IT[flags] in err and "Traceback" not in err
+    assert not places["OTHER"].exists()

@@ -30,7 +30,8 @@ def start():
 
     def run(*arguments, **variables):
         clean = {name: value for name, value in os.environ.items() if not name.startswith(LAUNCHERS)}
-        environment = {**clean, "PYTHONPATH": str(CHECKOUT), "OMP_NUM_THREADS": "1", **variables}
+        places = os.pathsep.join([str(CHECKOUT), str(CHECKOUT / "tests" / "shared")])
+        environment = {**clean, "PYTHONPATH": places, "OMP_NUM_THREADS": "1", **variables}
         command = [sys.executable, *map(str, arguments)]
         return subprocess.Popen(
             command, cwd=CHECKOUT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

@@ -10,28 +10,24 @@ import driver  # first: checks that the backend can run
 import keras
 import numpy as np
 import tensorflow as tf
+from small_network import small_segmenter
 
 from rankmatch_keras import layers, methods, models, training
 from rankmatch_keras.training import distribution
 
 
 def supervised(running, sync_batch_norm=True, **optimizer):
-    """A small trained segmenter; two batches of `driver`."""
+    """Weights of a small segmenter trained with two batches of `driver`."""
     keras.utils.clear_session()
-    keras.utils.set_random_seed(0)
     with running.scope():
-        segmenter = models.deeplab_v3_plus(models.create_backbone("tiny"), 3, aspp_filters=8, decoder_filters=8)
-        method = methods.SupervisedOnly(segmenter)
+        method = methods.SupervisedOnly(small_segmenter(driver.CLASSES))
         method.compile(training.SGD(0.05, head_multiplier=2.0, **optimizer))
     running.prepare(method, sync_batch_norm)
     rows = running.rows(driver.BATCH)
     own = [{name: values[rows] for name, values in driver.batch_of(step).items()} for step in range(2)]
     method.fit(running.batches(driver.dataset(own)), steps_per_epoch=2, verbose=0, shuffle=False)
-    return segmenter
-
-
-def weights(segmenter):
-    return np.concatenate([np.ravel(keras.ops.convert_to_numpy(variable)) for variable in segmenter.variables])
+    weights = [np.ravel(keras.ops.convert_to_numpy(variable)) for variable in method.segmenter.variables]
+    return np.concatenate(weights)
 
 
 def dealt(running):
@@ -46,8 +42,13 @@ def dealt(running):
     return found
 
 
-def predictions(running, segmenter):
+def predictions(running):
     """Shapes and numbers that the local copy predicts, before and after the weights change."""
+    with running.scope():
+        segmenter = models.deeplab_v3_plus(models.create_backbone("tiny"), 3, aspp_filters=8, decoder_filters=8)
+        method = methods.SupervisedOnly(segmenter)
+        method.compile(training.SGD(0.05))
+    running.prepare(method)
     with running.scope():
         predictor = models.predictor(segmenter, layers.ChannelNormalization(mean=[127.0] * 3, std=[64.0] * 3))
     images = np.random.default_rng(0).uniform(0, 255, (2, 20, 24, 3)).astype("float32")
@@ -70,17 +71,16 @@ def main(folder):
     driver.main("none", 0, folder / "one")
 
     alone = distribution.distribute("none")
-    one = {
-        "plain": weights(supervised(alone)),
-        "accumulated": weights(supervised(alone, gradient_accumulation_steps=2)),
-    }
+    one = {"plain": supervised(alone), "accumulated": supervised(alone, gradient_accumulation_steps=2)}
     running = distribution.distribute("mirrored", 2)
-    segmenter = supervised(running, gradient_accumulation_steps=2)
-    two = {"accumulated": weights(segmenter), "apart": weights(supervised(running, sync_batch_norm=False))}
+    two = {
+        "accumulated": supervised(running, gradient_accumulation_steps=2),
+        "apart": supervised(running, sync_batch_norm=False),
+    }
     np.savez(folder / "supervised.npz", **{f"one {k}": v for k, v in one.items()}, **two)
     facts = {
         "dealt": dealt(running),
-        "predictions": predictions(running, segmenter),
+        "predictions": predictions(running),
         "describe": running.describe(8),
         "auto": distribution.distribute("auto", 2).name,
     }

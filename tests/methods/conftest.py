@@ -3,9 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from keras import layers
-
-from rankmatch_keras.models import Segmenter
+import small_network
 
 
 @pytest.fixture
@@ -43,29 +41,8 @@ def _random_batch(labeled=1, unlabeled=2, size=33, classes=3, second_view=False,
 
 @pytest.fixture
 def small_segmenter():
-    """Makes a segmenter of some ten thousand weights: maps at strides 4 and 16, normalisation in each half."""
-    return _small_segmenter
-
-
-def _small_segmenter(classes=3, seed=0):
-    keras.utils.set_random_seed(seed)
-    image = keras.Input((None, None, 3))
-    low = layers.ReLU()(_conv(image, 12, 7, 4))
-    high = layers.ReLU()(_conv(low, 24, 5, 4))
-    encoder = keras.Model(image, {"low": low, "high": high}, name="encoder")
-    maps = {name: keras.Input((None, None, filters), name=name) for name, filters in (("low", 12), ("high", 24))}
-    features = layers.ReLU()(_conv(maps["high"], 16, 1, 1))
-    coarse = layers.UpSampling2D(4)(layers.Conv2D(classes, 1)(features))
-    # 33 pixels give 9 and 3 cells: 12 upsampled ones are cut to the 9 of the low map.
-    coarse = layers.CenterCrop(9, 9)(coarse)
-    logits = layers.Add()([layers.Conv2D(classes, 3, padding="same")(maps["low"]), coarse])
-    decoder = keras.Model(maps, {"logits": logits, "features": features}, name="decoder")
-    return Segmenter(encoder, decoder)
-
-
-def _conv(x, filters, kernel_size, strides):
-    x = layers.Conv2D(filters, kernel_size, strides=strides, padding="same", use_bias=False)(x)
-    return layers.BatchNormalization(momentum=0.9)(x)
+    """Makes a segmenter of a few layers."""
+    return small_network.small_segmenter
 
 
 @pytest.fixture

@@ -2,8 +2,8 @@
 
 import functools
 
-import keras
 import pytest
+from small_network import small_segmenter
 
 from rankmatch_keras import data, methods, models, training
 from rankmatch_keras.layers import ChannelNormalization
@@ -21,14 +21,12 @@ class Job:
     """A compiled method on the images of a tree, with its run, predictor and batches."""
 
     def __init__(self, tree, folder, resume=False, epochs=2, steps=2, method=RANKMATCH):
-        keras.utils.set_random_seed(0)
         self.epochs, self.steps = epochs, steps
         dataset = data.Lucchi(tree)
         self.split = data.choose_labeled(dataset.train, 3, seed=0)
         statistics = data.channel_statistics(dataset.train)
         self.normalization = ChannelNormalization(**models.measured_normalization("tiny", *statistics))
-        backbone = models.create_backbone("tiny", channels=1)
-        segmenter = models.deeplab_v3_plus(backbone, 2, aspp_filters=16, decoder_filters=8)
+        segmenter = small_segmenter(classes=2, channels=1)
         self.predictor = models.predictor(segmenter, self.normalization)
         self.model = method(segmenter)
         self.model.compile(training.SGD(training.polynomial_decay(0.02, epochs * steps), head_multiplier=2.0))

@@ -3,8 +3,9 @@
 import keras
 import numpy as np
 import pytest
+from small_network import small_segmenter
 
-from rankmatch_keras import methods, models, training
+from rankmatch_keras import methods, training
 from rankmatch_keras.errors import UserError
 from rankmatch_keras.training import numerics
 
@@ -36,10 +37,9 @@ def batch_of(step, images=2):
     }
 
 
-def make(kind, learning_rate=0.002, batches=None, **options):
-    keras.utils.set_random_seed(0)
-    segmenter = models.deeplab_v3_plus(models.create_backbone("tiny"), CLASSES, aspp_filters=16, decoder_filters=8)
-    method = kind(segmenter, **options)
+# At 0.002 the curves of so small a network part by up to 4 % within 50 steps, with float16 as with bfloat16.
+def make(kind, learning_rate=0.0005, batches=None, **options):
+    method = kind(small_segmenter(CLASSES), **options)
     method.compile(training.SGD(learning_rate, gradient_accumulation_steps=batches))
     return method
 
@@ -66,7 +66,7 @@ def test_mixed_runs_follow_the_float32_curve(name, precision, start):
     weights, expected = start
     precision(name)
     method = make(methods.RankMatch, num_agents=6, threshold=0.5, seed=0)
-    assert method.segmenter.decoder.get_layer("decoder_1_conv").compute_dtype == name.removeprefix("mixed_")
+    assert method.segmenter.encoder.get_layer("low_conv").compute_dtype == name.removeprefix("mixed_")
     scaled = type(method.optimizer).__name__ == "LossScaleOptimizer"
     assert scaled == (name == "mixed_float16")
     method.segmenter.set_weights(weights)
