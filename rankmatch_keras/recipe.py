@@ -147,6 +147,8 @@ def checked(
     if options.skip_bad:
         dataset, split = _without_bad(dataset, split, report)
     print(f"{dataset.name}: {len(split.labeled)} labelled, {len(split.unlabeled)} unlabelled, split {split.id}")
+    if report.never_labeled:
+        print(f"No labelled mask shows {', '.join(report.never_labeled)}: cannot be learnt; label an image that does.")
     return dataset, split
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from rankmatch_keras.data.findings import ERROR, LABELED, NOTE, PARTS, UNLABELED, Finding, in_order, make_finding
 from rankmatch_keras.data.inspection import IGNORE, Inspection, inspect, inspect_header
-from rankmatch_keras.data.rules import find, total_pixels
+from rankmatch_keras.data.rules import absent_classes, find, good_masks, total_pixels
 from rankmatch_keras.data.samples import Sample, SegmentationData
 from rankmatch_keras.errors import UserError
 
@@ -50,6 +50,11 @@ class CheckReport:
     def class_pixels(self) -> tuple[int, ...]:
         """Number of pixels of each class over all good masks."""
         return tuple(total_pixels(self.seen)[: len(self.class_names)].tolist())
+
+    @property
+    def never_labeled(self) -> tuple[str, ...]:
+        """Names of the classes without a pixel in the labelled masks: they cannot be learnt."""
+        return tuple(absent_classes(good_masks(self.seen, LABELED), self.class_names))
 
     @property
     def ignored_pixels(self) -> int:

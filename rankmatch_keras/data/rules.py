@@ -106,21 +106,31 @@ def _masks_of_nothing(seen: Iterable[Inspection], class_names: Sequence[str]) ->
         yield make_finding("background-mask", background, [f"only {class_names[0]}"] * len(background))
 
 
+def good_masks(seen: Iterable[Inspection], part: str) -> list[Inspection]:
+    """The samples of a part in whose masks nothing is wrong."""
+    return [one for one in seen if one.part == part and one.class_pixels is not None]
+
+
+def absent_classes(masks: Sequence[Inspection], class_names: Sequence[str]) -> list[str]:
+    """Names of the classes without a pixel in any of the masks; none where there are no masks."""
+    total = total_pixels(masks)
+    return [name for number, name in enumerate(class_names) if masks and not total[number]]
+
+
 def _absent_classes(seen: Sequence[Inspection], class_names: Sequence[str]) -> Iterator[Finding]:
-    names, details = [], []
+    names: list[str] = []
+    details: list[str] = []
     for part in PARTS:
-        masks = [one for one in seen if one.part == part and one.class_pixels is not None]
-        total = total_pixels(masks)
-        for number, name in enumerate(class_names) if masks else ():
-            if not total[number]:
-                names.append(name)
-                details.append(f"in none of the {len(masks)} {part} masks")
+        masks = good_masks(seen, part)
+        absent = absent_classes(masks, class_names)
+        names += absent
+        details += [f"in none of the {len(masks)} {part} masks"] * len(absent)
     if names:
         yield make_finding("absent-class", names, details)
 
 
 def _rare_classes(seen: Iterable[Inspection], class_names: Sequence[str]) -> Iterator[Finding]:
-    masks = [one for one in seen if one.part == LABELED and one.class_pixels is not None]
+    masks = good_masks(seen, LABELED)
     names, details = [], []
     for number, name in enumerate(class_names) if len(masks) > 1 else ():
         shown = [one for one in masks if one.class_pixels is not None and one.class_pixels[number]]

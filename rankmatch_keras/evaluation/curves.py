@@ -9,14 +9,14 @@ from rankmatch_keras.errors import UserError
 
 # Panel title, y label, factor, and which columns belong to it, tested in this order.
 PANELS = (
-    ("Mean IoU on the validation set", "mean IoU (%)", 100.0, ("iou",)),
+    ("IoU on the validation set", "IoU (%)", 100.0, ("iou",)),
     ("Pseudo-labels", "share or probability (%)", 100.0, ("mask_ratio", "confidence")),
     ("Losses", "loss (nats)", 1.0, ("loss", "supervised", "strong", "feature_dropout", "rank", "correlation")),
 )
 
 
 def save_curves(path, history, title="Training"):
-    """Writes learning curves as a PNG: mean IoU, pseudo-labels, losses, over epochs.
+    """Writes learning curves as a PNG: IoU, pseudo-labels, losses, over epochs.
 
     Columns are recognised by name: with ``iou`` (0..1, shown in percent), with ``mask_ratio`` or
     ``confidence`` (likewise), with ``loss`` or the name of a loss term (``supervised``, ``rank``, ...). Panels

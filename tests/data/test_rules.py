@@ -128,6 +128,15 @@ def test_absent_classes_are_named_with_their_part():
     ]
 
 
+def test_what_no_labelled_mask_shows_cannot_be_learnt():
+    parts = clean()
+    assert check(data(**parts)).never_labeled == ()
+    parts["train"] = [sample(f"t{n}", picture(n), [[0, 2, 2, 255]] * 3) for n in range(3)]
+    assert check(data(**parts)).never_labeled == ("cell",)
+    parts["train"] = [sample("t0", picture(0), [[0, 0, 0, 255]] * 3)]
+    assert check(data(**parts)).never_labeled == ("cell", "edge")
+
+
 def test_a_class_in_a_single_labelled_mask_is_noted():
     parts = clean()
     for n in (0, 2):

@@ -16,7 +16,7 @@ HISTORY = [
 def test_one_run_has_a_panel_per_kind():
     panels = _panels({"": _series(HISTORY)})
     assert [(unit, [line[0] for line in lines]) for _, unit, lines in panels] == [
-        ("mean IoU (%)", ["val_mean_iou"]),
+        ("IoU (%)", ["val_mean_iou"]),
         ("share or probability (%)", ["mask_ratio"]),
         ("loss (nats)", ["loss", "supervised", "rank_1"]),
     ]
