@@ -6,7 +6,9 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 .PHONY: demo test lint test-torch test-tensorflow test-jax test-parity clean
 
-INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+# Bytecode is written when a module is first imported: compiling all that is installed takes a minute more.
+INSTALL := $(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check --constraint constraints.txt
+export PYTHONDONTWRITEBYTECODE =
 
 # The demonstration needs one backend only.
 $(VENV)/demo-ready: pyproject.toml constraints.txt
