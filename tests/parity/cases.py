@@ -37,6 +37,10 @@ class Case:
 PIXEL = {"threshold": 0.5}
 DRAWN = {**PIXEL, "seed": 3}
 AGENTS = {**DRAWN, "num_agents": 6}  # fewer than a map's 9 pixels: a choice
+REMEDIES = {
+    **{"ema_decay": 0.9, "similarity": "cosine", "temperature": 4.0, "agent_gradient": False, "rank_ramp": 0.2},
+    **{"leave_out_padding": True, "weight_by_confidence": True, "total_steps": 20},
+}
 REPRESENTED = {"seed": 3, "total_steps": 20, "channels": 8, "stride": 1, "anchors": 6, "negatives": 8}
 BANKS = {**REPRESENTED, "capacity": 30, "added": 10}
 KINDS = (
@@ -59,6 +63,14 @@ CASES = {
     # With all of UniMatch's terms.
     "rankmatch, reference, second view": Case(
         methods.RankMatch, {"preset": "reference", **AGENTS}, seed=18, second_view=True
+    ),
+    # What the presets leave alone, in three combinations.
+    "rankmatch, remedies": Case(methods.RankMatch, {**AGENTS, **REMEDIES}, seed=61, steps=2),
+    "rankmatch, six of the surest": Case(
+        methods.RankMatch, {**AGENTS, "num_agents": 8, "top_k": 6, "agents": "top_n"}, seed=62, steps=2
+    ),
+    "rankmatch, l2 to random agents": Case(
+        methods.RankMatch, {**AGENTS, "correlation": "l2", "agents": "random"}, seed=63, steps=2
     ),
     "meanteacher": Case(methods.MeanTeacher, {}, seed=31, steps=2),
     "cutmixmeanteacher": Case(methods.CutMixMeanTeacher, DRAWN, seed=132, steps=2),
