@@ -105,7 +105,8 @@ def test_a_killed_process_ends_the_run_and_it_can_be_resumed(ranks, finish, writ
 def test_torchrun_starts_a_failed_run_again(start, finish, write_lucchi, tmp_path):
     tree, out = write_lucchi(tmp_path / "tree", train=8), tmp_path / "run"
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", 2, "--max-restarts", 1]
-    process = start(*launcher, *train(tree, out, *SMALL, "--steps", 12, "--interval", 4)[1:])
+    more = ("--method", "supervised", "--steps", 12, "--interval", 4)
+    process = start(*launcher, *train(tree, out, *SMALL, *more)[1:])
     wait_for(out / "state.npz", [process])
     children = [int(pid) for pid in os.listdir("/proc") if pid.isdigit() and parent(pid) == process.pid]
     os.kill(children[-1], signal.SIGKILL)
