@@ -1,5 +1,6 @@
 """DistributedDataParallel under `torchrun`: one process per replica."""
 
+import gc
 import os
 import re
 
@@ -51,6 +52,7 @@ class DataParallel(Distribution):
     def __init__(self, process: int, processes: int):
         self.process = process
         self.processes = self.replicas = processes
+        self._steps: list[_ReplicatedSteps] = []
         attempt = int(os.environ.get("TORCHELASTIC_RESTART_COUNT") or 0)
         self.restarted = attempt > 0
         if torch.cuda.is_available():
@@ -70,7 +72,8 @@ class DataParallel(Distribution):
         if sync_batch_norm:
             for network in (*method.students, *method.teachers, *method.heads):
                 use_synchronized_batch_norm(network)
-        method.use_steps(_ReplicatedSteps(method))
+        self._steps.append(_ReplicatedSteps(method))
+        method.use_steps(self._steps[-1])
 
     def gather(self, values):
         """See `Distribution`."""
@@ -88,6 +91,11 @@ class DataParallel(Distribution):
         """See `Distribution`."""
         set_replicas(Replicas())
         if distributed.is_initialized():  # not closed before: the end of the program closes once more
+            # The group ends its threads once nobody holds it. One that still lets go of the last tensors while Python
+            # shuts down ends the process by an abort.
+            while self._steps:
+                self._steps.pop().release()
+            gc.collect()
             distributed.destroy_process_group()
 
 
@@ -137,10 +145,14 @@ class _ReplicatedSteps:
     """The training step of `steps_torch` with its stages run by DistributedDataParallel."""
 
     def __init__(self, method):
-        self._module = _Replicated(method)
+        self._module: _Replicated | None = _Replicated(method)
 
     def __getattr__(self, name):
         return getattr(steps_torch, name)
+
+    def release(self):
+        """Lets go of the process group; no step can follow."""
+        self._module = None
 
     def train_step(self, method, data):
         return _or_lost(steps_torch.train_step, method, data, self._module)

@@ -3,6 +3,8 @@
 Run by the tests once per process: python driver.py STRATEGY REPLICAS OUT.npz
 """
 
+import contextlib
+import pathlib
 import sys
 
 from rankmatch_keras.environment import require_environment
@@ -59,6 +61,17 @@ def main(strategy, replicas, out):
     processes = running.gather(np.array([running.process, running.replicas]))
     np.savez(f"{out}.{running.process}.npz", processes=processes, **values, **logs)
     running.close()
+    # One that still lets go of a tensor while Python shuts down would end the process by an abort.
+    assert not [name for name in threads() if "gloo" in name], threads()
+
+
+def threads():
+    """Names of this process's threads, those of libraries too; where Linux tells them."""
+    names = []
+    for path in pathlib.Path("/proc/self/task").glob("*/comm"):
+        with contextlib.suppress(OSError):  # it has just ended
+            names.append(path.read_text().strip())
+    return names
 
 
 def dataset(batches):
