@@ -15,7 +15,10 @@ TABLE = "table.md"
 
 @click.command(context_settings={"ignore_unknown_options": True})
 @click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="[RECIPE] [FLAGS OF THE RECIPE] | RUN...")
-@click.option("--methods", help="What to compare: NAME or NAME[OPTION=VALUE,...], separated by commas.")
+@click.option(
+    "--methods",
+    help="What to compare: NAME or NAME[OPTION=VALUE,...], separated by commas; learning_rate is an option too.",
+)
 @click.option("--labels", metavar="N,...", help="Numbers of labelled images; the recipe's own by default.")
 @click.option("--seeds", default="3", show_default=True, metavar="N|A,B,...", help="How many seeds, or which.")
 @click.option("--jobs", type=click.IntRange(min=1), help="Runs at a time: one by default, or one per device.")
@@ -39,6 +42,8 @@ def compare(words, methods, labels, seeds, jobs, devices, out):
         --seeds 3 --out runs/table9
     rankmatch compare recipes/camvid.py --data camvid --methods 'rankmatch,rankmatch[top_k=6,rank_weight=0.02]' \\
         --steps 1000 --out runs/top_k
+    rankmatch compare recipes/camvid.py --data camvid --methods 'supervised,unimatch[learning_rate=0.02]' \\
+        --out runs/rate
     rankmatch compare --images photos --masks masks --unlabeled more --methods supervised,rankmatch --out runs/own
     rankmatch compare recipes/pascal_voc.py --data VOC2012 --methods fixmatch,unimatch --devices 0,1,2,3 --out runs/voc
     rankmatch compare runs/a runs/b runs/c --out runs/abc
@@ -97,9 +102,10 @@ def _made(words, methods, labels, seeds, jobs, devices, out):
 def _require_known(choices):
     """Checks names of methods and options before hours of training, of which the last minutes would find them wrong."""
     from rankmatch_keras import methods
+    from rankmatch_keras.comparison.plan import OPTIMIZER_OPTIONS
 
     for choice in choices:
-        methods.check_options(choice.name, choice.option_names)
+        methods.check_options(choice.name, choice.option_names, OPTIMIZER_OPTIONS)
 
 
 def _require_free(out):

@@ -3,12 +3,14 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from rankmatch_keras.comparison.plan import OPTIMIZER_OPTIONS
 from rankmatch_keras.comparison.records import DISTINGUISHING, Record
 from rankmatch_keras.errors import UserError
 
 # Options that may differ: what is compared, where the run is, and what changes how it computes but not what.
 FREE = {
     *DISTINGUISHING,
+    *OPTIMIZER_OPTIONS,  # a row's name says them
     "method",
     "set",
     "seed",
@@ -34,7 +36,7 @@ def require_comparable(records: Sequence[Record]) -> None:
     """Checks the runs' own records against each other.
 
     Runs of the same seed and number of labels must have the same labelled images; all must have the same data, classes,
-    evaluation, steps, batch, crop, network, optimizer and so on. Runs without a record are passed over.
+    evaluation, steps, batch, crop, network and so on. Runs without a record are passed over.
 
     Raises:
         UserError: naming what differs, with both values and runs.

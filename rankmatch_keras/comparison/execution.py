@@ -126,12 +126,14 @@ def _failure(started):
     code, finished = started.process.returncode, state_of(started.run.folder) == FINISHED
     if code == 0 and finished:
         return None
+    if code == 0:
+        return "it left no scores.json in its --out"
     if code < 0:
         return f"ended by signal {-code}" + (", perhaps for want of memory" if code == -9 else "")
     with open(started.log.name, "rb") as file:
         file.seek(started.begin)
         reason = last_error(file.read().decode("utf-8", "replace"))
-    return reason or (f"exit code {code}" if code else "it left no scores.json in its --out")
+    return reason or f"exit code {code}"
 
 
 def last_error(text: str) -> str:

@@ -4,7 +4,8 @@ import csv
 import math
 from pathlib import Path
 
-from rankmatch_keras.comparison.measures import BASELINE, BEST, LAST, MEASURES, Comparison
+from rankmatch_keras.comparison.measures import BEST, LAST, MEASURES, Comparison
+from rankmatch_keras.comparison.records import BASELINE
 from rankmatch_keras.files import replacing
 
 _LATEX = {"\\": r"\textbackslash{}", **{letter: f"\\{letter}" for letter in "&%$#_{}"}, "~": r"\textasciitilde{}"}

@@ -5,11 +5,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from rankmatch_keras.comparison.comparability import require_comparable
-from rankmatch_keras.comparison.records import Record
+from rankmatch_keras.comparison.records import BASELINE, Record
 from rankmatch_keras.comparison.statistics import PairedTest, Summary, paired_test, summarize
 from rankmatch_keras.errors import UserError
-
-BASELINE = "supervised"
 
 
 @dataclass(frozen=True)

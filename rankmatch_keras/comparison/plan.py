@@ -9,6 +9,8 @@ from rankmatch_keras.errors import UserError
 
 # What the comparison itself gives to every run.
 OWN_FLAGS = ("--method", "--seed", "--out", "--resume")
+# Flags of a recipe that each method may have its own value of: a sum of losses and its learning rate belong together.
+OPTIMIZER_OPTIONS = ("learning_rate", "head_multiplier", "l2")
 _METHOD = re.compile(r"(\w+)(?:\[(.*)\])?")
 
 
@@ -19,7 +21,7 @@ class MethodChoice:
     Attributes:
         label: as written, e.g. `rankmatch[top_k=6]`.
         name: the method's name.
-        options: `NAME=VALUE` each.
+        options: `NAME=VALUE` each, of the method or one of `OPTIMIZER_OPTIONS`.
     """
 
     label: str
@@ -29,12 +31,16 @@ class MethodChoice:
     @property
     def option_names(self) -> list[str]:
         """The names of its options."""
-        return [option.partition("=")[0].strip() for option in self.options]
+        return [name for name, _ in self._pairs]
 
     @property
     def flags(self) -> list[str]:
         """The flags of a recipe that ask for it."""
-        return ["--method", self.name, *(word for option in self.options for word in ("--set", option))]
+        return ["--method", self.name, *(word for pair in self._pairs for word in _flag(*pair))]
+
+    @property
+    def _pairs(self):
+        return [(name.strip(), value.strip()) for name, _, value in (option.partition("=") for option in self.options)]
 
 
 @dataclass(frozen=True)
@@ -150,6 +156,10 @@ def require_free(flags: Sequence[str]) -> None:
             instead = {"--method": "--methods", "--seed": "--seeds"}.get(flag)
             remedy = f"Give {instead}." if instead else "Leave it out: cut-off runs are resumed in any case."
             raise UserError("flags that all runs share", flag, remedy)
+
+
+def _flag(name, value):
+    return (f"--{name.replace('_', '-')}", value) if name in OPTIMIZER_OPTIONS else ("--set", f"{name}={value}")
 
 
 def _numbers(text, flag, wanted):

@@ -6,10 +6,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from rankmatch_keras.comparison.plan import OPTIMIZER_OPTIONS
 from rankmatch_keras.errors import UserError
 from rankmatch_keras.evaluation.scores import Scores
 from rankmatch_keras.training.runs import STAGES, Run
 
+BASELINE = "supervised"  # the method that the others are measured against
 # Options that tell runs of one method apart; they are part of a run's label where such runs differ in them.
 DISTINGUISHING = ("preset", "threshold", "num_agents", "rank_weight", "box_source")
 
@@ -125,11 +127,13 @@ def read_runs(folders: Sequence[Path]) -> list[Record]:
 def labels_of(configs: Sequence[Mapping[str, Any]]) -> list[str]:
     """Names for runs: `method[options]`, with the backend where runs of that name differ in it.
 
+    A run names its learning rate, and the like, where it is not that of the baseline, or of the first run without one.
+
     Args:
         configs: the runs' records.
     """
     options = [config.get("options", {}) for config in configs]
-    parts = [list(o.get("set", ())) for o in options]
+    parts = [[*o.get("set", ()), *_own_optimizer(o, options)] for o in options]
     for group in _groups([(o.get("method"), *part) for o, part in zip(options, parts, strict=True)]):
         for name in DISTINGUISHING:
             if len({options[i].get(name) for i in group}) > 1:
@@ -143,6 +147,13 @@ def labels_of(configs: Sequence[Mapping[str, Any]]) -> list[str]:
     backends = [config.get("backend") for config in configs]
     mixed = {name for name in names if len({b for n, b in zip(names, backends, strict=True) if n == name}) > 1}
     return [f"{name} ({b})" if name in mixed else name for name, b in zip(names, backends, strict=True)]
+
+
+def _own_optimizer(options, all_options):
+    """How a run's optimizer differs from the baseline's. What an older record does not say is not compared."""
+    baseline = next((o for o in all_options if o.get("method") == BASELINE), all_options[0])
+    shared = [name for name in OPTIMIZER_OPTIONS if name in options and name in baseline]
+    return [f"{name}={options[name]}" for name in shared if options[name] != baseline[name]]
 
 
 def _cost(folder):

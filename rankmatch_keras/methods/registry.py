@@ -93,13 +93,18 @@ def needs_second(kind: type[Method]) -> bool:
     return parameter is not None and parameter.default is parameter.empty
 
 
-def check_options(name: str, given: Iterable[str]) -> None:
+def check_options(name: str, given: Iterable[str], further: Iterable[str] = ()) -> None:
     """Checks that a method has the options that a person asks for.
+
+    Args:
+        name: the method's name.
+        given: the options' names.
+        further: names that may be given too, although they are not the method's own.
 
     Raises:
         UserError: an unknown method or option.
     """
-    known = options_of(method_named(name))
+    known = [*options_of(method_named(name)), *further]
     for option in given:
         if option not in known:
             raise UserError(f"an option of {name}", f"{option!r}", _nearest(option, known))

@@ -24,7 +24,9 @@ if method == "killed":
     os.kill(os.getpid(), 9)
 if method == "slow":
     time.sleep(60)
-if method != "lost":
+if method == "lost":
+    print("Look at the pictures.")
+else:
     (out / "scores.json").write_text("{}")
 """
 

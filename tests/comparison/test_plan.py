@@ -15,6 +15,12 @@ def test_methods_with_options_become_flags():
     assert ablation.flags == "--method rankmatch --set top_k=6 --set num_agents=32 --set list=[1,2]".split()
 
 
+def test_a_method_can_have_its_own_learning_rate():
+    (choice,) = read_methods("rankmatch[top_k=6, learning_rate = 0.02,l2=0]")
+    assert choice.flags == "--method rankmatch --set top_k=6 --learning-rate 0.02 --l2 0".split()
+    assert choice.option_names == ["top_k", "learning_rate", "l2"]
+
+
 @pytest.mark.parametrize("text", ["a b", "rankmatch[top_k]", "rankmatch[", "a,a", "rankmatch]x["])
 def test_other_methods_are_refused(text):
     with pytest.raises(UserError, match="--methods"):

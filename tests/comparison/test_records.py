@@ -1,4 +1,5 @@
 import json
+from functools import partial
 
 import pytest
 
@@ -39,6 +40,27 @@ def test_labels_say_what_differs():
     several = [config(preset="paper"), config(preset="reference"), config(preset="paper", given=["top_k=6"])]
     assert labels_of(several) == ["rankmatch[preset=paper]", "rankmatch[preset=reference]", "rankmatch[top_k=6]"]
     assert labels_of([config(), config(backend="jax"), config("a")]) == ["rankmatch (torch)", "rankmatch (jax)", "a"]
+
+
+def test_a_learning_rate_is_named_where_it_is_not_the_baselines(write_run):
+    write = partial(write_run, l2=0.0001)
+    folders = [
+        write("a", "unimatch", learning_rate=0.02),
+        write("b", "supervised", learning_rate=0.01),
+        write("c", "rankmatch", learning_rate=0.01, set=["top_k=6"]),
+        write("d", "rankmatch", learning_rate=0.03, set=["top_k=6"]),
+        write("older", "fixmatch"),
+    ]
+    records = read_runs(folders)
+    assert [record.label for record in records] == [
+        "unimatch[learning_rate=0.02]",
+        "supervised",
+        "rankmatch[top_k=6]",
+        "rankmatch[top_k=6,learning_rate=0.03]",
+        "fixmatch",
+    ]
+    require_comparable(records)
+    assert [record.label for record in read_runs(folders[2:4])][1] == "rankmatch[top_k=6,learning_rate=0.03]"
 
 
 def test_two_equal_runs_are_refused(write_run):
