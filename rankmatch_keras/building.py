@@ -29,10 +29,14 @@ def build_second(segmenter, options: Options) -> models.Segmenter | None:
 def _network(backbone, num_classes, options):
     if _takes_keras_cv(options):
         print("Network: DeepLabV3Plus, subclass of keras-cv's")
-        return models.DeepLabV3Plus(backbone, num_classes)
+        return models.DeepLabV3Plus(backbone, num_classes, pool_norm=options.pool_norm)
     print("Network: DeepLabV3+ of plain Keras layers")
     return models.deeplab_v3_plus(
-        backbone, num_classes, aspp_filters=options.aspp_filters, decoder_filters=options.decoder_filters
+        backbone,
+        num_classes,
+        aspp_filters=options.aspp_filters,
+        decoder_filters=options.decoder_filters,
+        pool_norm=options.pool_norm,
     )
 
 

@@ -66,6 +66,10 @@ HELP: dict[str, tuple[Any, str]] = {
     "output_stride": (click.Choice((8, 16, 32)), "Pixels per feature pixel."),
     "aspp_filters": (POSITIVE, "Channels of the features (ASPP output); 256 in the articles, fewer are faster."),
     "decoder_filters": (POSITIVE, "Channels of the two decoder convolutions; 256 in the articles, fewer are faster."),
+    "pool_norm": (
+        bool,
+        "Normalise ASPP's pooled image over the batch, as the articles do; small batches train better without.",
+    ),
     "crop": (click.IntRange(min=32), "Side of the training crops in pixels; 16k + 1 lines up best."),
     "batch": (POSITIVE, "Labelled and unlabelled images per step, each."),
     "steps": (POSITIVE, "Optimizer steps of the run (300 unless --epochs is given)."),

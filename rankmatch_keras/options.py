@@ -44,6 +44,7 @@ class Options:
     output_stride: int = 16
     aspp_filters: int = 256
     decoder_filters: int = 256
+    pool_norm: bool = True
     crop: int = 321
     batch: int = 2
     steps: int | None = None

@@ -25,6 +25,7 @@ def deeplab_v3_plus(
     aspp_filters=256,
     decoder_filters=256,
     output_stride=None,
+    pool_norm=True,
     name="deeplab_v3_plus",
 ):
     """Builds DeepLabV3+ on a backbone.
@@ -39,6 +40,7 @@ def deeplab_v3_plus(
         decoder_filters: channels of the two decoder convolutions.
         output_stride: 8, 16 or 32: selects the atrous rates 12/24/36, 6/12/18 or 3/6/9. None reads it off
             the backbone.
+        pool_norm: as for ``build_decoder``.
         name: name of the model.
 
     Returns:
@@ -58,6 +60,7 @@ def deeplab_v3_plus(
         projection_filters=projection_filters,
         aspp_filters=aspp_filters,
         decoder_filters=decoder_filters,
+        pool_norm=pool_norm,
     )
     return Segmenter(encoder, decoder, name=name)
 
@@ -72,6 +75,7 @@ def build_decoder(
     decoder_filters=256,
     spatial_pyramid_pooling=None,
     segmentation_head=None,
+    pool_norm=True,
 ):
     """Builds everything after the backbone as a functional model.
 
@@ -85,6 +89,9 @@ def build_decoder(
         decoder_filters: channels of the two decoder convolutions.
         spatial_pyramid_pooling: layer to use instead of our ASPP, (B, h, w, c) -> (B, h, w, D).
         segmentation_head: layer to use instead of our head, (B, h, w, D + projection) -> (B, h', w', K) logits.
+        pool_norm: whether our ASPP normalises its pooled image over the batch, as published. It has one vector an
+            image: of two images each channel becomes +-1, whatever they show, so that small batches train better
+            without.
 
     Returns:
         ``keras.Model`` from {"low", "high"} to {"logits" at the size of low, "features" at that of high}, and with
@@ -93,7 +100,7 @@ def build_decoder(
     low = keras.Input((None, None, low_channels), name="low")
     high = keras.Input((None, None, high_channels), name="high")
     if spatial_pyramid_pooling is None:
-        features = atrous_spatial_pyramid_pooling(high, aspp_filters, rates)
+        features = atrous_spatial_pyramid_pooling(high, aspp_filters, rates, pool_norm)
     else:
         features = spatial_pyramid_pooling(high)
     projected = conv_norm_relu(low, projection_filters, 1, "low_projection")
@@ -112,13 +119,14 @@ def build_decoder(
     return keras.Model({"low": low, "high": high}, outputs, name="decoder")
 
 
-def atrous_spatial_pyramid_pooling(x, filters, rates):
+def atrous_spatial_pyramid_pooling(x, filters, rates, pool_norm=True):
     """ASPP: 1x1, three atrous 3x3 and an image-pooling branch, concatenated and projected by a 1x1.
 
     Args:
         x: symbolic (B, h, w, c).
         filters: channels of every branch and of the output.
         rates: atrous rates, one branch each.
+        pool_norm: whether the pooled image is normalised over the batch, or has a bias instead.
 
     Returns:
         symbolic (B, h, w, filters).
@@ -127,7 +135,7 @@ def atrous_spatial_pyramid_pooling(x, filters, rates):
     for i, rate in enumerate(rates, start=1):
         branches.append(conv_norm_relu(x, filters, 3, f"aspp_atrous_{i}", dilation_rate=rate))
     pooled = layers.GlobalAveragePooling2D(keepdims=True, name="aspp_pool")(x)
-    pooled = conv_norm_relu(pooled, filters, 1, "aspp_pool")
+    pooled = (conv_norm_relu if pool_norm else conv_relu)(pooled, filters, 1, "aspp_pool")
     branches.append(ResizeLike(name="aspp_pool_upsampled")(pooled, x))
     x = layers.Concatenate(name="aspp_concat")(branches)
     return conv_norm_relu(x, filters, 1, "aspp_projection")
@@ -145,6 +153,12 @@ def conv_norm_relu(x, filters, kernel_size, name, dilation_rate=1):
         name=f"{name}_conv",
     )(x)
     return norm_relu(x, name)
+
+
+def conv_relu(x, filters, kernel_size, name):
+    """Convolution with bias, ReLU; keeps height and width."""
+    conv = layers.Conv2D(filters, kernel_size, padding="same", kernel_initializer="he_normal", name=f"{name}_conv")
+    return layers.ReLU(name=f"{name}_relu")(conv(x))
 
 
 def norm_relu(x, name):

@@ -33,6 +33,7 @@ class DeepLabV3Plus(EncodeDecode, keras_cv.models.DeepLabV3Plus):
             channels, whose atrous rates follow the backbone's output stride.
         segmentation_head: layer (B, h, w, D + projection_filters) -> (B, h', w', K) logits to use instead
             of our two 3x3 convolutions and classifier.
+        pool_norm: whether our ASPP normalises its pooled image over the batch, see ``build_decoder``.
         **kwargs: name, trainable.
 
     Call arguments:
@@ -52,6 +53,7 @@ class DeepLabV3Plus(EncodeDecode, keras_cv.models.DeepLabV3Plus):
         projection_filters=48,
         spatial_pyramid_pooling=None,
         segmentation_head=None,
+        pool_norm=True,
         **kwargs,
     ):
         encoder = low_high_encoder(backbone)
@@ -63,6 +65,7 @@ class DeepLabV3Plus(EncodeDecode, keras_cv.models.DeepLabV3Plus):
             projection_filters=projection_filters,
             spatial_pyramid_pooling=spatial_pyramid_pooling,
             segmentation_head=segmentation_head,
+            pool_norm=pool_norm,
         )
         resize = ResizeLike(dtype="float32", name="resize_logits")
         images = keras.Input(encoder.input_shape[1:], name="image")
@@ -80,6 +83,7 @@ class DeepLabV3Plus(EncodeDecode, keras_cv.models.DeepLabV3Plus):
         self.projection_filters = projection_filters
         self.spatial_pyramid_pooling = spatial_pyramid_pooling
         self.segmentation_head = segmentation_head
+        self.pool_norm = pool_norm
 
     def get_config(self):
         """Configuration; the backbone is kept as the encoder in use, which any backbone turns into."""
@@ -92,6 +96,7 @@ class DeepLabV3Plus(EncodeDecode, keras_cv.models.DeepLabV3Plus):
             "projection_filters": self.projection_filters,
             "spatial_pyramid_pooling": serialize(self.spatial_pyramid_pooling),
             "segmentation_head": serialize(self.segmentation_head),
+            "pool_norm": self.pool_norm,
         }
 
     @classmethod

@@ -44,7 +44,7 @@ def segmenter(backbone, num_classes, weights=None, image_size=None, output_strid
             the patch size (MiT: 32). None: as the configuration's ``image_shape`` says.
         output_stride: 8, 16 or 32, of a ResNet; transformers keep their own.
         name: name of the model; None: the backbone's class.
-        **decoder: projection_filters, aspp_filters, decoder_filters of ``build_decoder``.
+        **decoder: projection_filters, aspp_filters, decoder_filters, pool_norm of ``build_decoder``.
 
     Returns:
         ``Segmenter`` with "logits" (B, H, W, K) and "features" (B, h, w, D).

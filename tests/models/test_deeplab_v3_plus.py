@@ -1,7 +1,7 @@
 import keras
 import numpy as np
 import pytest
-from keras import layers
+from keras import layers, ops
 
 from rankmatch_keras.errors import UserError
 from rankmatch_keras.models import create_backbone, deeplab_v3_plus
@@ -53,6 +53,27 @@ def test_image_pooling_sees_the_whole_image():
     after = decoder.predict(maps, verbose=0)["features"]
     # The far corner is out of reach of the 3x3 windows, only the pooled branch connects them.
     assert np.abs(after - before)[0, -1, -1].max() > 0.0
+
+
+def pooled_branch(decoder, high):
+    """What ASPP's image pooling gives in training, (B, D)."""
+    branch = keras.Model(decoder.inputs, decoder.get_layer("aspp_pool_relu").output)
+    low = np.zeros((*high.shape[:3], 4), "float32")
+    return ops.convert_to_numpy(branch({"low": low, "high": high}, training=True))[:, 0, 0]
+
+
+def test_pooled_branch_of_two_images_only_tells_them_apart_unless_its_normalisation_is_off():
+    """Of two numbers, normalisation over the batch leaves the sign of their difference."""
+    keras.utils.set_random_seed(0)
+    rng = np.random.default_rng(0)
+    published = build_decoder(4, 4, 2, aspp_filters=16, decoder_filters=4)
+    without = build_decoder(4, 4, 2, aspp_filters=16, decoder_filters=4, pool_norm=False)
+    assert {x.name for x in published.layers} - {x.name for x in without.layers} == {"aspp_pool_bn"}
+    high = rng.normal(0.0, 100.0, (2, 5, 5, 4)).astype("float32")
+    further = high * np.array([1.0, 3.0], "float32")[:, None, None, None]
+    assert set(np.round(pooled_branch(published, high), 2).ravel()) == {0.0, 1.0}
+    np.testing.assert_allclose(pooled_branch(without, further)[1], 3 * pooled_branch(without, high)[1], rtol=1e-5)
+    assert np.ptp(pooled_branch(without, high)) > 0.0
 
 
 def test_library_networks_and_unsuitable_ones():

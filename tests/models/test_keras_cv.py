@@ -80,6 +80,13 @@ def test_other_backbones_and_own_parts():
     assert clone.count_params() == model.count_params()
 
 
+def test_without_normalisation_of_the_pooled_image():
+    model = DeepLabV3Plus(create_backbone("tiny"), 3, pool_norm=False)
+    names = [layer.name for layer in model.decoder.layers]
+    assert "aspp_pool_conv" in names and "aspp_pool_bn" not in names
+    assert DeepLabV3Plus.from_config(model.get_config()).count_params() == model.count_params()
+
+
 def test_stock_model_as_segmenter():
     stock = keras_cv.models.DeepLabV3Plus(backbone=small_resnet(), num_classes=5)
     segmenter = segmenter_from_keras_cv(stock)
