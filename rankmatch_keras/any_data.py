@@ -25,6 +25,7 @@ from rankmatch_keras.data_flags import loader_of
     any_data=True,
     preset="reference",  # the article's weight of the rank loss let features collapse in short runs (docs/results.md)
     box_source="in_batch",
+    pool_norm=False,  # of two images a batch, normalisation would leave the sign (docs/models.md)
     crop=193,
     batch=2,
     steps=300,

@@ -15,7 +15,7 @@ from rankmatch_keras import data, models
 from rankmatch_keras.callbacks import Checkpoint
 
 
-@recipe.recipe(labels=23, crop=193, batch=2, steps=300, learning_rate=0.002, head_multiplier=3.0, val_limit=25)
+@recipe.recipe(labels=23, crop=193, batch=4, steps=500, learning_rate=0.01, head_multiplier=3.0, val_limit=25)
 def main(options):
     """Trains on the training frames and scores the test frames."""
     distribution = recipe.start(options)
