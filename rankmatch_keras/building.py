@@ -1,19 +1,44 @@
 """The network, the method and the optimizer that a recipe's flags name."""
 
+from typing import Any
+
 from rankmatch_keras import data, methods, models, training
 from rankmatch_keras.errors import UserError
 from rankmatch_keras.options import METHOD_FLAGS, Options
+from rankmatch_keras.training.runs import Run, read_config
 
 
 def build_segmenter(dataset: data.SegmentationData, split: data.Split, options: Options) -> models.Segmenter:
     """Makes DeepLabV3+ on the backbone that the flags name, for the channels and classes of the data.
 
     Raises:
-        UserError: keras-cv's class is asked for where it is not installed, or with its fixed sizes changed.
+        UserError: keras-cv's class is asked for where it is not installed, or with its fixed sizes changed; the run to
+            start from has another network.
     """
     channels = data.image_format(split.labeled).channels
-    backbone = models.create_backbone(options.backbone, options.weights, options.output_stride, channels)
-    return _network(backbone, dataset.num_classes, options)
+    weights = None if options.start_from else options.weights
+    backbone = models.create_backbone(options.backbone, weights, options.output_stride, channels)
+    segmenter = _network(backbone, dataset.num_classes, options)
+    if options.start_from is not None:
+        start = options.start_from
+        models.start_from(segmenter, start if start.suffix == ".keras" else Run(start).last)
+        print(f"Begins with the network of {start}, not with the encoder's weights alone")
+    return segmenter
+
+
+def start_of(options: Options) -> dict[str, Any] | None:
+    """What the record says of the run to start from: its method (or file), and the id of its labelled images.
+
+    Raises:
+        UserError: the folder holds no run.
+    """
+    start = options.start_from
+    if start is None:
+        return None
+    if start.suffix == ".keras":
+        return {"method": start.stem, "split": None}
+    config = read_config(start)
+    return {"method": config["options"]["method"], "split": config.get("split", {}).get("id")}
 
 
 def build_second(segmenter, options: Options) -> models.Segmenter | None:

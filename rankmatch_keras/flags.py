@@ -61,6 +61,10 @@ HELP: dict[str, tuple[Any, str]] = {
     "preset": (click.Choice(("paper", "reference")), "RankMatch as in the article or as in its published program."),
     "backbone": (str, "Encoder: mobilenet_v2, resnet50, resnet101, kerascv_resnet50, kerascv_resnet101 or tiny."),
     "weights": (str, "Encoder weights: a file, `imagenet`, or `random`."),
+    "start_from": (
+        click.Path(path_type=Path),
+        "An earlier run's folder or a .keras file: begin with its network instead of the encoder weights.",
+    ),
     "second_backbone": (str, "Encoder of the second network, for methods that train two, e.g. cotraining."),
     "second_weights": (str, "Its weights: a file, `imagenet`, or `random`."),
     "output_stride": (click.Choice((8, 16, 32)), "Pixels per feature pixel."),

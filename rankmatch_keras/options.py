@@ -39,6 +39,7 @@ class Options:
     preset: str = "paper"
     backbone: str = "mobilenet_v2"
     weights: str | None = None
+    start_from: Path | None = None
     second_backbone: str | None = None
     second_weights: str | None = None
     output_stride: int = 16

@@ -20,6 +20,7 @@ from rankmatch_keras import callbacks, data, evaluation, methods, models, self_t
 from rankmatch_keras.building import build_method as build_method  # noqa: E402
 from rankmatch_keras.building import build_optimizer as build_optimizer  # noqa: E402
 from rankmatch_keras.building import build_segmenter as build_segmenter  # noqa: E402
+from rankmatch_keras.building import start_of  # noqa: E402
 from rankmatch_keras.command import run as run  # noqa: E402
 from rankmatch_keras.data.pipeline import is_installed  # noqa: E402
 from rankmatch_keras.errors import UserError  # noqa: E402
@@ -233,6 +234,7 @@ def open_run(
             "unlabeled": len(split.unlabeled),
             "skipped": list(split.skipped),
         },
+        "start": start_of(options),
         "protocol": dataclasses.asdict(options.chosen_protocol(dataset.protocol)),
     }
     run = running().on_main(lambda: training.Run.create(out, options.as_dict(), facts, resume)) or training.Run(out)

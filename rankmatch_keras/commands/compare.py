@@ -31,9 +31,10 @@ def compare(words, methods, labels, seeds, jobs, devices, out):
 
     There is one run for every method, number of labels and seed, in OUT/runs, each a process of its own with the same
     flags but for these. Finished runs are kept, cut-off ones are resumed: after an interrupt, start the same command
-    again; more methods, labels or seeds can be added. A run that fails is named with its error, the others go on. The
-    method called `supervised` is the baseline of the differences. Given folders of runs, the tables are made of these;
-    runs that differ in more than the method are refused.
+    again; more methods, labels or seeds can be added. {labels} and {seed} in a flag stand for the run's own, e.g.
+    --start-from 'runs/a/runs/supervised-l{labels}-s{seed}'. A run that fails is named with its error, the others go on.
+    The method called `supervised` is the baseline of the differences. Given folders of runs, the tables are made of
+    these; runs that differ in more than the method are refused.
 
     In OUT: table.md, table.tex, table.csv, pairs.csv (paired tests), runs.csv, curves and classes as PNG and SVG.
 

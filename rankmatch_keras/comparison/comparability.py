@@ -11,6 +11,7 @@ from rankmatch_keras.errors import UserError
 FREE = {
     *DISTINGUISHING,
     *OPTIMIZER_OPTIONS,  # a row's name says them
+    "start_from",  # likewise; `_split_facts` has the labels that it brings
     "method",
     "set",
     "seed",
@@ -77,8 +78,10 @@ def _common_facts(record):
 
 def _split_facts(record):
     split = record.config.get("split", {})
+    start = record.config.get("start") or {"split": split.get("id")}
     return {
         f"split (of {record.labels} labels and seed {record.seed})": split.get("id"),
+        f"split of the run to start from (of {record.labels} labels and seed {record.seed})": start["split"],
         "number of unlabelled images": split.get("unlabeled"),
         "images left out": split.get("skipped"),
     }

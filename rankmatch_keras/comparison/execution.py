@@ -58,7 +58,8 @@ def execute(
 
     Args:
         plan: all runs; the finished ones are left as they are.
-        words: recipe and flags that all runs share, as after `rankmatch train`.
+        words: recipe and flags that all runs share, as after `rankmatch train`; `{labels}` and `{seed}` in them stand
+            for those of each run.
         logs: folder of the logs.
         devices: accelerators by the names that CUDA_VISIBLE_DEVICES takes; each run sees one of them.
         jobs: how many runs at a time; one, or one per device.
@@ -104,7 +105,7 @@ def execute(
 
 def _start(run, words, logs, device, resume):
     logs.mkdir(parents=True, exist_ok=True)
-    command = [*COMMAND, *words, *run.flags, *(["--resume"] if resume else [])]
+    command = [*COMMAND, *map(run.fill, words), *run.flags, *(["--resume"] if resume else [])]
     log = (logs / f"{run.folder.name}.log").open("ab")
     begin = log.tell()
     process = subprocess.Popen(

@@ -65,6 +65,10 @@ class PlannedRun:
         labels = [] if self.labels is None else ["--labels", str(self.labels)]
         return [*self.method.flags, *labels, "--seed", str(self.seed), "--out", str(self.folder)]
 
+    def fill(self, word: str) -> str:
+        """A flag that all runs share, with this run's own numbers for `{labels}` and `{seed}`."""
+        return word.replace("{labels}", str(self.labels)).replace("{seed}", str(self.seed))
+
     def __str__(self):
         labels = "" if self.labels is None else f", {self.labels} labels"
         return f"{self.method.label}{labels}, seed {self.seed}"

@@ -127,13 +127,17 @@ def read_runs(folders: Sequence[Path]) -> list[Record]:
 def labels_of(configs: Sequence[Mapping[str, Any]]) -> list[str]:
     """Names for runs: `method[options]`, with the backend where runs of that name differ in it.
 
-    A run names its learning rate, and the like, where it is not that of the baseline, or of the first run without one.
+    A run names its learning rate, and the like, where it is not that of the baseline, or of the first run without one;
+    and the method of the run that it starts from.
 
     Args:
         configs: the runs' records.
     """
     options = [config.get("options", {}) for config in configs]
     parts = [[*o.get("set", ()), *_own_optimizer(o, options)] for o in options]
+    for part, config in zip(parts, configs, strict=True):
+        if config.get("start"):
+            part.append(f"start_from={config['start']['method']}")
     for group in _groups([(o.get("method"), *part) for o, part in zip(options, parts, strict=True)]):
         for name in DISTINGUISHING:
             if len({options[i].get(name) for i in group}) > 1:

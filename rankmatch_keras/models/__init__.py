@@ -15,6 +15,7 @@ from rankmatch_keras.models.loading import load_predictor
 from rankmatch_keras.models.predictor import predictor
 from rankmatch_keras.models.renormalized import renormalized
 from rankmatch_keras.models.segmenter import Segmenter, class_count
+from rankmatch_keras.models.starting import start_from
 from rankmatch_keras.models.weights import load_weights
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     "predictor",
     "renormalized",
     "segmenter_from_keras_cv",
+    "start_from",
 ]
 
 _LAZY = {"DeepLabV3Plus": "keras_cv", "segmenter_from_keras_cv": "keras_cv", "from_tf_keras": "keras_2"}

@@ -114,6 +114,27 @@ def test_normalisation_is_measured_and_stored(write, tmp_path, rankmatch):
     np.testing.assert_allclose(bands.std((0, 1, 2)), 1.0, atol=1e-3)
 
 
+def test_a_run_begins_where_another_ended(write, tmp_path, rankmatch):
+    flags = [*write(grey_image, ids_mask), *SMALL]
+    first, second = tmp_path / "first", tmp_path / "second"
+    assert rankmatch("train", *flags, "--out", first, "--method", "supervised", "--learning-rate", 0.1)[0] == 0
+    code, out, err = rankmatch("train", *flags, "--out", second, "--start-from", first, "--learning-rate", 0)
+    assert code == 0 and "Begins with the network of" in out, err
+    # Without a learning rate only batch statistics change.
+    before, after = (models.load_predictor(run / "last.keras").trainable_weights for run in (first, second))
+    for old, new in zip(before, after, strict=True):
+        np.testing.assert_array_equal(keras.ops.convert_to_numpy(old), keras.ops.convert_to_numpy(new))
+    configs = [json.loads((run / "config.json").read_text()) for run in (first, second)]
+    assert configs[1]["start"] == {"method": "supervised", "split": configs[0]["split"]["id"]}
+    assert configs[0]["start"] is None
+    code, out, err = rankmatch("compare", first, second, "--out", tmp_path / "table")
+    assert code == 0 and "rankmatch[learning_rate=0.0,start_from=supervised]" in out, err
+    code, _, err = rankmatch("train", *flags, "--out", tmp_path / "third", "--start-from", first, "--aspp-filters", 8)
+    assert code == 2 and "aspp" in err and "Traceback" not in err and not (tmp_path / "third").exists()
+    code, _, err = rankmatch("train", *flags, "--out", tmp_path / "third", "--start-from", tmp_path / "nowhere")
+    assert code == 2 and "nowhere" in err and "Traceback" not in err
+
+
 def damage(tmp_path):
     (tmp_path / "masks/1.png").unlink()
     (tmp_path / "unlabeled/6.png").write_bytes(b"nothing")

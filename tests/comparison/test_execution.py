@@ -42,7 +42,8 @@ def run_all(tmp_path, monkeypatch):
     def run(methods, **arguments):
         said = []
         plan = make_plan(read_methods(methods), [5], [0], tmp_path / "runs")
-        failures = execute(plan, ["x.py", "--steps", "3"], tmp_path / "logs", say=said.append, **arguments)
+        words = ["x.py", "--steps", "3", "--start-from=s{seed}"]
+        failures = execute(plan, words, tmp_path / "logs", say=said.append, **arguments)
         return {folder.name: reason for folder, reason in failures.items()}, said
 
     return run
@@ -59,7 +60,7 @@ def test_failures_are_named_and_the_others_go_on(run_all, tmp_path):
         "killed-l5-s0": "ended by signal 9, perhaps for want of memory",
         "lost-l5-s0": "it left no scores.json in its --out",
     }
-    assert seen(tmp_path, "good").startswith("x.py --steps 3 --method good --labels 5 --seed 0 --out")
+    assert seen(tmp_path, "good").startswith("x.py --steps 3 --start-from=s0 --method good --labels 5 --seed 0 --out")
     assert "goodbye" in (tmp_path / "logs/broken-l5-s0.log").read_text()
     assert said[0] == "4 runs: 0 finished, 0 to go on with, 4 to start"
     assert said[-1].startswith("good, 5 labels, seed 0: finished after") and said[-1].endswith("4 of 4 done")

@@ -21,6 +21,11 @@ def test_a_method_can_have_its_own_learning_rate():
     assert choice.option_names == ["top_k", "learning_rate", "l2"]
 
 
+def test_shared_flags_name_the_labels_and_seed_of_each_run():
+    run = make_plan(read_methods("a"), [5], [3], Path("runs"))[0]
+    assert run.fill("lists/{labels}/{seed}.txt") == "lists/5/3.txt" and run.fill("{other}") == "{other}"
+
+
 @pytest.mark.parametrize("text", ["a b", "rankmatch[top_k]", "rankmatch[", "a,a", "rankmatch]x["])
 def test_other_methods_are_refused(text):
     with pytest.raises(UserError, match="--methods"):

@@ -63,6 +63,20 @@ def test_a_learning_rate_is_named_where_it_is_not_the_baselines(write_run):
     assert [record.label for record in read_runs(folders[2:4])][1] == "rankmatch[top_k=6,learning_rate=0.03]"
 
 
+def test_a_run_that_starts_from_another_names_its_method(write_run):
+    def started(name, method, seed=0, split="10-0"):
+        start = {"start": {"method": "supervised", "split": split}}
+        return write_run(name, method, seed=seed, changes=start, start_from=f"/runs/supervised-s{seed}")
+
+    folders = [started("a", "supervised"), started("b", "rankmatch"), started("c", "rankmatch", 1, "10-1")]
+    records = read_runs([*folders, write_run("d"), write_run("older", seed=1)])
+    names = ["supervised[start_from=supervised]", *["rankmatch[start_from=supervised]"] * 2, "rankmatch", "rankmatch"]
+    assert [record.label for record in records] == names
+    require_comparable(records)
+    with pytest.raises(UserError, match="split of the run to start from .*10-0.*20-0"):
+        require_comparable([*records, *read_runs([started("e", "unimatch", split="20-0")])])
+
+
 def test_two_equal_runs_are_refused(write_run):
     with pytest.raises(UserError, match="two of rankmatch, 10 labels, seed 0"):
         read_runs([write_run("a"), write_run("b")])
