@@ -22,7 +22,7 @@ def build_segmenter(dataset: data.SegmentationData, split: data.Split, options: 
     if options.start_from is not None:
         start = options.start_from
         models.start_from(segmenter, start if start.suffix == ".keras" else Run(start).last)
-        print(f"Begins with the network of {start}, not with the encoder's weights alone")
+        print(f"Begins with the network of {start}")
     return segmenter
 
 
