@@ -27,7 +27,7 @@ def build_segmenter(dataset: data.SegmentationData, split: data.Split, options: 
 
 
 def start_of(options: Options) -> dict[str, Any] | None:
-    """What the record says of the run to start from: its method (or file), and the id of its labelled images.
+    """What the record says of the run to start from: its method (or file), id of its labelled images, and own start.
 
     Raises:
         UserError: the folder holds no run.
@@ -38,7 +38,11 @@ def start_of(options: Options) -> dict[str, Any] | None:
     if start.suffix == ".keras":
         return {"method": start.stem, "split": None}
     config = read_config(start)
-    return {"method": config["options"]["method"], "split": config.get("split", {}).get("id")}
+    return {
+        "method": config["options"]["method"],
+        "split": config.get("split", {}).get("id"),
+        "start": config.get("start"),
+    }
 
 
 def build_second(segmenter, options: Options) -> models.Segmenter | None:

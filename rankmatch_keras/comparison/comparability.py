@@ -78,13 +78,22 @@ def _common_facts(record):
 
 def _split_facts(record):
     split = record.config.get("split", {})
-    start = record.config.get("start") or {"split": split.get("id")}
     return {
         f"split (of {record.labels} labels and seed {record.seed})": split.get("id"),
-        f"split of the run to start from (of {record.labels} labels and seed {record.seed})": start["split"],
+        f"split of the run to start from (of {record.labels} labels and seed {record.seed})": _splits_seen(record),
         "number of unlabelled images": split.get("unlabeled"),
         "images left out": split.get("skipped"),
     }
+
+
+def _splits_seen(record):
+    """Ids of all labelled images that the network learnt from: the run's own, those of its start, of that one's, ..."""
+    seen = {record.config.get("split", {}).get("id")}
+    start = record.config.get("start")
+    while start:
+        seen.add(start["split"])
+        start = start.get("start")
+    return ", ".join(sorted(str(split or "unknown") for split in seen))
 
 
 def _score_facts(record):

@@ -125,7 +125,7 @@ def test_a_run_begins_where_another_ended(write, tmp_path, rankmatch):
     for old, new in zip(before, after, strict=True):
         np.testing.assert_array_equal(keras.ops.convert_to_numpy(old), keras.ops.convert_to_numpy(new))
     configs = [json.loads((run / "config.json").read_text()) for run in (first, second)]
-    assert configs[1]["start"] == {"method": "supervised", "split": configs[0]["split"]["id"]}
+    assert configs[1]["start"] == {"method": "supervised", "split": configs[0]["split"]["id"], "start": None}
     assert configs[0]["start"] is None
     code, out, err = rankmatch("compare", first, second, "--out", tmp_path / "table")
     assert code == 0 and "rankmatch[learning_rate=0.0,start_from=supervised]" in out, err

@@ -77,6 +77,17 @@ def test_a_run_that_starts_from_another_names_its_method(write_run):
         require_comparable([*records, *read_runs([started("e", "unimatch", split="20-0")])])
 
 
+def test_the_labels_of_a_whole_chain_of_starts_count(write_run):
+    def started(name, method, split):
+        first = {"method": "supervised", "split": split, "start": None}
+        return write_run(name, method, changes={"start": {"method": "fixmatch", "split": "10-0", "start": first}})
+
+    same = [started("a", "unimatch", "10-0"), write_run("b")]
+    require_comparable(read_runs(same))
+    with pytest.raises(UserError, match="split of the run to start from .*10-0 in .*10-0, 20-0 in"):
+        require_comparable(read_runs([*same, started("c", "cps", "20-0")]))
+
+
 def test_two_equal_runs_are_refused(write_run):
     with pytest.raises(UserError, match="two of rankmatch, 10 labels, seed 0"):
         read_runs([write_run("a"), write_run("b")])
