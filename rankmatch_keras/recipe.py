@@ -256,10 +256,20 @@ def build_evaluator(dataset: data.SegmentationData, split: data.Split, options: 
     )
 
 
+def verbosity() -> int:
+    """What `fit` prints: a bar on the terminal; in a file, where a bar leaves a line per step, one line per epoch.
+
+    `standard_callbacks` adds lines between those.
+    """
+    return 1 if sys.stdout.isatty() else 2
+
+
 def standard_callbacks(
     dataset: data.SegmentationData, split: data.Split, options: Options, predictor, checkpoint
 ) -> list[keras.callbacks.Callback]:
-    """Stop on a broken loss, time and memory, evaluate, look at pseudo-labels, log to TensorBoard, save; in this order.
+    """Stop on a broken loss, time and memory, progress in a log, evaluate, look at pseudo-labels, TensorBoard, save.
+
+    In this order.
 
     Args:
         dataset: the run's data.
@@ -272,6 +282,7 @@ def standard_callbacks(
     return [
         callbacks.StopOnNonFinite(),
         callbacks.Cost(),
+        *([] if sys.stdout.isatty() else [callbacks.ProgressLines()]),
         callbacks.Evaluation(build_evaluator(dataset, split, options), predictor),
         callbacks.PseudoLabelHealth(checkpoint.run, hidden, dataset.class_names, predictor),
         *_tensorboard(checkpoint.run),

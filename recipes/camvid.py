@@ -41,6 +41,7 @@ def main(options):
         steps_per_epoch=steps_per_epoch * options.accumulate,
         initial_epoch=done,
         shuffle=False,  # the batches come in their own seeded order
+        verbose=recipe.verbosity(),
         callbacks=recipe.standard_callbacks(dataset, split, options, predictor, checkpoint),
     )
     recipe.report(run, dataset, {"IoU %": recipe.score(run, dataset, split, options)})

@@ -89,6 +89,7 @@ def train(options, dataset, split, distribution):
         steps_per_epoch=steps_per_epoch * options.accumulate,
         initial_epoch=done,
         shuffle=False,  # the batches come in their own seeded order
+        verbose=recipe.verbosity(),
         callbacks=recipe.standard_callbacks(dataset, split, options, predictor, checkpoint),
     )
     after = recipe.score(run, dataset, split, options)
