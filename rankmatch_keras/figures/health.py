@@ -10,11 +10,18 @@ from rankmatch_keras.files import replacing
 
 Rows = Sequence[Mapping[str, float]]
 
+PER_CLASS = {
+    "kept": "pixels that count",
+    "recall": "recall among those",
+    "accuracy": "accuracy of their labels",
+}
+COLUMNS = 12  # of the grid: rows of one to four panels fill it
+
 
 def save_health(
     folder: Path, histories: Mapping[str, Rows], checks: Mapping[str, Rows], class_names: Sequence[str]
 ) -> list[Path]:
-    """Writes `pseudo_labels.png` and `.svg`: shares over the epochs, and per run the accuracy per class.
+    """Writes `pseudo_labels.png` and `.svg`: shares over the epochs, and per run and class what counts and is right.
 
     Args:
         folder: where to.
@@ -28,47 +35,23 @@ def save_health(
     Raises:
         UserError: no run has anything to draw.
     """
-    from matplotlib import colormaps
     from matplotlib.figure import Figure  # without pyplot: no window, no global state
-    from matplotlib.ticker import MaxNLocator
 
-    panels = [
-        ("Pixels that count, training batches", _lines(histories, "mask_ratio")),
-        ("Pixels that count, checked images", _lines(checks, "kept")),
-        ("Accuracy of labels that count", _lines(checks, "accuracy")),
-        ("Accuracy of all labels", _lines(checks, "accuracy_all")),
-    ]
-    names = list(histories)
-    colours = {name: colormaps["tab10"](number % 10) for number, name in enumerate(names)}
-    drawn = [(title, lines, colours) for title, lines in panels if lines]
-    class_colours = {name: colormaps["tab20"](number % 20) for number, name in enumerate(class_names)}
-    for label, rows in checks.items():
-        for kind, title in (("accuracy", "accuracy of labels that count"), ("kept", "pixels that count")):
-            lines = {name: line for name in class_names if (line := _line(rows, f"{kind}_{name}"))}
-            if lines:
-                drawn.append((f"{label}: {title}", lines, class_colours))
-    if not drawn:
-        raise UserError("runs that log pseudo-labels", ", ".join(names), "Give runs of methods with pseudo-labels.")
-    across = min(4, len(drawn))
-    down = -(-len(drawn) // across)
-    figure = Figure(figsize=(4.4 * across, 3.3 * down), dpi=130, layout="constrained")
+    rows = _panels(histories, checks, class_names)
+    if not rows:
+        raise UserError("runs that log pseudo-labels", ", ".join(histories), "Give runs of methods with pseudo-labels.")
+    figure = Figure(figsize=(4.4 * max(map(len, rows)), 3.3 * len(rows)), dpi=130, layout="constrained")
+    grid = figure.add_gridspec(len(rows), COLUMNS)
+    overall, classes = _colours("tab10", histories), _colours("tab20", class_names)
     shown: dict[str, Any] = {}
-    for number, (title, lines, palette) in enumerate(drawn, start=1):
-        axes = figure.add_subplot(down, across, number)
-        for name, (epochs, values) in lines.items():
-            marker = "o" if len(epochs) < 20 else None
-            axes.plot(epochs, values, label=name, color=palette[name], marker=marker, markersize=3, linewidth=1.5)
-        axes.set(title=title, xlabel="epoch", ylabel="%")
-        # Accuracies are read against 100 %; shares that count may stay far below.
-        axes.set_ylim((-3, 103) if "ccuracy" in title else (0, max(1.0, axes.get_ylim()[1])))
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.title.set_fontsize(10)
-        axes.grid(color="0.9")
-        axes.spines[["top", "right"]].set_visible(False)
-        if palette is colours:
-            axes.legend(fontsize=7, frameon=False)
-        else:
-            shown |= dict(zip(lines, axes.get_lines(), strict=True))
+    for y, row in enumerate(rows):
+        for x, (title, lines) in enumerate(row):
+            axes = figure.add_subplot(grid[y, x * COLUMNS // len(row) : (x + 1) * COLUMNS // len(row)])
+            _draw(axes, title, lines, overall if y == 0 else classes)
+            if y == 0:
+                axes.legend(fontsize=7, frameon=False)
+            else:
+                shown |= dict(zip(lines, axes.get_lines(), strict=True))
     if shown:  # the classes of all panels, once, where they hide no line
         columns = max(1, int(figure.get_figwidth() // (0.6 + 0.08 * max(map(len, shown)))))
         figure.legend(
@@ -81,8 +64,52 @@ def save_health(
     return paths
 
 
+def _panels(histories, checks, class_names):
+    """Rows of (title, lines): the shares of all runs, then for each run those of the classes. None where nothing is."""
+    overall = {
+        "Pixels that count, training batches": _lines(histories, "mask_ratio"),
+        "Pixels that count, checked images": _lines(checks, "kept"),
+        "Accuracy of labels that count": _lines(checks, "accuracy"),
+        "Accuracy of all labels": _lines(checks, "accuracy_all"),
+    }
+    if not any(overall.values()):
+        return []
+    of_runs = [
+        {f"{label}: {title}": _lines_of_classes(check, kind, class_names) for kind, title in PER_CLASS.items()}
+        for label, check in checks.items()
+    ]
+    rows = [[(title, lines) for title, lines in row.items() if lines] for row in (overall, *of_runs)]
+    return [row for row in rows if row]
+
+
+def _draw(axes, title, lines, colours):
+    from matplotlib.ticker import MaxNLocator
+
+    for name, (epochs, values) in lines.items():
+        marker = "o" if len(epochs) < 20 else None
+        axes.plot(epochs, values, label=name, color=colours[name], marker=marker, markersize=3, linewidth=1.5)
+    axes.set(title=title, xlabel="epoch", ylabel="%")
+    # Accuracy and recall are read against 100 %; shares that count may stay far below.
+    axes.set_ylim((0, max(1.0, axes.get_ylim()[1])) if "ixels that count" in title else (-3, 103))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.title.set_fontsize(10)
+    axes.grid(color="0.9")
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _colours(palette, names):
+    from matplotlib import colormaps
+
+    colours = colormaps[palette]
+    return {name: colours(number % colours.N) for number, name in enumerate(names)}
+
+
 def _lines(runs, column):
     return {label: line for label, rows in runs.items() if (line := _line(rows, column))}
+
+
+def _lines_of_classes(rows, kind, class_names):
+    return {name: line for name in class_names if (line := _line(rows, f"{kind}_{name}"))}
 
 
 def _line(rows, column):

@@ -22,7 +22,9 @@ class PseudoLabelHealth(keras.callbacks.Callback):
     The images are unlabelled ones whose masks are known but hidden: they are for this report alone, and nothing of them
     reaches the training. Appended to `pseudo_labels.csv` in the run's folder, all but `threshold` in 0..1:
     `kept`, the share of the pixels whose confidence reaches the threshold; `accuracy` of these and `accuracy_all`;
-    per class `kept_<class>`, of the pixels that are of it, and `accuracy_<class>`, of the kept pixels labelled as it.
+    per class `kept_<class>`, of the pixels that are of it, `recall_<class>`, of the kept ones among these how many are
+    labelled as it, and `accuracy_<class>`, of the kept pixels labelled as it how many are of it (precision). A rare
+    class that others swallow has a low recall, while the accuracies stay high.
     A cell is empty where there is no such pixel. With several processes each labels its part of the images.
 
     Args:
@@ -111,6 +113,7 @@ def _shares(counts, class_names):
     }
     for k, name in enumerate(class_names):
         shares[f"kept_{name}"] = _share(kept[k].sum(), every[k].sum())
+        shares[f"recall_{name}"] = _share(kept[k, k], kept[k].sum())
         shares[f"accuracy_{name}"] = _share(kept[k, k], kept[:, k].sum())
     return shares
 

@@ -3,9 +3,9 @@ import pytest
 from PIL import Image
 
 from rankmatch_keras.errors import UserError
+from rankmatch_keras.figures import health as pseudo_labels
 from rankmatch_keras.figures.agents import find_agents, heat, save_agents
 from rankmatch_keras.figures.contours import save_contours
-from rankmatch_keras.figures.health import save_health
 from rankmatch_keras.figures.predictions import Picture, difference_boxes, save_comparison
 
 pytestmark = pytest.mark.once
@@ -80,8 +80,20 @@ def test_pictures_are_written(tmp_path):
 
 def test_health_of_some_runs(tmp_path):
     history = [{"epoch": 1.0, "mask_ratio": 0.1}, {"epoch": 2.0, "mask_ratio": 0.4}]
-    check = [{"epoch": 1.0, "kept": 0.2, "accuracy": 0.9, "accuracy_all": 0.7, "accuracy_cell": 0.5}]
-    paths = save_health(tmp_path, {"a": history, "b": []}, {"a": check, "b": []}, ("ground", "cell"))
+    check = [{"epoch": 1.0, "kept": 0.2, "accuracy": 0.9, "accuracy_all": 0.7}]
+    check[0] |= {"recall_ground": 0.8, "accuracy_cell": 0.5}
+    paths = pseudo_labels.save_health(tmp_path, {"a": history, "b": []}, {"a": check, "b": []}, ("ground", "cell"))
     assert [path.name for path in paths] == ["pseudo_labels.png", "pseudo_labels.svg"]
+    rows = pseudo_labels._panels({"a": history, "b": []}, {"a": check, "b": []}, ("ground", "cell"))
+    assert [[title for title, _ in row] for row in rows] == [
+        [
+            "Pixels that count, training batches",
+            "Pixels that count, checked images",
+            "Accuracy of labels that count",
+            "Accuracy of all labels",
+        ],
+        ["a: recall among those", "a: accuracy of their labels"],
+    ]
+    assert rows[1][0][1] == {"ground": ((1.0,), (80.0,))} and rows[1][1][1] == {"cell": ((1.0,), (50.0,))}
     with pytest.raises(UserError, match="log pseudo-labels"):
-        save_health(tmp_path, {"b": []}, {"b": []}, ("ground", "cell"))
+        pseudo_labels.save_health(tmp_path, {"b": []}, {"b": []}, ("ground", "cell"))

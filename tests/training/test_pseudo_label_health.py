@@ -67,6 +67,7 @@ def test_shares_by_hand(health, tmp_path):
     (row,) = rows(tmp_path)
     values = {name: float(value) if value else math.nan for name, value in row.items()}
     # Of the five pixels with truth three are kept: (0, 0) right, (0, 1) wrong, (1, 0) right.
+    # So one of the two of sky is labelled road.
     expected = {
         "epoch": 1,
         "threshold": 0.8,
@@ -74,10 +75,13 @@ def test_shares_by_hand(health, tmp_path):
         "accuracy": 2 / 3,
         "accuracy_all": 4 / 5,
         "kept_sky": 2 / 3,
+        "recall_sky": 1 / 2,
         "accuracy_sky": 1.0,
         "kept_road": 1 / 2,
+        "recall_road": 1.0,
         "accuracy_road": 1 / 2,
         "kept_car": math.nan,
+        "recall_car": math.nan,
         "accuracy_car": math.nan,
     }
     assert values == pytest.approx(expected, abs=1e-6, nan_ok=True)
