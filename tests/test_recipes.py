@@ -38,7 +38,7 @@ def write_pairs(images, masks, count, classes, ending="png"):
 
 def run(checkout, script, *arguments):
     """As a user does: the script itself, in a process of its own."""
-    command = [sys.executable, script, "--crop", "33", *map(str, arguments)]
+    command = [sys.executable, script, *map(str, arguments), "--crop", "33"]
     result = subprocess.run(command, cwd=checkout, capture_output=True, text=True, timeout=300)
     assert result.returncode == 0, result.stderr
     return result.stdout
@@ -63,6 +63,25 @@ def test_the_demonstration_compares(checkout, tmp_path):
         scores = json.loads((tmp_path / "run" / method / "scores.json").read_text())
         assert set(scores) == {"before", "after"}
     assert (tmp_path / "run/curves.png").stat().st_size > 1000
+
+
+@pytest.mark.once
+def test_a_finished_network_teaches(checkout, rankmatch, tmp_path):
+    data = ["--data", camvid_tree(tmp_path / "data"), "--labels", 2, "--smoke", "--crop", 33]
+    first, second = tmp_path / "first", tmp_path / "second"
+    code, _, err = rankmatch("train", "recipes/camvid.py", *data, "--method", "supervised", "--out", first)
+    assert code == 0, err
+    flags = ["--method", "frozenteacher", "--set", f"teacher={first / 'last.keras'}", "--set", "views=weak"]
+    command = ["benchmarks/frozen_teacher.py", "train", "recipes/camvid.py", *data, *flags, "--out", second]
+    run(checkout, *command)
+    recorded = json.loads((second / "config.json").read_text())["options"]
+    assert recorded["set"] == [f"teacher={first / 'last.keras'}", "views=weak"]
+    saved = [keras.saving.load_model(folder / "last.keras", compile=False) for folder in (first, second)]
+    kernel, now = (network.get_layer("decoder").get_layer("classifier").kernel for network in saved)
+    with np.load(second / "state.npz") as state:
+        kernels = [state[name] for name in state.files if state[name].shape == tuple(kernel.shape)]
+    holds = [sum(np.array_equal(value, keras.ops.convert_to_numpy(one)) for value in kernels) for one in (kernel, now)]
+    assert holds == [1, 1]  # the teacher's, as it was, and the student's
 
 
 @pytest.mark.once
