@@ -50,7 +50,7 @@ def compare(words, methods, labels, seeds, jobs, devices, out):
     rankmatch compare runs/a runs/b runs/c --out runs/abc
     """
     # All of it now: the package may change before the last run has ended.
-    from rankmatch_keras.comparison import charts, files, markdown  # noqa: F401
+    from rankmatch_keras.comparison import charts, tables  # noqa: F401
     from rankmatch_keras.comparison.measures import Comparison
 
     if methods is None:
@@ -79,7 +79,7 @@ def _existing(words, labels, out):
 def _made(words, methods, labels, seeds, jobs, devices, out):
     """The records of the runs that are asked for, made where they are missing."""
     from rankmatch_keras.comparison.execution import execute
-    from rankmatch_keras.comparison.plan import make_plan, read_labels, read_methods, read_seeds, require_free
+    from rankmatch_keras.comparison.grid import make_grid, read_labels, read_methods, read_seeds, require_free
     from rankmatch_keras.comparison.records import read_record
 
     if not words:
@@ -89,7 +89,7 @@ def _made(words, methods, labels, seeds, jobs, devices, out):
     require_free(words)
     chosen = [device.strip() for device in (devices or "").split(",") if device.strip()]
     choices = read_methods(methods)
-    plan = make_plan(choices, read_labels(labels), read_seeds(seeds), out / "runs")
+    plan = make_grid(choices, read_labels(labels), read_seeds(seeds), out / "runs")
     _require_known(choices)
     _remember(out, words)
     try:
@@ -103,7 +103,7 @@ def _made(words, methods, labels, seeds, jobs, devices, out):
 def _require_known(choices):
     """Checks names of methods and options before hours of training, of which the last minutes would find them wrong."""
     from rankmatch_keras import methods
-    from rankmatch_keras.comparison.plan import OPTIMIZER_OPTIONS
+    from rankmatch_keras.comparison.grid import OPTIMIZER_OPTIONS
 
     for choice in choices:
         methods.check_options(choice.name, choice.option_names, OPTIMIZER_OPTIONS)
@@ -138,8 +138,7 @@ def _remember(out, words):
 
 def _write(out, comparison):
     from rankmatch_keras.comparison.charts import save_class_chart, save_learning_curves
-    from rankmatch_keras.comparison.files import to_latex, write_tables
-    from rankmatch_keras.comparison.markdown import to_markdown
+    from rankmatch_keras.comparison.tables import to_latex, to_markdown, write_tables
 
     text = to_markdown(comparison)
     for name, content in ((TABLE, text), ("table.tex", to_latex(comparison))):

@@ -34,8 +34,7 @@ def figures(runs, out, images, part, weights, agents, root):
     rankmatch figures runs/table9/runs/*-l10-s0 --out figures/lucchi --images 2 --part val
     rankmatch figures runs/voc --out figures/voc --images 2007_000033,2007_000061 --weights best
     """
-    from rankmatch_keras.figures.contours import save_contours
-    from rankmatch_keras.figures.predictions import Picture, save_comparison
+    from rankmatch_keras.figures.predictions import Picture, save_comparison, save_contours
     from rankmatch_keras.training.runs import read_config
 
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -89,7 +88,7 @@ def _look_at(run, label, config, pictures, weights, num_agents, out, dataset, nu
 
 
 def _draw_health(runs, labels, dataset, out):
-    from rankmatch_keras.figures.health import save_health
+    from rankmatch_keras.figures.pseudo_labels import save_health
     from rankmatch_keras.training.runs import Run, read_rows
 
     histories = {label: Run(run).read_history() for label, run in zip(labels, runs, strict=True)}

@@ -6,9 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from rankmatch_keras.comparison.measures import LAST, Comparison
+from rankmatch_keras.comparison.measures import LAST, Comparison, summarize
 from rankmatch_keras.comparison.records import BASELINE
-from rankmatch_keras.comparison.statistics import summarize
 from rankmatch_keras.files import replacing
 
 FORMATS = ("png", "svg")

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from rankmatch_keras.comparison.plan import OPTIMIZER_OPTIONS
+from rankmatch_keras.comparison.grid import OPTIMIZER_OPTIONS
 from rankmatch_keras.comparison.records import DISTINGUISHING, Record
 from rankmatch_keras.errors import UserError
 

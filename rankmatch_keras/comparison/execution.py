@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from rankmatch_keras.comparison.plan import PlannedRun
+from rankmatch_keras.comparison.grid import PlannedRun
 from rankmatch_keras.training.runs import STAGES, Run
 
 FINISHED, CUT_OFF, MISSING = "finished", "cut off", "missing"

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rankmatch_keras.comparison.plan import OPTIMIZER_OPTIONS
+from rankmatch_keras.comparison.grid import OPTIMIZER_OPTIONS
 from rankmatch_keras.errors import UserError
 from rankmatch_keras.evaluation.scores import Scores
 from rankmatch_keras.training.runs import STAGES, Run

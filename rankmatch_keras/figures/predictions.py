@@ -16,6 +16,7 @@ BOX = 0.28  # side of a box over that of the image
 MOST_BOXES = 2  # of each kind
 LEAST_GAIN = 0.05  # mean difference within a box that is worth showing
 BETTER, WORSE = "#ffe100", "#ff3030"
+TRUTH, PREDICTION = "#39d353", "#ff2fb3"
 
 
 @dataclass(frozen=True)
@@ -124,6 +125,35 @@ def save_comparison(
     draw_sheet(path, rows, titles, class_legend(seen, class_names, palette), decorate)
 
 
+def save_contours(
+    path: Path, pictures: Sequence[Picture], predictions: dict[str, Sequence[np.ndarray]], class_names: Sequence[str]
+) -> None:
+    """Writes a PNG with a row per image: the image, and for every run the outlines of class 1.
+
+    Args:
+        path: file to write.
+        pictures: the images.
+        predictions: run -> int (H, W) per image, 0 or 1.
+        class_names: names of the two classes.
+    """
+    columns = list(predictions.values())
+    steps = [thinning(picture.image) for picture in pictures]
+    rows = [
+        [_grey(picture.image[::step, ::step])] * (1 + len(columns))
+        for picture, step in zip(pictures, steps, strict=True)
+    ]
+
+    def decorate(axes, row, column):
+        step = steps[row]
+        truth = pictures[row].truth[::step, ::step]
+        _outline(axes, np.where(truth == IGNORE, 0, truth), TRUTH)
+        if column:
+            _outline(axes, columns[column - 1][row][::step, ::step], PREDICTION)
+
+    legend = [(f"{class_names[1]}, truth", TRUTH), (f"{class_names[1]}, prediction", PREDICTION)]
+    draw_sheet(path, rows, ["Image and truth", *predictions], legend, decorate)
+
+
 def thinning(image: np.ndarray) -> int:
     """Every how many-th pixel of an image a sheet shows."""
     return max(1, image.shape[1] // CELL_PIXELS)
@@ -131,3 +161,13 @@ def thinning(image: np.ndarray) -> int:
 
 def _classes(columns):
     return {int(k) for column in columns for classes in column for k in np.unique(classes)}
+
+
+def _outline(axes, mask, colour):
+    if mask.min() < 0.5 < mask.max():
+        axes.contour(mask, levels=[0.5], colors=[colour], linewidths=1.1)
+
+
+def _grey(image):
+    grey = np.round(to_display(image).mean(-1)).astype(np.uint8)  # (H, W)
+    return np.repeat(grey[..., None], 3, axis=-1)

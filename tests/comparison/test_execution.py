@@ -6,7 +6,7 @@ import pytest
 
 from rankmatch_keras.comparison import execution
 from rankmatch_keras.comparison.execution import execute, last_error, state_of
-from rankmatch_keras.comparison.plan import make_plan, read_methods
+from rankmatch_keras.comparison.grid import make_grid, read_methods
 
 # Does what a recipe does to its folder, by the name of the method.
 PROGRAM = """
@@ -41,7 +41,7 @@ def run_all(tmp_path, monkeypatch):
 
     def run(methods, **arguments):
         said = []
-        plan = make_plan(read_methods(methods), [5], [0], tmp_path / "runs")
+        plan = make_grid(read_methods(methods), [5], [0], tmp_path / "runs")
         words = ["x.py", "--steps", "3", "--start-from=s{seed}"]
         failures = execute(plan, words, tmp_path / "logs", say=said.append, **arguments)
         return {folder.name: reason for folder, reason in failures.items()}, said

@@ -10,10 +10,9 @@ from PIL import Image
 
 from rankmatch_keras.comparison import charts
 from rankmatch_keras.comparison.charts import save_class_chart, save_learning_curves
-from rankmatch_keras.comparison.files import to_latex, write_tables
-from rankmatch_keras.comparison.markdown import to_markdown
 from rankmatch_keras.comparison.measures import BEST, LAST, Comparison
 from rankmatch_keras.comparison.records import read_record, read_runs
+from rankmatch_keras.comparison.tables import to_latex, to_markdown, write_tables
 from rankmatch_keras.errors import UserError
 
 # Mean IoU after the last step, and at the best epoch.

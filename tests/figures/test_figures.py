@@ -3,10 +3,9 @@ import pytest
 from PIL import Image
 
 from rankmatch_keras.errors import UserError
-from rankmatch_keras.figures import health as pseudo_labels
+from rankmatch_keras.figures import pseudo_labels
 from rankmatch_keras.figures.agents import find_agents, heat, save_agents
-from rankmatch_keras.figures.contours import save_contours
-from rankmatch_keras.figures.predictions import Picture, difference_boxes, save_comparison
+from rankmatch_keras.figures.predictions import Picture, difference_boxes, save_comparison, save_contours
 
 pytestmark = pytest.mark.once
 

@@ -74,7 +74,7 @@ class PlannedRun:
         return f"{self.method.label}{labels}, seed {self.seed}"
 
 
-def make_plan(
+def make_grid(
     methods: Sequence[MethodChoice], labels: Sequence[int | None], seeds: Sequence[int], folder: Path
 ) -> list[PlannedRun]:
     """All runs, one seed after another, so that a comparison that is cut off has whole seeds.

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from rankmatch_keras.comparison.statistics import paired_test, summarize
+from rankmatch_keras.comparison.measures import paired_test, summarize
 
 pytestmark = pytest.mark.once
 

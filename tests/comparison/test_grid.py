@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from rankmatch_keras.comparison.plan import make_plan, read_labels, read_methods, read_seeds, require_free
+from rankmatch_keras.comparison.grid import make_grid, read_labels, read_methods, read_seeds, require_free
 from rankmatch_keras.errors import UserError
 
 pytestmark = pytest.mark.once
@@ -22,7 +22,7 @@ def test_a_method_can_have_its_own_learning_rate():
 
 
 def test_shared_flags_name_the_labels_and_seed_of_each_run():
-    run = make_plan(read_methods("a"), [5], [3], Path("runs"))[0]
+    run = make_grid(read_methods("a"), [5], [3], Path("runs"))[0]
     assert run.fill("lists/{labels}/{seed}.txt") == "lists/5/3.txt" and run.fill("{other}") == "{other}"
 
 
@@ -49,7 +49,7 @@ def test_labels():
 
 
 def test_a_plan_has_whole_seeds_first_and_safe_names():
-    plan = make_plan(read_methods("supervised,rankmatch[top_k=6,rank_weight=0.02]"), [5, 10], [0, 1], Path("runs"))
+    plan = make_grid(read_methods("supervised,rankmatch[top_k=6,rank_weight=0.02]"), [5, 10], [0, 1], Path("runs"))
     assert [run.folder.name for run in plan[:4]] == [
         "supervised-l5-s0",
         "rankmatch_top_k=6_rank_weight=0.02-l5-s0",
@@ -58,9 +58,9 @@ def test_a_plan_has_whole_seeds_first_and_safe_names():
     ]
     assert len(plan) == 8 and plan[4].seed == 1
     assert plan[0].flags == "--method supervised --labels 5 --seed 0 --out runs/supervised-l5-s0".split()
-    assert make_plan(read_methods("a"), [None], [3], Path("r"))[0].flags == "--method a --seed 3 --out r/a-s3".split()
+    assert make_grid(read_methods("a"), [None], [3], Path("r"))[0].flags == "--method a --seed 3 --out r/a-s3".split()
     with pytest.raises(UserError, match="a_b=1"):
-        make_plan(read_methods("a[b=1],a[b=1,]"), [5], [0], Path("runs"))
+        make_grid(read_methods("a[b=1],a[b=1,]"), [5], [0], Path("runs"))
 
 
 @pytest.mark.parametrize("flag", ["--method", "--seed=3", "--resume"])

@@ -1,0 +1,259 @@
+"""A comparison as tables: Markdown, LaTeX and CSV."""
+
+import csv
+import math
+import statistics
+from pathlib import Path
+
+from rankmatch_keras.comparison.measures import BEST, LAST, MEASURES, WILCOXON_SEEDS, Comparison
+from rankmatch_keras.comparison.records import BASELINE
+from rankmatch_keras.files import replacing
+
+PAIRED_METHODS = 6  # more methods are compared with the baseline only
+FAILED = "failed"
+_LATEX = {"\\": r"\textbackslash{}", **{letter: f"\\{letter}" for letter in "&%$#_{}"}, "~": r"\textasciitilde{}"}
+
+
+def to_markdown(comparison: Comparison) -> str:
+    """All tables, with what they were measured on.
+
+    Args:
+        comparison: the runs.
+
+    Returns:
+        str with a final newline.
+    """
+    seeds = sorted({record.seed for record in comparison.records})
+    parts = [
+        "# Comparison",
+        f"Mean IoU in %, mean ± sample standard deviation over seeds ({', '.join(map(str, seeds))}); the number of "
+        f"seeds in brackets where some are missing. Columns: labelled images. The best mean is bold.",
+    ]
+    for measure in MEASURES:
+        parts += [f"## {_title(comparison.describe(measure))}", _scores(comparison, measure, len(seeds))]
+    parts += ["## Paired over seeds", _tests(comparison), "## Cost", _costs(comparison)]
+    if comparison.failed:
+        failures = [
+            f"- {record.label}, {_column(record.labels)}, seed {record.seed}: {record.error}"
+            for record in comparison.failed
+        ]
+        parts += ["## Without a score", "\n".join(failures)]
+    return "\n\n".join(parts) + "\n"
+
+
+def to_latex(comparison: Comparison) -> str:
+    """The tables of the last and of the best epoch, for `\\usepackage{booktabs}`.
+
+    Args:
+        comparison: the runs.
+
+    Returns:
+        str with a final newline.
+    """
+    return "\n".join(_tabular(comparison, measure) for measure in (LAST, BEST))
+
+
+def write_tables(folder: Path, comparison: Comparison) -> None:
+    """Writes `table.csv` (means), `pairs.csv` (tests) and `runs.csv` (single runs), percent throughout.
+
+    Args:
+        folder: where to; made if needed.
+        comparison: the runs.
+    """
+    _write_csv(folder / "table.csv", _mean_rows(comparison))
+    _write_csv(folder / "pairs.csv", _pair_rows(comparison))
+    _write_csv(folder / "runs.csv", _run_rows(comparison))
+
+
+def _title(text):
+    return text[0].upper() + text[1:]
+
+
+def _scores(comparison, measure, seeds):
+    best = {count: comparison.best(measure, count) for count in comparison.labels}
+    rows = [
+        [method, *(_cell(comparison, measure, method, count, best[count], seeds) for count in comparison.labels)]
+        for method in comparison.methods
+    ]
+    if comparison.has_baseline:
+        gains = [comparison.gain(measure, count) for count in comparison.labels]
+        rows.append(["Δ best other − supervised", *("" if math.isnan(gain) else f"{gain:+.2f}" for gain in gains)])
+    return _table(["method", *map(_column, comparison.labels)], rows)
+
+
+def _cell(comparison, measure, method, labels, best, seeds):
+    summary = comparison.summary(measure, method, labels)
+    if not summary.n:
+        return FAILED if comparison.runs_of(method, labels) else ""
+    spread = "" if math.isnan(summary.sd) else f" ± {summary.sd:.2f}"
+    text = f"{summary.mean:.2f}{spread}"
+    text = f"**{text}**" if method == best else text
+    return text if summary.n == seeds else f"{text} ({summary.n})"
+
+
+def _tests(comparison):
+    if len(comparison.methods) < 2:
+        return "One method: nothing to test."
+    rows = []
+    for first, second in comparison.pairs(PAIRED_METHODS):
+        for count in comparison.labels:
+            test = comparison.paired(LAST, first, second, count)
+            if not test.n:
+                continue
+            spread = "" if math.isnan(test.sd) else f" ± {test.sd:.2f}"
+            t_test = test.note if test.t_test is None else f"{test.t_test:.3g}"
+            signed = "-" if test.wilcoxon is None else f"{test.wilcoxon:.3g}"
+            rows.append([first, second, _column(count), str(test.n), f"{test.difference:+.2f}{spread}", t_test, signed])
+    if not rows:
+        return "No two methods have a seed in common."
+    header = ["method", "minus", "labels", "seeds", "difference", "p, paired t-test", "p, Wilcoxon"]
+    notes = (
+        "Score after the last step, same seed against same seed. p is two-sided and of each pair by itself: of many "
+        f"pairs some fall below 0.05 by chance. Wilcoxon's test needs {WILCOXON_SEEDS} seeds."
+    )
+    more = "" if len(comparison.methods) <= PAIRED_METHODS else " All other pairs are in pairs.csv."
+    return f"{notes}{more}\n\n{_table(header, rows)}"
+
+
+def _costs(comparison):
+    rows = []
+    for method in comparison.methods:
+        runs = [record for record in comparison.runs_of(method) if record.scores is not None]
+        if not runs:
+            continue
+        rows.append(
+            [
+                method,
+                ", ".join(dict.fromkeys(record.backend for record in runs)),
+                _number(runs, "step_seconds", statistics.median, 3),
+                _number(runs, "train_seconds", statistics.fmean, 0),
+                _number(runs, "seconds", statistics.fmean, 0),
+                _number(runs, "peak_memory_gb", max, 2),
+            ]
+        )
+    if not rows:
+        return "No finished run."
+    header = ["method", "backend", "s per step", "training, s", "with evaluation, s", "peak memory, GB"]
+    note = (
+        "Over all labels and seeds: median, means, largest. Memory is that of a run's processes, evaluation included."
+    )
+    return f"{note}\n\n{_table(header, rows)}"
+
+
+def _number(runs, name, combine, digits):
+    values = [record.cost[name] for record in runs if record.cost.get(name) is not None]
+    return f"{combine(values):.{digits}f}" if values else "-"
+
+
+def _column(count):
+    return "labels unknown" if count is None else str(count)
+
+
+def _table(header, rows):
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |" for line in lines)
+
+
+def _tabular(comparison, measure):
+    best = {count: comparison.best(measure, count) for count in comparison.labels}
+    lines = [
+        f"% Mean IoU (%), {_latex_text(comparison.describe(measure))}",
+        rf"\begin{{tabular}}{{l{'c' * len(comparison.labels)}}}",
+        r"\toprule",
+        _latex_row(["Method", *("?" if count is None else str(count) for count in comparison.labels)]),
+        r"\midrule",
+    ]
+    for method in comparison.methods:
+        cells = [
+            _latex_cell(comparison.summary(measure, method, count), method == best[count])
+            for count in comparison.labels
+        ]
+        lines.append(_latex_row([_latex_text(method), *cells]))
+    if comparison.has_baseline:
+        gains = [comparison.gain(measure, count) for count in comparison.labels]
+        deltas = ["--" if math.isnan(gain) else f"{gain:+.2f}" for gain in gains]
+        lines += [r"\midrule", _latex_row([r"$\Delta\uparrow$", *deltas])]
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
+
+
+def _latex_row(cells):
+    return " & ".join(cells) + r" \\"
+
+
+def _latex_cell(summary, bold):
+    if not summary.n:
+        return "--"
+    mean = rf"\textbf{{{summary.mean:.2f}}}" if bold else f"{summary.mean:.2f}"
+    return mean if math.isnan(summary.sd) else rf"{mean}{{\scriptsize$\pm${summary.sd:.2f}}}"
+
+
+def _latex_text(text):
+    return "".join(_LATEX.get(letter, letter) for letter in text)
+
+
+def _mean_rows(comparison):
+    for measure in MEASURES:
+        for method in comparison.methods:
+            for count in comparison.labels:
+                summary = comparison.summary(measure, method, count)
+                difference = comparison.paired(measure, method, BASELINE, count) if comparison.has_baseline else None
+                yield {
+                    "measure": measure.name,
+                    "method": method,
+                    "labels": count,
+                    "seeds": summary.n,
+                    "mean": summary.mean,
+                    "sd": summary.sd,
+                    "minus_supervised": math.nan if difference is None else difference.difference,
+                    "failed": sum(record.scores is None for record in comparison.runs_of(method, count)),
+                    "measured_on": comparison.describe(measure),
+                }
+
+
+def _pair_rows(comparison):
+    for measure in MEASURES:
+        for first, second in comparison.pairs():
+            for count in comparison.labels:
+                test = comparison.paired(measure, first, second, count)
+                yield {
+                    "measure": measure.name,
+                    "method": first,
+                    "minus": second,
+                    "labels": count,
+                    "seeds": test.n,
+                    "difference": test.difference,
+                    "sd": test.sd,
+                    "p_t_test": test.t_test,
+                    "p_wilcoxon": test.wilcoxon,
+                    "note": test.note,
+                }
+
+
+def _run_rows(comparison):
+    for record in comparison.records:
+        yield {
+            "method": record.label,
+            "labels": record.labels,
+            "seed": record.seed,
+            **{measure.name: measure.of(record) for measure in MEASURES},
+            "split": record.config.get("split", {}).get("id"),
+            "backend": record.backend,
+            **{name: record.cost.get(name) for name in ("step_seconds", "train_seconds", "seconds", "peak_memory_gb")},
+            "folder": str(record.folder),
+            "error": record.error,
+        }
+
+
+def _write_csv(path, rows):
+    rows = [{name: _plain(value) for name, value in row.items()} for row in rows]
+    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(rows[0]) if rows else [])
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def _plain(value):
+    """Six decimals of a number, nothing for what is unknown."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    return round(value, 6) if isinstance(value, float) else value
