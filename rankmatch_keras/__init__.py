@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
 
+# Mask value of pixels that are neither trained on nor scored.
+IGNORE_INDEX = 255
+
 _PLACES = {
     "RankMatch": "rankmatch_keras.methods",
     "UniMatch": "rankmatch_keras.methods",

@@ -1,4 +1,8 @@
-"""Errors that a person can mend: the command line prints their message without a trace."""
+"""Errors that a person can fix: the command line prints their message without a traceback."""
+
+import difflib
+from collections.abc import Iterable
+from typing import Any
 
 
 class UserError(ValueError):
@@ -13,6 +17,20 @@ class UserError(ValueError):
     def __init__(self, expected: str, found: str, remedy: str):
         super().__init__(f"Expected {expected}; found {found}. {remedy}")
         self.expected, self.found, self.remedy = expected, found, remedy
+
+
+def did_you_mean(name: Any, known: Iterable[str], otherwise: str = "Choose one of them.", cutoff: float = 0.6) -> str:
+    """Return a remedy that names the known name nearest to a mistyped one, whatever its case.
+
+    Args:
+        name: what was given.
+        known: the names there are.
+        otherwise: the remedy where none of them is near.
+        cutoff: similarity that counts as near, 0 to 1 (as in `difflib`).
+    """
+    originals = {text.lower(): text for text in known}
+    near = difflib.get_close_matches(str(name).lower(), originals, 1, cutoff)
+    return f"Did you mean {originals[near[0]]}?" if near else otherwise
 
 
 class NonFiniteLoss(RuntimeError):

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from rankmatch_keras.data.pipeline import choose_pipeline, describe_pipeline
     from rankmatch_keras.data.polygons import CocoMask, LabelMeMask, labelme_classes, read_coco
     from rankmatch_keras.data.protocol import Protocol
-    from rankmatch_keras.data.samples import Sample, SegmentationData
+    from rankmatch_keras.data.samples import Origin, Sample, SegmentationData
     from rankmatch_keras.data.sources import Array, ImageFile, MaskFile
     from rankmatch_keras.data.splits import (
         Split,
@@ -68,6 +68,7 @@ __all__ = [
     "Lookup",
     "Lucchi",
     "MaskFile",
+    "Origin",
     "PascalVOC",
     "Protocol",
     "Sample",
@@ -117,7 +118,7 @@ _MODULES = {
     "pipeline": ("choose_pipeline", "describe_pipeline"),
     "polygons": ("CocoMask", "LabelMeMask", "labelme_classes", "read_coco"),
     "protocol": ("Protocol",),
-    "samples": ("Sample", "SegmentationData"),
+    "samples": ("Origin", "Sample", "SegmentationData"),
     "sources": ("Array", "ImageFile", "MaskFile"),
     "splits": ("Split", "choose_labeled", "read_list", "samples_from_list", "split_from_lists", "split_id"),
     "statistics": ("ImageFormat", "channel_statistics", "image_format"),

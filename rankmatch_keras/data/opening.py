@@ -1,16 +1,16 @@
 """The one door from a record (a run's `config.json`, the flags of a command) to a data set."""
 
-import difflib
 import inspect
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from rankmatch_keras.data.samples import SegmentationData
+from rankmatch_keras.data.samples import Origin, SegmentationData
 from rankmatch_keras.data.splits import samples_from_list
-from rankmatch_keras.errors import UserError
+from rankmatch_keras.errors import UserError, did_you_mean
 
 LOADERS = (
     "PascalVOC",
@@ -32,20 +32,26 @@ def open_data(loader: str, **arguments: Any) -> SegmentationData:
         **arguments: what it takes, fit for JSON: `root="..."`; `images="..."`, `masks="..."`, ...
 
     Returns:
-        The data set.
+        The data set, with these arguments as its `origin`: paths absolute, tuples as lists.
 
     Raises:
         UserError: there is no such loader (the nearest is named), it takes no such argument, one that it needs is
             missing, or it cannot open the data.
     """
     if loader not in LOADERS:
-        near = difflib.get_close_matches(str(loader).lower(), [name.lower() for name in LOADERS], 1, 0.4)
-        nearest = next((name for name in LOADERS if name.lower() in near), None)
-        remedy = f"Did you mean {nearest}?" if nearest else "Choose one of them."
-        raise UserError(f"a data set of {', '.join(LOADERS)}", f"{loader!r}", remedy)
+        raise UserError(f"a data set of {', '.join(LOADERS)}", f"{loader!r}", did_you_mean(loader, LOADERS, cutoff=0.4))
     function = getattr(import_module("rankmatch_keras.data"), loader)
     _require_arguments(function, loader, arguments)
-    return function(**arguments)
+    return replace(function(**arguments), origin=Origin(loader, _for_json(arguments)))
+
+
+def _for_json(value: Any) -> Any:
+    """Turn paths into text, absolute so that a run started elsewhere finds them, and tuples into lists."""
+    if isinstance(value, os.PathLike):
+        return os.path.abspath(value)
+    if isinstance(value, dict):
+        return {key: _for_json(item) for key, item in value.items()}
+    return [_for_json(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 def with_val_list(dataset: SegmentationData, path: str | Path, root: str | Path | None) -> SegmentationData:
@@ -73,8 +79,7 @@ def _require_arguments(function: Callable, loader: str, arguments: dict[str, Any
     known = inspect.signature(function).parameters
     unknown = [name for name in arguments if name not in known]
     if unknown:
-        near = difflib.get_close_matches(unknown[0], known, 1)
-        remedy = f"Did you mean {near[0]}?" if near else "Leave it out."
+        remedy = did_you_mean(unknown[0], known, "Leave it out.")
         raise UserError(f"arguments of {loader}: {', '.join(known)}", f"{unknown[0]!r}", remedy)
     for name, parameter in known.items():
         if parameter.default is parameter.empty and name not in arguments:

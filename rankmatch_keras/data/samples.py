@@ -1,8 +1,9 @@
 """What a data set is made of: samples, and lists of them with their class names."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -52,6 +53,19 @@ class Sample:
 
 
 @dataclass(frozen=True)
+class Origin:
+    """How a data set was opened, so that it can be opened again: `open_data(origin.loader, **origin.arguments)`.
+
+    Attributes:
+        loader: a name of `LOADERS`.
+        arguments: its keyword arguments, fit for JSON.
+    """
+
+    loader: str
+    arguments: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class SegmentationData:
     """A data set as lists of samples.
 
@@ -64,6 +78,8 @@ class SegmentationData:
         test: samples with masks of a separate test set, where the data set has one.
         palette: one colour (red, green, blue in 0..255) per class for pictures; None for the default colours.
         protocol: how scores on this set are usually measured.
+        origin: how the set was opened, where `open_data` has opened it; two sets of the same samples are equal
+            whatever their origin.
     """
 
     name: str
@@ -74,6 +90,7 @@ class SegmentationData:
     test: tuple[Sample, ...] = ()
     palette: tuple[tuple[int, int, int], ...] | None = None
     protocol: Protocol = Protocol()
+    origin: Origin | None = field(default=None, compare=False)
 
     @property
     def num_classes(self) -> int:

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 from pathlib import Path
 
@@ -21,6 +22,20 @@ def test_a_record_opens_the_same_data(tmp_path, write_lucchi):
     folders = {"images": str(root / "images/train"), "masks": str(root / "masks/train"), "classes": ["no", "yes"]}
     assert open_data("ImageFolder", **folders) == data.ImageFolder(**folders)
     assert open_data("Lucchi", root=Path(root)).train
+
+
+def test_the_origin_opens_the_same_data_again(tmp_path, write_lucchi, monkeypatch):
+    write_lucchi(tmp_path / "lucchi", train=3)
+    monkeypatch.chdir(tmp_path)
+    opened = open_data(
+        "ImageFolder", images=Path("lucchi/images/train"), masks=Path("lucchi/masks/train"), classes=("a", "b")
+    )
+    origin = data.Origin(**json.loads(json.dumps(dataclasses.asdict(opened.origin))))
+    assert origin == opened.origin and origin.arguments["classes"] == ["a", "b"]
+    monkeypatch.chdir("/")
+    again = open_data(origin.loader, **origin.arguments)
+    assert [sample.name for sample in again.train] == [sample.name for sample in opened.train]
+    assert data.Lucchi(tmp_path / "lucchi").origin is None
 
 
 @pytest.mark.parametrize(
