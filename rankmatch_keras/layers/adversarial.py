@@ -3,9 +3,8 @@
 import keras
 from keras import ops
 
-from rankmatch_keras.layers.feature_dropout import each_map
-from rankmatch_keras.layers.feature_perturbations import Perturbation
-from rankmatch_keras.layers.replicas import replicas, share_of
+from rankmatch_keras.layers.base import uniform
+from rankmatch_keras.layers.feature_dropout import Perturbation, each_map
 
 TINY = 1e-8
 
@@ -49,8 +48,8 @@ class AdversarialMove(Perturbation):
         return {name: value + self.epsilon * unit(directions[name]) for name, value in maps.items()}
 
     def _random(self, value):
-        shape = (ops.shape(value)[0] * replicas().count, *value.shape[1:])
-        return ops.cast(share_of(self.draw(shape, -0.5, 0.5)), value.dtype)
+        shape = (ops.shape(value)[0], *value.shape[1:])
+        return ops.cast(uniform(shape, self.seed_generator, -0.5, 0.5), value.dtype)
 
 
 def unit(move):

@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from rankmatch_keras.layers.agents import Agents, OrthogonalAgents, flatten_pixels
+from rankmatch_keras.layers.base import uniform
 
 BLOCK = 256  # pixels whose correlation with all others is held at a time
 
@@ -20,7 +21,7 @@ class RandomAgents(Agents):
     def call(self, features, first_index=None, valid=None):
         """See `OrthogonalAgents`; `first_index` plays no part."""
         batch_size, height, width = ops.shape(features)[:3]
-        scores = self.uniform(batch_size, height * width)
+        scores = uniform((batch_size, height * width), self.seed_generator)
         return best_pixels(scores, self.num_agents, valid)
 
 

@@ -3,7 +3,8 @@
 import keras
 from keras import ops
 
-from rankmatch_keras.layers.replicas import replicas, share_of
+from rankmatch_keras.layers.base import Float32Layer, random_source, uniform
+from rankmatch_keras.layers.cosine import unit_length
 
 
 def flatten_pixels(features):
@@ -27,7 +28,7 @@ def gather_agents(features, indices):
     return ops.take_along_axis(flatten_pixels(features), indices[:, :, None], axis=1)
 
 
-class Agents(keras.layers.Layer):
+class Agents(Float32Layer):
     """What all ways to choose agents share.
 
     Args:
@@ -39,19 +40,12 @@ class Agents(keras.layers.Layer):
     """
 
     def __init__(self, num_agents: int = 128, seed=None, **kwargs):
-        kwargs.setdefault("dtype", "float32")
         super().__init__(**kwargs)
-        self.built = True  # no weights
         if num_agents < 1:
             raise ValueError(f"Expected at least 1 agent. Received: num_agents={num_agents}")
         self.num_agents = num_agents
         self.seed = seed
-        self.seed_generator = seed if isinstance(seed, keras.random.SeedGenerator) else keras.random.SeedGenerator(seed)
-
-    def uniform(self, batch_size, *shape):
-        """Numbers from 0 to 1 for this replica's images, `(B, *shape)` float32, drawn for the global batch."""
-        everywhere = (batch_size * replicas().count, *shape)
-        return share_of(keras.random.uniform(everywhere, seed=self.seed_generator, dtype="float32"))
+        self.seed_generator = random_source(seed)
 
     def compute_output_spec(self, features, first_index=None, valid=None):
         """Returns `(B, min(num_agents, h*w))` int32."""
@@ -59,23 +53,6 @@ class Agents(keras.layers.Layer):
         known = height is not None and width is not None
         count = min(self.num_agents, height * width) if known else self.num_agents
         return keras.KerasTensor((features.shape[0], count), dtype="int32")
-
-    def get_config(self):
-        """Returns the constructor's arguments."""
-        config = super().get_config()
-        seed = self.seed
-        if isinstance(seed, keras.random.SeedGenerator):
-            seed = keras.saving.serialize_keras_object(seed)
-        config.update(num_agents=self.num_agents, seed=seed)
-        return config
-
-    @classmethod
-    def from_config(cls, config):
-        """Makes the layer from `get_config()`."""
-        config = dict(config)
-        if isinstance(config.get("seed"), dict):
-            config["seed"] = keras.saving.deserialize_keras_object(config["seed"])
-        return cls(**config)
 
 
 @keras.saving.register_keras_serializable("rankmatch_keras")
@@ -116,7 +93,7 @@ class OrthogonalAgents(Agents):
             `(B, min(num_agents, h*w))` int32 flat indices in the order of selection.
         """
         pixels = flatten_pixels(ops.stop_gradient(features))  # (B, P, C)
-        pixels = pixels * ops.rsqrt(ops.maximum(ops.sum(ops.square(pixels), -1, keepdims=True), 1e-24))
+        pixels = unit_length(pixels, least=1e-12)
         transposed = ops.transpose(pixels, (0, 2, 1))
         num_pixels = pixels.shape[1]
         # (B, P), the largest |cos| to any agent; CHOSEN for agents, infinite where none may stand
@@ -146,14 +123,13 @@ class OrthogonalAgents(Agents):
     def random_pixels(self, pixels):
         """Draws one flat pixel index per image, uniformly: `(B,)` int32 for pixels `(B, P, C)`."""
         num_pixels = ops.shape(pixels)[1]
-        index = ops.floor(self.uniform(ops.shape(pixels)[0]) * ops.cast(num_pixels, "float32"))
+        index = ops.floor(uniform(ops.shape(pixels)[:1], self.seed_generator) * ops.cast(num_pixels, "float32"))
         # A uniform number just below 1 can round up to the grid's size.
         return ops.cast(ops.minimum(index, ops.cast(num_pixels - 1, "float32")), "int32")
 
     def random_valid(self, forbidden):
         """Draws one flat pixel index per image among those where `(B, P)` is not infinite."""
-        batch_size, num_pixels = ops.shape(forbidden)
-        return ops.argmax(self.uniform(batch_size, num_pixels) - forbidden, axis=1)
+        return ops.argmax(uniform(ops.shape(forbidden), self.seed_generator) - forbidden, axis=1)
 
 
 CHOSEN = 2.0  # above every cosine: pixels are picked again only where no other valid ones are left

@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from rankmatch_keras.errors import UserError
+from rankmatch_keras.layers.base import Float32Layer
 from rankmatch_keras.layers.sampling import draw_place
 
 MEMORY_SHARE = 0.25  # of the machine's memory, for one bank
@@ -19,7 +20,8 @@ def machine_memory() -> int | None:
         return None
 
 
-class ClassBank(keras.layers.Layer):
+@keras.saving.register_keras_serializable("rankmatch_keras")
+class ClassBank(Float32Layer):
     """First-in-first-out memory of vectors for each class, without gradient; saved with the method.
 
     Args:
@@ -44,7 +46,6 @@ class ClassBank(keras.layers.Layer):
         seed: int | None = None,
         **kwargs,
     ):
-        kwargs.setdefault("dtype", "float32")
         super().__init__(**kwargs)
         if capacity < 1:
             raise ValueError(f"Expected a bank of at least 1 vector per class. Received: {option}={capacity}")
@@ -52,14 +53,13 @@ class ClassBank(keras.layers.Layer):
         self.num_classes = num_classes
         self.capacity = capacity
         self.channels = channels
+        self.option = option
+        self.memory = memory
+        self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)
-        self.vectors = self._state("vectors", (num_classes, capacity, channels), "float32")
-        self.count = self._state("count", (num_classes,), "int32")
-        self.next = self._state("next", (num_classes,), "int32")
-        self.built = True
-
-    def _state(self, name, shape, dtype):
-        return self.add_weight(name=name, shape=shape, dtype=dtype, initializer="zeros", trainable=False)
+        self.vectors = self.add_state("vectors", (num_classes, capacity, channels))
+        self.count = self.add_state("count", (num_classes,), dtype="int32")
+        self.next = self.add_state("next", (num_classes,), dtype="int32")
 
     def push(self, vectors, chosen):
         """Stores vectors over the oldest ones.

@@ -5,12 +5,12 @@ import math
 import keras
 from keras import ops
 
+from rankmatch_keras.layers.base import Float32Layer, uniform
 from rankmatch_keras.layers.cutmix import box_mask
-from rankmatch_keras.layers.replicas import replicas, share_of
 
 
 @keras.saving.register_keras_serializable("rankmatch_keras")
-class RandomBoxes(keras.layers.Layer):
+class RandomBoxes(Float32Layer):
     """Draws a mask of boxes for each image of a batch.
 
     A box with the share a of the image's area and the ratio r of its two sides' shares is sqrt(a r) of the height and
@@ -48,7 +48,6 @@ class RandomBoxes(keras.layers.Layer):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        self.built = True  # no weights
         low, high = (ratio, ratio) if isinstance(ratio, (int, float)) else ratio or (1.0, 1.0)
         if not 0.0 <= area[0] <= area[1] <= 1.0 or not 0.0 < low <= high or count < 1 or not 0.0 <= probability <= 1.0:
             raise ValueError(
@@ -78,10 +77,9 @@ class RandomBoxes(keras.layers.Layer):
         Returns:
             `(B, H, W)` bool, True inside.
         """
-        images = batch_size * replicas().count
         # Area, ratio, row, column and presence of each box, then what the Beta distribution takes.
         extra = 0 if self._beta is None else sum(self._beta) - 1
-        draws = share_of(keras.random.uniform((images, self.count, 5 + extra), seed=self.seed_generator))
+        draws = uniform((batch_size, self.count, 5 + extra), self.seed_generator)
         areas = self._areas(draws[:, :1])  # (B, 1), of the boxes together
         limit = -ops.log(ops.maximum(areas, 1e-6))  # a box of the whole area may reach from side to side
         low, high = (-limit, limit) if self._log_ratios is None else self._log_ratios
@@ -103,12 +101,6 @@ class RandomBoxes(keras.layers.Layer):
             # The a-th smallest of a + b - 1 uniform numbers has the distribution Beta(a, b).
             number = ops.sort(draws[..., 5:], axis=-1)[..., self._beta[0] - 1]
         return low + (high - low) * number
-
-    def get_config(self):
-        """Returns the constructor's arguments."""
-        config = super().get_config()
-        names = ("area", "ratio", "law", "count", "probability", "seed")
-        return {**config, **{name: getattr(self, name) for name in names}}
 
 
 def _is_beta(law):

@@ -3,11 +3,12 @@
 import keras
 from keras import ops
 
+from rankmatch_keras.layers.base import Float32Layer
 from rankmatch_keras.layers.replicas import gathered
 
 
 @keras.saving.register_keras_serializable("rankmatch_keras")
-class ClassConfidenceThreshold(keras.layers.Layer):
+class ClassConfidenceThreshold(Float32Layer):
     """The moving average of how sure the teacher is of the surest pixel of each class (Sun et al., CVPR 2024, Eq. 8).
 
     `tau <- momentum * tau + (1 - momentum) * mean_c max {confidence of a valid pixel labelled c}`, the mean over the
@@ -22,16 +23,12 @@ class ClassConfidenceThreshold(keras.layers.Layer):
     """
 
     def __init__(self, initial: float = 0.85, momentum: float = 0.999, **kwargs):
-        kwargs.setdefault("dtype", "float32")
         super().__init__(**kwargs)
         if not 0.0 <= initial <= 1.0 or not 0.0 <= momentum <= 1.0:
             raise ValueError(f"Expected values from 0 to 1. Received: initial={initial}, momentum={momentum}")
         self.initial = initial
         self.momentum = momentum
-        self.threshold = self.add_weight(
-            shape=(), initializer=keras.initializers.Constant(initial), trainable=False, name="threshold"
-        )
-        self.built = True
+        self.threshold = self.add_state("threshold", initial=initial)
 
     def value(self):
         """The threshold, float32 scalar without gradient."""
@@ -53,7 +50,3 @@ class ClassConfidenceThreshold(keras.layers.Layer):
         now = self.value()
         moved = self.momentum * now + (1.0 - self.momentum) * mean
         self.threshold.assign(ops.stop_gradient(ops.where(ops.max(present) > 0, moved, now)))
-
-    def get_config(self):
-        """Returns the constructor's arguments."""
-        return {**super().get_config(), "initial": self.initial, "momentum": self.momentum}

@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from rankmatch_keras.layers.base import Float32Layer
 from rankmatch_keras.layers.replicas import replicas
 
 
@@ -28,7 +29,7 @@ def class_means(value, label, valid, num_classes: int):
 
 
 @keras.saving.register_keras_serializable("rankmatch_keras")
-class ClassAverages(keras.layers.Layer):
+class ClassAverages(Float32Layer):
     """A moving average for each class, saved with the method.
 
     Args:
@@ -42,7 +43,6 @@ class ClassAverages(keras.layers.Layer):
     """
 
     def __init__(self, num_classes: int, momentum: float = 0.99, initial: float = 1.0, absent: str = "keep", **kwargs):
-        kwargs.setdefault("dtype", "float32")
         super().__init__(**kwargs)
         if not 0.0 <= momentum <= 1.0 or absent not in ("keep", "zero"):
             raise ValueError(
@@ -53,9 +53,7 @@ class ClassAverages(keras.layers.Layer):
         self.momentum = momentum
         self.initial = initial
         self.absent = absent
-        start = keras.initializers.Constant(initial)
-        self.averages = self.add_weight(shape=(num_classes,), initializer=start, trainable=False, name="averages")
-        self.built = True
+        self.averages = self.add_state("averages", (num_classes,), initial)
 
     def values(self):
         """The averages `(K,)` float32."""
@@ -68,8 +66,3 @@ class ClassAverages(keras.layers.Layer):
         if self.absent == "keep":
             moved = ops.where(counts > 0, moved, self.values())
         self.averages.assign(ops.stop_gradient(moved))
-
-    def get_config(self):
-        """Returns the constructor's arguments."""
-        names = ("num_classes", "momentum", "initial", "absent")
-        return {**super().get_config(), **{name: getattr(self, name) for name in names}}

@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from rankmatch_keras.layers.base import Float32Layer
 from rankmatch_keras.layers.prototypes import ClassPrototypes
 from rankmatch_keras.layers.sampling import choose, drawn, mean_vectors, members_of
 
@@ -11,7 +12,8 @@ ITERATIONS = 5
 FAR = 1e30
 
 
-class ClassParts(keras.layers.Layer):
+@keras.saving.register_keras_serializable("rankmatch_keras")
+class ClassParts(Float32Layer):
     """K centres per class; a pixel belongs to the nearest centre of its class.
 
     The centres of a class begin with k-means of a sample of its labelled pixels, when it first occurs: the first centre
@@ -26,14 +28,14 @@ class ClassParts(keras.layers.Layer):
     """
 
     def __init__(self, num_classes: int, parts: int, channels: int, decay: float = 0.99, **kwargs):
-        kwargs.setdefault("dtype", "float32")
         super().__init__(**kwargs)
         if parts < 1:
             raise ValueError(f"Expected at least 1 part per class. Received: parts={parts}")
         self.num_classes = num_classes
         self.parts = parts
+        self.channels = channels
+        self.decay = decay
         self.centres = ClassPrototypes(num_classes * parts, channels, decay)
-        self.built = True
 
     def assign(self, features, label):
         """The part of each pixel.

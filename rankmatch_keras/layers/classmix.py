@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from rankmatch_keras.layers.replicas import replicas, share_of
+from rankmatch_keras.layers.base import Float32Layer, uniform
 
 
 def pixels_of(label, chosen):
@@ -39,7 +39,7 @@ def class_shares(label, num_classes: int, valid=None):
 
 
 @keras.saving.register_keras_serializable("rankmatch_keras")
-class ClassMix(keras.layers.Layer):
+class ClassMix(Float32Layer):
     """Marks the pixels of a random half of the classes that each image is predicted to show, rounded up.
 
     Args:
@@ -48,9 +48,7 @@ class ClassMix(keras.layers.Layer):
     """
 
     def __init__(self, num_classes: int, seed: int | None = None, **kwargs):
-        kwargs.setdefault("dtype", "float32")
         super().__init__(**kwargs)
-        self.built = True  # no weights
         self.num_classes = num_classes
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)
@@ -66,17 +64,10 @@ class ClassMix(keras.layers.Layer):
             `(B, H, W)` bool, True where the pixel is pasted.
         """
         present = class_shares(label, self.num_classes, valid) > 0.0  # (B, K)
-        images = ops.shape(label)[0] * replicas().count
-        draws = share_of(keras.random.uniform((images, self.num_classes), seed=self.seed_generator))
+        draws = uniform((ops.shape(label)[0], self.num_classes), self.seed_generator)
         # Absent classes come last in the random order.
         draws = ops.where(present, draws, 2.0)
         place = ops.argsort(ops.argsort(draws, axis=-1), axis=-1)  # (B, K)
         half = (ops.sum(ops.cast(present, "int32"), axis=-1, keepdims=True) + 1) // 2
         mask = pixels_of(label, ops.cast(place, "int32") < half)
         return mask if valid is None else ops.logical_and(mask, ops.cast(valid, "bool"))
-
-    def get_config(self):
-        """Returns the constructor's arguments."""
-        config = super().get_config()
-        config.update(num_classes=self.num_classes, seed=self.seed)
-        return config

@@ -3,9 +3,11 @@
 import keras
 from keras import ops
 
+from rankmatch_keras.layers.base import Float32Layer
+
 
 @keras.saving.register_keras_serializable("rankmatch_keras")
-class Clock(keras.layers.Layer):
+class Clock(Float32Layer):
     """Counts the batches of a run whose length is known; saved and resumed with the method.
 
     Args:
@@ -16,13 +18,11 @@ class Clock(keras.layers.Layer):
     """
 
     def __init__(self, total_steps: int, **kwargs):
-        kwargs.setdefault("dtype", "float32")
         super().__init__(**kwargs)
         if total_steps < 1:
             raise ValueError(f"Expected at least 1 step. Received: total_steps={total_steps}")
         self.total_steps = total_steps
-        self.step = self.add_weight(shape=(), dtype="int32", initializer="zeros", trainable=False, name="step")
-        self.built = True
+        self.step = self.add_state("step", dtype="int32")
 
     def progress(self):
         """The share that is done, float32 from 0 up to 1."""
@@ -33,13 +33,9 @@ class Clock(keras.layers.Layer):
         """Counts one batch."""
         self.step.assign(ops.convert_to_tensor(self.step) + 1)
 
-    def get_config(self):
-        """Returns the constructor's arguments."""
-        return {**super().get_config(), "total_steps": self.total_steps}
-
 
 @keras.saving.register_keras_serializable("rankmatch_keras")
-class Turns(keras.layers.Layer):
+class Turns(Float32Layer):
     """Counts batches in periods of equal length; saved and resumed with the method.
 
     Args:
@@ -50,13 +46,11 @@ class Turns(keras.layers.Layer):
     """
 
     def __init__(self, every: int, **kwargs):
-        kwargs.setdefault("dtype", "float32")
         super().__init__(**kwargs)
         if every < 1:
             raise ValueError(f"Expected periods of at least 1 batch. Received: every={every}")
         self.every = every
-        self.step = self.add_weight(shape=(), dtype="int32", initializer="zeros", trainable=False, name="step")
-        self.built = True
+        self.step = self.add_state("step", dtype="int32")
 
     def now(self):
         """The number of the period, int32 from 0 on, and whether this is its first batch, bool."""
@@ -66,7 +60,3 @@ class Turns(keras.layers.Layer):
     def tick(self):
         """Counts one batch."""
         self.step.assign(ops.convert_to_tensor(self.step) + 1)
-
-    def get_config(self):
-        """Returns the constructor's arguments."""
-        return {**super().get_config(), "every": self.every}

@@ -3,12 +3,12 @@
 import keras
 from keras import ops
 
-from rankmatch_keras.layers.feature_dropout import each_map
+from rankmatch_keras.layers.feature_dropout import Perturbation, each_map
 from rankmatch_keras.layers.replicas import replicas, share_of
 
 
 @keras.saving.register_keras_serializable("rankmatch_keras")
-class ComplementaryDropout(keras.layers.Layer):
+class ComplementaryDropout(Perturbation):
     """Gives each channel, doubled, to one of two views of an image and zeroes it in the other.
 
     The factor of a channel is m in {0, 2} in the first view and 2 - m in the second, drawn per image and map; half of
@@ -18,12 +18,6 @@ class ComplementaryDropout(keras.layers.Layer):
     Args:
         seed: int or `None`.
     """
-
-    def __init__(self, seed: int | None = None, **kwargs):
-        super().__init__(**kwargs)
-        self.built = True  # no weights
-        self.seed = seed
-        self.seed_generator = keras.random.SeedGenerator(seed)
 
     def call(self, maps):
         """Drops channels.
@@ -51,7 +45,3 @@ class ComplementaryDropout(keras.layers.Layer):
         first = share_of(ops.where(kept, 1.0, first))  # (B, 1, 1, C)
         factors = ops.concatenate([first, 2.0 - first])
         return value * ops.cast(factors, value.dtype)
-
-    def get_config(self):
-        """Returns the constructor's arguments."""
-        return {**super().get_config(), "seed": self.seed}

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import keras
 from keras import layers, ops
 
+from rankmatch_keras.layers.base import ConfigFromArguments
 from rankmatch_keras.layers.resize import resize_align_corners
 
 EPSILON = 1e-12
@@ -19,7 +20,7 @@ class Propagated(NamedTuple):
 
 
 @keras.saving.register_keras_serializable("rankmatch_keras")
-class CorrelationPropagation(layers.Layer):
+class CorrelationPropagation(ConfigFromArguments, layers.Layer):
     """Spreads an image's logits over the pixels that look alike (Sun et al., CVPR 2024, Eq. 4-5).
 
     Two 1x1 convolutions of K channels turn the feature map into A and B; `C = softmax(A B^T / sqrt(K))` over the second
@@ -63,10 +64,6 @@ class CorrelationPropagation(layers.Layer):
         spread = ops.matmul(ops.transpose(correlation, (0, 2, 1)), ops.reshape(coarse, flat))  # (B, hw, K)
         spread = ops.reshape(spread, (-1, height, width, self.num_classes))
         return Propagated(resize_align_corners(spread, ops.shape(logits)[1:3]), correlation)
-
-    def get_config(self):
-        """Returns the constructor's arguments."""
-        return {**super().get_config(), "num_classes": self.num_classes}
 
 
 def correlated_regions(correlation, grid, size):

@@ -3,6 +3,6 @@
 from keras import ops
 
 
-def unit_length(vectors):
-    """Divides `(..., D)` float vectors by their length; vectors of nearly none stay near 0, with finite gradient."""
-    return vectors * ops.rsqrt(ops.maximum(ops.sum(ops.square(vectors), axis=-1, keepdims=True), 1e-12))
+def unit_length(vectors, least: float = 1e-6):
+    """Divide `(..., D)` float vectors by their length, or by `least` where they are shorter: the gradient is finite."""
+    return vectors * ops.rsqrt(ops.maximum(ops.sum(ops.square(vectors), axis=-1, keepdims=True), least**2))

@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from rankmatch_keras.layers.base import ConfigFromArguments
 from rankmatch_keras.layers.replicas import replicas, share_of
 
 
@@ -11,8 +12,26 @@ def each_map(maps, function):
     return keras.tree.map_structure(lambda value: function(value) if value.shape[-1] else value, maps)
 
 
+class Perturbation(ConfigFromArguments, keras.layers.Layer):
+    """Base of the perturbations of encoder maps, which keep the model's precision and have no weights.
+
+    Args:
+        seed: int or `None`.
+    """
+
+    def __init__(self, seed: int | None = None, **kwargs):
+        super().__init__(**kwargs)
+        self.built = True
+        self.seed = seed
+        self.seed_generator = keras.random.SeedGenerator(seed)
+
+    def sample(self, shape, low=0.0, high=1.0):
+        """Sample uniform numbers of any shape, the same ones on all replicas."""
+        return keras.random.uniform(shape, low, high, seed=self.seed_generator)
+
+
 @keras.saving.register_keras_serializable("rankmatch_keras")
-class FeatureDropout(keras.layers.Layer):
+class FeatureDropout(Perturbation):
     """Drops whole channels of every map, independently per map and image; the rest grows by `1 / (1 - rate)`.
 
     Args:
@@ -21,13 +40,10 @@ class FeatureDropout(keras.layers.Layer):
     """
 
     def __init__(self, rate: float = 0.5, seed: int | None = None, **kwargs):
-        super().__init__(**kwargs)
-        self.built = True  # no weights
+        super().__init__(seed, **kwargs)
         if not 0.0 <= rate < 1.0:
             raise ValueError(f"Expected a rate of 0 up to (not including) 1. Received: rate={rate}")
         self.rate = rate
-        self.seed = seed
-        self.seed_generator = keras.random.SeedGenerator(seed)
 
     def call(self, features):
         """Drops channels of each `(B, h, w, C)` map; maps without channels pass unchanged."""
@@ -39,9 +55,3 @@ class FeatureDropout(keras.layers.Layer):
         if self.rate > 0:
             factors = keras.random.dropout(factors, self.rate, seed=self.seed_generator)
         return feature_map * ops.cast(share_of(factors), feature_map.dtype)
-
-    def get_config(self):
-        """Returns the constructor's arguments."""
-        config = super().get_config()
-        config.update(rate=self.rate, seed=self.seed)
-        return config

@@ -9,9 +9,9 @@ of its own.
 import keras
 from keras import ops
 
-from rankmatch_keras.layers.feature_dropout import each_map
+from rankmatch_keras.layers.base import uniform
+from rankmatch_keras.layers.feature_dropout import Perturbation, each_map
 from rankmatch_keras.layers.grid import on_grid
-from rankmatch_keras.layers.replicas import replicas, share_of
 
 SMALLEST_OBJECT = 50  # pixels
 
@@ -25,28 +25,6 @@ def keep_where(maps, mask):
     return each_map(maps, kept)
 
 
-class Perturbation(keras.layers.Layer):
-    """Base of the perturbations.
-
-    Args:
-        seed: int or `None`.
-    """
-
-    def __init__(self, seed: int | None = None, **kwargs):
-        super().__init__(**kwargs)
-        self.built = True  # no weights
-        self.seed = seed
-        self.seed_generator = keras.random.SeedGenerator(seed)
-
-    def draw(self, shape, low=0.0, high=1.0):
-        """Uniform random numbers, alike on all replicas."""
-        return keras.random.uniform(shape, low, high, seed=self.seed_generator)
-
-    def get_config(self):
-        """Returns the constructor's arguments."""
-        return {**super().get_config(), "seed": self.seed}
-
-
 @keras.saving.register_keras_serializable("rankmatch_keras")
 class FeatureNoise(Perturbation):
     """Multiplies by 1 + n, n uniform in -0.3 to 0.3 for each value of a map, the same for all images."""
@@ -58,7 +36,7 @@ class FeatureNoise(Perturbation):
         return each_map(maps, lambda value: value * ops.cast(1.0 + self._noise(value.shape[1:]), value.dtype))
 
     def _noise(self, shape):
-        return self.draw((1, *shape), -self.limit, self.limit)
+        return self.sample((1, *shape), -self.limit, self.limit)
 
 
 @keras.saving.register_keras_serializable("rankmatch_keras")
@@ -67,7 +45,7 @@ class FeatureDrop(Perturbation):
 
     def call(self, maps, logits=None):
         """See the class."""
-        share = self.draw((), 0.7, 0.9)
+        share = self.sample((), 0.7, 0.9)
 
         def dropped(value):
             attention = ops.mean(ops.cast(value, "float32"), axis=-1, keepdims=True)  # (B, h, w, 1)
@@ -108,7 +86,7 @@ class GuidedCutout(Perturbation):
     def call(self, maps, logits):
         """See the class."""
         boxes, counted = bounding_boxes(ops.argmax(logits, axis=-1), logits.shape[-1])
-        draws = share_of(self.draw((ops.shape(logits)[0] * replicas().count, logits.shape[-1] - 1, 2)))
+        draws = uniform((ops.shape(logits)[0], logits.shape[-1] - 1, 2), self.seed_generator)
         return keep_where(maps, ops.logical_not(self.cut(boxes, counted, draws, logits.shape[1:3])))
 
     def cut(self, boxes, counted, draws, size):

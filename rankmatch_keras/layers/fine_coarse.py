@@ -3,11 +3,12 @@
 import keras
 from keras import ops
 
+from rankmatch_keras.layers.base import ConfigFromArguments
 from rankmatch_keras.layers.resize import hat_weights
 
 
 @keras.saving.register_keras_serializable(package="rankmatch_keras")
-class FineCoarseConv2D(keras.layers.Layer):
+class FineCoarseConv2D(ConfigFromArguments, keras.layers.Layer):
     """What `Conv2D(padding="same", use_bias=False)` computes of a fine map joined with an upsampled coarse one.
 
     Upsampling (align-corners bilinear, as `ResizeLike` does) is linear, and so is a convolution: each window position
@@ -61,16 +62,6 @@ class FineCoarseConv2D(keras.layers.Layer):
     def compute_output_shape(self, input_shape):
         """`(B, H, W, F)`."""
         return (*input_shape[0][:3], self.filters)
-
-    def get_config(self):
-        """Returns the constructor's arguments."""
-        config = super().get_config()
-        config.update(
-            filters=self.filters,
-            kernel_size=self.kernel_size,
-            kernel_initializer=keras.initializers.serialize(self.kernel_initializer),
-        )
-        return config
 
 
 def convolve_upsampled(x, kernel, size):

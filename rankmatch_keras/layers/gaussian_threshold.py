@@ -3,11 +3,12 @@
 import keras
 from keras import ops
 
+from rankmatch_keras.layers.base import Float32Layer
 from rankmatch_keras.layers.replicas import replicas
 
 
 @keras.saving.register_keras_serializable("rankmatch_keras")
-class GaussianThreshold(keras.layers.Layer):
+class GaussianThreshold(Float32Layer):
     """Follows the confidences of correct and of wrong predictions on labelled pixels as two normal distributions.
 
     Mean and variance of each move towards the batch's with a momentum, and stay where the batch has fewer than ten
@@ -25,7 +26,6 @@ class GaussianThreshold(keras.layers.Layer):
     """
 
     def __init__(self, num_classes: int, initial: float = 0.95, momentum: float = 0.99, **kwargs):
-        kwargs.setdefault("dtype", "float32")
         super().__init__(**kwargs)
         if not 0.0 <= initial <= 1.0 or not 0.0 <= momentum <= 1.0:
             raise ValueError(
@@ -35,14 +35,9 @@ class GaussianThreshold(keras.layers.Layer):
         self.initial = initial
         self.momentum = momentum
         # Of correct and of wrong predictions.
-        self.means = self._state("means", (2,), 1.0 / num_classes)
-        self.variances = self._state("variances", (2,), 0.5)
-        self.threshold = self._state("threshold", (), initial)
-        self.built = True
-
-    def _state(self, name, shape, value):
-        start = keras.initializers.Constant(value)
-        return self.add_weight(shape=shape, initializer=start, trainable=False, name=name)
+        self.means = self.add_state("means", (2,), 1.0 / num_classes)
+        self.variances = self.add_state("variances", (2,), 0.5)
+        self.threshold = self.add_state("threshold", (), initial)
 
     def value(self):
         """The threshold, a float32 scalar."""
@@ -85,11 +80,6 @@ class GaussianThreshold(keras.layers.Layer):
         is_real = ops.logical_and(discriminant >= 0.0, bottom != 0.0)
         crossing = ops.clip(top / ops.where(is_real, bottom, 1.0), 1.0 / self.num_classes, 1.0)
         return ops.where(is_real, crossing, self.value())
-
-    def get_config(self):
-        """Returns the constructor's arguments."""
-        names = ("num_classes", "initial", "momentum")
-        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
 
 
 def _sum(group, value):

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
+from rankmatch_keras.layers.base import ConfigFromArguments
 from rankmatch_keras.layers.replicas import ratio, replicas, share_of
 
 STRIDE = 4  # every fourth pixel tells what an image looks like
@@ -20,7 +21,7 @@ def gaussian_divergence(mean, deviation, other_mean, other_deviation):
 
 
 @keras.saving.register_keras_serializable("rankmatch_keras")
-class NeuralProcess(layers.Layer):
+class NeuralProcess(ConfigFromArguments, layers.Layer):
     """Classifies by draws of a latent vector (Wang et al., ICML 2023: NP-SemiSeg, Section 3).
 
     Each pixel's map x has a code of D values, without gradient into x. Two centres per class, the means of memories,
@@ -145,8 +146,3 @@ class NeuralProcess(layers.Layer):
         radius, angle = ops.unstack(keras.random.uniform(shape, seed=self.seed_generator), axis=0)
         normal = ops.sqrt(-2.0 * ops.log(1.0 - radius)) * ops.cos(2.0 * math.pi * angle)
         return share_of(normal)
-
-    def get_config(self):
-        """Returns the constructor's arguments."""
-        names = ("num_classes", "channels", "hidden", "draws", "seed")
-        return {**super().get_config(), **{name: getattr(self, name) for name in names}}

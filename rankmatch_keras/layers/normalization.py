@@ -5,9 +5,11 @@ from collections.abc import Sequence
 import keras
 from keras import ops
 
+from rankmatch_keras.layers.base import ConfigFromArguments
+
 
 @keras.saving.register_keras_serializable("rankmatch_keras")
-class ChannelNormalization(keras.layers.Layer):
+class ChannelNormalization(ConfigFromArguments, keras.layers.Layer):
     """Maps raw images to what the encoder was trained on: `(x - mean) / std` per channel, then RGB to BGR if asked.
 
     Args:
@@ -35,9 +37,3 @@ class ChannelNormalization(keras.layers.Layer):
     def compute_output_shape(self, input_shape):
         """Returns the input's shape: only values change."""
         return input_shape
-
-    def get_config(self):
-        """Returns the constructor's arguments."""
-        config = super().get_config()
-        config.update(mean=self.mean, std=self.std, reverse_channels=self.reverse_channels)
-        return config

@@ -3,12 +3,14 @@
 import keras
 from keras import ops
 
+from rankmatch_keras.layers.base import Float32Layer
 from rankmatch_keras.layers.cosine import unit_length
 
 UNKNOWN = -1e4  # the similarity to a class that was never seen; exp of it is 0
 
 
-class ClassPrototypes(keras.layers.Layer):
+@keras.saving.register_keras_serializable("rankmatch_keras")
+class ClassPrototypes(Float32Layer):
     """Moving averages of class means: `p = decay * p + (1 - decay) * mean`, the first mean as it is.
 
     Args:
@@ -18,13 +20,12 @@ class ClassPrototypes(keras.layers.Layer):
     """
 
     def __init__(self, num_classes: int, channels: int, decay: float = 0.99, **kwargs):
-        kwargs.setdefault("dtype", "float32")
         super().__init__(**kwargs)
+        self.num_classes = num_classes
+        self.channels = channels
         self.decay = decay
-        options = {"initializer": "zeros", "trainable": False}
-        self.vectors = self.add_weight(name="vectors", shape=(num_classes, channels), dtype="float32", **options)
-        self.seen = self.add_weight(name="seen", shape=(num_classes,), dtype="int32", **options)
-        self.built = True
+        self.vectors = self.add_state("vectors", (num_classes, channels))
+        self.seen = self.add_state("seen", (num_classes,), dtype="int32")
 
     def known(self):
         """Which classes were ever seen: `(C,)` bool."""

@@ -6,10 +6,10 @@ those stay that are among the best of all.
 
 from typing import Any, NamedTuple
 
-import keras
 from keras import ops
 
-from rankmatch_keras.layers.replicas import gathered, replicas, share_of
+from rankmatch_keras.layers.base import uniform
+from rankmatch_keras.layers.replicas import gathered, replicas
 
 
 class Choice(NamedTuple):
@@ -35,8 +35,7 @@ def random_scores(batch_size, pixels, seed_generator):
     Returns:
         `(B * P,)` float32 of 0 up to 1.
     """
-    draws = keras.random.uniform((batch_size * replicas().count, pixels), seed=seed_generator)
-    return ops.reshape(share_of(draws), (-1,))
+    return ops.reshape(uniform((batch_size, pixels), seed_generator), (-1,))
 
 
 def choose(members, scores, count: int) -> Choice:

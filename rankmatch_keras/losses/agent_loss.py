@@ -1,17 +1,18 @@
 """What the losses on the correlation of pixels with agents share (RankMatch, Section 3.2)."""
 
-import keras
 from keras import ops
 
 from rankmatch_keras.layers.agent_choices import CHOICES
 from rankmatch_keras.layers.agents import flatten_pixels, gather_agents
+from rankmatch_keras.layers.cosine import unit_length
 from rankmatch_keras.layers.replicas import ratio
+from rankmatch_keras.losses.base import Loss
 
 SIMILARITIES = ("dot", "cosine")
 BLOCK = 256  # pixels that are compared with all others at a time
 
 
-class AgentLoss(keras.layers.Layer):
+class AgentLoss(Loss):
     """Chooses agents on the teacher's features and compares how each pixel relates to them in both networks.
 
     Args:
@@ -37,10 +38,7 @@ class AgentLoss(keras.layers.Layer):
         seed: int | None = None,
         **kwargs,
     ):
-        # Float32 whatever the model's precision: dot products and logarithms need it.
-        kwargs.setdefault("dtype", "float32")
         super().__init__(**kwargs)
-        self.built = True  # no weights
         if agents not in CHOICES:
             raise ValueError(f"Expected agents in {tuple(CHOICES)}. Received: agents={agents!r}")
         if similarity not in SIMILARITIES:
@@ -73,7 +71,9 @@ class AgentLoss(keras.layers.Layer):
         student_features = ops.cast(student_features, "float32")
         weights = pixel_weights(valid, weight)
         if self.similarity == "cosine":
-            teacher_features, student_features = unit(teacher_features), unit(student_features)
+            teacher_features, student_features = (
+                unit_length(features, least=1e-12) for features in (teacher_features, student_features)
+            )
         if self.agents == "all":
             return self.compare_all(flatten_pixels(teacher_features), flatten_pixels(student_features), weights)
         indices = self.select_agents(teacher_features, first_index, valid)  # (B, N)
@@ -94,20 +94,6 @@ class AgentLoss(keras.layers.Layer):
     def compare_all(self, teacher_pixels, student_pixels, weights):
         """The loss with every pixel as an agent, from `(B, P, C)`; holds the similarities of some pixels at a time."""
         raise NotImplementedError
-
-    def compute_output_shape(self, *args, **kwargs):
-        """The loss is a scalar."""
-        return ()
-
-    def get_config(self):
-        """Returns the constructor's arguments."""
-        names = ("num_agents", "agents", "similarity", "temperature", "agent_gradient", "seed")
-        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
-
-
-def unit(features):
-    """Features of length 1, `(B, h, w, C)`."""
-    return features * ops.rsqrt(ops.maximum(ops.sum(ops.square(features), -1, keepdims=True), 1e-24))
 
 
 def pixel_weights(valid, weight):

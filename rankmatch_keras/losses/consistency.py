@@ -4,11 +4,11 @@ import keras
 from keras import ops
 
 from rankmatch_keras.layers.replicas import ratio
-from rankmatch_keras.losses.cross_entropy import pixel_cross_entropy
+from rankmatch_keras.losses.base import Loss, pixel_cross_entropy
 
 
 @keras.saving.register_keras_serializable("rankmatch_keras")
-class PixelConsistencyLoss(keras.layers.Layer):
+class PixelConsistencyLoss(Loss):
     """Cross-entropy against hard pseudo-labels where the teacher is sure.
 
     `L = sum CE(label, z) [confidence >= threshold] [valid] / sum [valid]` (Mai et al., CVPR 2024, Eq. 2-3, with
@@ -19,9 +19,7 @@ class PixelConsistencyLoss(keras.layers.Layer):
     """
 
     def __init__(self, threshold: float = 0.95, **kwargs):
-        kwargs.setdefault("dtype", "float32")
         super().__init__(**kwargs)
-        self.built = True  # no weights
         if not 0.0 <= threshold <= 1.0:
             raise ValueError(f"Expected a threshold from 0 to 1. Received: threshold={threshold}")
         self.threshold = threshold
@@ -42,13 +40,3 @@ class PixelConsistencyLoss(keras.layers.Layer):
         counted = valid * ops.cast(confidence >= self.threshold, "float32")
         cross_entropy = pixel_cross_entropy(ops.cast(pseudo_label, "int32"), logits)
         return ratio(ops.sum(cross_entropy * counted), ops.sum(valid))
-
-    def compute_output_shape(self, *args, **kwargs):
-        """The loss is a scalar."""
-        return ()
-
-    def get_config(self):
-        """Returns the constructor's arguments."""
-        config = super().get_config()
-        config.update(threshold=self.threshold)
-        return config

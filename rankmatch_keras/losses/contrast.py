@@ -5,6 +5,7 @@ from keras import ops
 
 from rankmatch_keras.layers.cosine import unit_length
 from rankmatch_keras.layers.replicas import ratio, replicas
+from rankmatch_keras.losses.base import Loss
 
 LEFT_OUT = -1e4  # a similarity whose exponential is 0
 
@@ -30,7 +31,7 @@ def info_nce(anchors, positives, negatives, counted, temperature: float):
 
 
 @keras.saving.register_keras_serializable("rankmatch_keras")
-class ContrastiveLoss(keras.layers.Layer):
+class ContrastiveLoss(Loss):
     """Mean InfoNCE (van den Oord et al., 2018) of the anchors of each class, averaged over the classes that have any.
 
     An anchor counts where it is chosen and has a negative. With several replicas the means are those of all anchors.
@@ -43,9 +44,7 @@ class ContrastiveLoss(keras.layers.Layer):
     """
 
     def __init__(self, temperature: float = 0.5, **kwargs):
-        kwargs.setdefault("dtype", "float32")
         super().__init__(**kwargs)
-        self.built = True  # no weights
         if temperature <= 0.0:
             raise ValueError(f"Expected a temperature above 0. Received: temperature={temperature}")
         self.temperature = temperature
@@ -70,11 +69,3 @@ class ContrastiveLoss(keras.layers.Layer):
         per_class = ratio(ops.sum(per_anchor * weight, axis=1), count)
         present = ops.cast(replicas().sum(count) > 0.0, "float32")
         return ops.sum(per_class) / ops.maximum(ops.sum(present), 1.0)
-
-    def compute_output_shape(self, *args, **kwargs):
-        """The loss is a scalar."""
-        return ()
-
-    def get_config(self):
-        """Returns the constructor's arguments."""
-        return {**super().get_config(), "temperature": self.temperature}

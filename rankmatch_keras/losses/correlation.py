@@ -76,7 +76,3 @@ class CorrelationConsistencyLoss(AgentLoss):
         if self.divergence != "l2":
             return difference
         return 2.0 * student * (difference - ops.sum(student * difference, axis=-1, keepdims=True))
-
-    def get_config(self):
-        """Returns the constructor's arguments."""
-        return {**super().get_config(), "divergence": self.divergence}

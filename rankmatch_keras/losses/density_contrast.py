@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from rankmatch_keras.layers.bank import ClassBank
+from rankmatch_keras.layers.base import Float32Layer
 from rankmatch_keras.layers.density import density
 from rankmatch_keras.layers.sampling import choose, drawn, largest, members_of
 from rankmatch_keras.losses.contrast import ContrastiveLoss
@@ -12,7 +13,8 @@ TEMPERATURE = 0.5
 ABOVE = 2.0  # makes scores of densities positive
 
 
-class DensityContrast(keras.layers.Layer):
+@keras.saving.register_keras_serializable("rankmatch_keras")
+class DensityContrast(Float32Layer):
     """Contrast of the sparsest pixels of a class with its densest ones (Wang et al., CVPR 2023, Section 3).
 
     Density is measured among the features of the class in a memory, see `layers.density`. For each class: anchors are
@@ -50,20 +52,21 @@ class DensityContrast(keras.layers.Layer):
         seed: int | None = None,
         **kwargs,
     ):
-        kwargs.setdefault("dtype", "float32")
         super().__init__(**kwargs)
         self.num_classes = num_classes
         self.feature_channels = feature_channels
+        self.channels = channels
+        self.capacity = capacity
         self.added = min(added, capacity)
         self.candidates = candidates
         self.anchors = min(anchors, candidates)
         self.dense = min(dense, self.added)
         self.negatives = negatives
         self.first_class = first_class
+        self.seed = seed
         # The density of an entry is its last channel.
         self.memory = ClassBank(num_classes, capacity, feature_channels + channels + 1, seed=seed)
         self.loss = ContrastiveLoss(TEMPERATURE)
-        self.built = True
 
     def call(self, student, teacher, student_label, teacher_label, student_counted, teacher_counted, scores):
         """Updates the memory and computes the loss.

@@ -4,16 +4,12 @@ import keras
 from keras import ops
 
 from rankmatch_keras.layers.replicas import ratio
+from rankmatch_keras.losses.base import Loss
 
 
 @keras.saving.register_keras_serializable("rankmatch_keras")
-class DivergenceLoss(keras.layers.Layer):
+class DivergenceLoss(Loss):
     """Kullback-Leibler divergence of the student from the teacher, `L = sum w KL(p || q) [valid] / sum [valid]`."""
-
-    def __init__(self, **kwargs):
-        kwargs.setdefault("dtype", "float32")
-        super().__init__(**kwargs)
-        self.built = True  # no weights
 
     def call(self, teacher_logits, weight, valid, logits):
         """Computes the loss of a batch.
@@ -32,7 +28,3 @@ class DivergenceLoss(keras.layers.Layer):
         divergence = ops.sum(ops.exp(teacher) * (teacher - student), axis=-1)  # (B, H, W)
         valid = ops.cast(valid, "float32")
         return ratio(ops.sum(divergence * ops.cast(weight, "float32") * valid), ops.sum(valid))
-
-    def compute_output_shape(self, *args, **kwargs):
-        """The loss is a scalar."""
-        return ()

@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from rankmatch_keras.layers.bank import ClassBank
+from rankmatch_keras.layers.base import Float32Layer
 from rankmatch_keras.layers.replicas import gathered
 from rankmatch_keras.layers.sampling import choose, draw_index, draw_place, largest, members_of
 from rankmatch_keras.losses.contrast import ContrastiveLoss
@@ -11,7 +12,8 @@ from rankmatch_keras.losses.contrast import ContrastiveLoss
 TEMPERATURE = 0.5
 
 
-class PartContrast(keras.layers.Layer):
+@keras.saving.register_keras_serializable("rankmatch_keras")
+class PartContrast(Float32Layer):
     """Contrast of pixels with earlier means of their part (Ma et al., ICCV 2023, Section 3).
 
     A queue for each part of each class keeps the mean of the teacher's representations of its pixels in each image. An
@@ -38,15 +40,17 @@ class PartContrast(keras.layers.Layer):
         seed: int | None = None,
         **kwargs,
     ):
-        kwargs.setdefault("dtype", "float32")
         super().__init__(**kwargs)
         self.num_classes = num_classes
+        self.parts = parts
+        self.channels = channels
+        self.capacity = capacity
         self.anchors = anchors
         self.negatives = negatives
+        self.seed = seed
         self.queues = ClassBank(num_classes * parts, capacity, channels, seed=seed)
         self.seed_generator = keras.random.SeedGenerator(seed)
         self.loss = ContrastiveLoss(TEMPERATURE)
-        self.built = True
 
     def push(self, teacher, part, counted, order):
         """Stores the mean of each part in each image.

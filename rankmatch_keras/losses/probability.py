@@ -4,10 +4,11 @@ import keras
 from keras import ops
 
 from rankmatch_keras.layers.replicas import ratio
+from rankmatch_keras.losses.base import Loss
 
 
 @keras.saving.register_keras_serializable("rankmatch_keras")
-class ProbabilityConsistencyLoss(keras.layers.Layer):
+class ProbabilityConsistencyLoss(Loss):
     """`L = sum w |softmax(z) - p|^2 / N` over the N pixels of the batch, with a weight w for each.
 
     Args:
@@ -19,9 +20,7 @@ class ProbabilityConsistencyLoss(keras.layers.Layer):
     """
 
     def __init__(self, classes: str = "mean", **kwargs):
-        kwargs.setdefault("dtype", "float32")
         super().__init__(**kwargs)
-        self.built = True  # no weights
         if classes not in ("mean", "sum"):
             raise ValueError(f"Expected classes 'mean' or 'sum'. Received: classes={classes!r}")
         self.classes = classes
@@ -43,13 +42,3 @@ class ProbabilityConsistencyLoss(keras.layers.Layer):
         squares = reduce(ops.square(found - wanted), axis=-1)  # (B, H, W)
         weight = ops.stop_gradient(ops.cast(weight, "float32"))
         return ratio(ops.sum(squares * weight), ops.sum(ops.ones_like(squares)))
-
-    def compute_output_shape(self, *args, **kwargs):
-        """The loss is a scalar."""
-        return ()
-
-    def get_config(self):
-        """Returns the constructor's arguments."""
-        config = super().get_config()
-        config.update(classes=self.classes)
-        return config

@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from rankmatch_keras.layers.base import Float32Layer
 from rankmatch_keras.layers.prototypes import ClassPrototypes
 from rankmatch_keras.layers.sampling import choose, draw_index, draw_place, drawn, members_of
 from rankmatch_keras.losses.contrast import ContrastiveLoss
@@ -11,7 +12,8 @@ TEMPERATURE = 0.5
 HARD = 0.8  # probability of its class by the prototypes that a hard pixel does not reach
 
 
-class PrototypeContrast(keras.layers.Layer):
+@keras.saving.register_keras_serializable("rankmatch_keras")
+class PrototypeContrast(Float32Layer):
     """Contrast of hard pixels with the prototype of their class (Wang et al., ICCV 2023, Section 3; after ReCo).
 
     For each class: anchors are pixels whose probability of the class, by the softmax of their similarities to all
@@ -37,16 +39,15 @@ class PrototypeContrast(keras.layers.Layer):
         seed: int | None = None,
         **kwargs,
     ):
-        kwargs.setdefault("dtype", "float32")
         super().__init__(**kwargs)
         self.prototypes = prototypes
         self.num_classes = num_classes
         self.anchors = anchors
         self.negatives = negatives
         self.pool = pool
+        self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)
         self.loss = ContrastiveLoss(TEMPERATURE)
-        self.built = True
 
     def call(self, student, label, counted, scores):
         """Computes the loss.

@@ -66,7 +66,3 @@ class RankConsistencyLoss(AgentLoss):
     def _divergence(self, teacher_top, student_top):
         divergence = plackett_luce_kl(teacher_top, student_top)
         return divergence / math.factorial(self.top_k) if self.reduction == "mean_all" else divergence
-
-    def get_config(self):
-        """Returns the constructor's arguments."""
-        return {**super().get_config(), "top_k": self.top_k, "reduction": self.reduction}

@@ -4,16 +4,12 @@ import keras
 from keras import ops
 
 from rankmatch_keras.layers.replicas import ratio
+from rankmatch_keras.losses.base import Loss
 
 
 @keras.saving.register_keras_serializable("rankmatch_keras")
-class SoftConsistencyLoss(keras.layers.Layer):
+class SoftConsistencyLoss(Loss):
     """Cross-entropy against soft labels, `L = -sum_valid sum_c y_c log p_c / sum [valid]` (Ma et al., ICCV 2023)."""
-
-    def __init__(self, **kwargs):
-        kwargs.setdefault("dtype", "float32")
-        super().__init__(**kwargs)
-        self.built = True  # no weights
 
     def call(self, soft_label, valid, logits):
         """Computes the loss of a batch.
@@ -30,7 +26,3 @@ class SoftConsistencyLoss(keras.layers.Layer):
         log_probabilities = ops.log_softmax(ops.cast(logits, "float32"), axis=-1)
         cross_entropy = -ops.sum(ops.stop_gradient(soft_label) * log_probabilities, axis=-1)
         return ratio(ops.sum(cross_entropy * valid), ops.sum(valid))
-
-    def compute_output_shape(self, *args, **kwargs):
-        """The loss is a scalar."""
-        return ()

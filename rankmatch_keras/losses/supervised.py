@@ -4,11 +4,11 @@ import keras
 from keras import ops
 
 from rankmatch_keras.layers.replicas import ratio
-from rankmatch_keras.losses.cross_entropy import pixel_cross_entropy
+from rankmatch_keras.losses.base import Loss, pixel_cross_entropy
 
 
 @keras.saving.register_keras_serializable("rankmatch_keras")
-class SupervisedLoss(keras.layers.Layer):
+class SupervisedLoss(Loss):
     """Mean cross-entropy over the labelled pixels that are not ignored (Mai et al., CVPR 2024, Eq. 1).
 
     With `ohem=(threshold, min_kept)` only hard pixels count: those whose probability of the true class is at most
@@ -21,9 +21,7 @@ class SupervisedLoss(keras.layers.Layer):
     """
 
     def __init__(self, ignore_index: int = 255, ohem: tuple[float, int] | None = None, **kwargs):
-        kwargs.setdefault("dtype", "float32")
         super().__init__(**kwargs)
-        self.built = True  # no weights
         if ohem is not None:
             threshold, min_kept = ohem
             if not 0.0 < threshold <= 1.0 or min_kept < 1:
@@ -58,13 +56,3 @@ class SupervisedLoss(keras.layers.Layer):
         kth_largest = ops.top_k(flat, min_kept)[0][-1]  # -1 where fewer than min_kept pixels are labelled
         limit = ops.minimum(kth_largest, -ops.log(threshold))
         return ops.logical_and(labelled, ops.stop_gradient(cross_entropy) >= limit)
-
-    def compute_output_shape(self, *args, **kwargs):
-        """The loss is a scalar."""
-        return ()
-
-    def get_config(self):
-        """Returns the constructor's arguments."""
-        config = super().get_config()
-        config.update(ignore_index=self.ignore_index, ohem=self.ohem)
-        return config

@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from rankmatch_keras.layers.bank import ClassBank
+from rankmatch_keras.layers.base import Float32Layer
 from rankmatch_keras.layers.entropy import masked_quantiles
 from rankmatch_keras.layers.grid import on_grid, pixel_rows
 from rankmatch_keras.layers.sampling import choose, drawn, mean_vectors, members_of, random_scores
@@ -15,7 +16,8 @@ LAST_RANK = 20
 TEMPERATURE = 0.5
 
 
-class UnreliableContrast(keras.layers.Layer):
+@keras.saving.register_keras_serializable("rankmatch_keras")
+class UnreliableContrast(Float32Layer):
     """Contrast of reliable pixels with pixels that are of another class for sure (Wang et al., CVPR 2022, Section 3).
 
     For each class of the batch: anchors are the student's representations of reliable pixels whose probability of the
@@ -49,16 +51,17 @@ class UnreliableContrast(keras.layers.Layer):
         seed: int | None = None,
         **kwargs,
     ):
-        kwargs.setdefault("dtype", "float32")
         super().__init__(**kwargs)
         self.num_classes = num_classes
+        self.channels = channels
+        self.capacity = capacity
         self.added = min(added, capacity)
         self.anchors = anchors
         self.negatives = negatives
+        self.seed = seed
         self.bank = ClassBank(num_classes, capacity, channels, seed=seed)
         self.seed_generator = keras.random.SeedGenerator(seed)
         self.loss = ContrastiveLoss(TEMPERATURE)
-        self.built = True
 
     def call(self, student, teacher, logits, label, valid, entropy, share, num_labeled):
         """Updates the bank and computes the loss; labelled images come first.

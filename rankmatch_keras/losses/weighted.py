@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from rankmatch_keras.layers.replicas import ratio
-from rankmatch_keras.losses.cross_entropy import pixel_cross_entropy
+from rankmatch_keras.losses.base import Loss, pixel_cross_entropy
 
 NORMALIZERS = ("all", "valid", "kept", "weight", "boosted")
 
@@ -24,7 +24,7 @@ def image_rate(confidence, threshold: float):
 
 
 @keras.saving.register_keras_serializable("rankmatch_keras")
-class WeightedConsistencyLoss(keras.layers.Layer):
+class WeightedConsistencyLoss(Loss):
     """Cross-entropy against hard pseudo-labels, `L = sum w CE(label, z) [valid] / N`, with a weight w for each pixel.
 
     Args:
@@ -41,9 +41,7 @@ class WeightedConsistencyLoss(keras.layers.Layer):
     """
 
     def __init__(self, normalizer: str = "all", **kwargs):
-        kwargs.setdefault("dtype", "float32")
         super().__init__(**kwargs)
-        self.built = True  # no weights
         if normalizer not in NORMALIZERS:
             raise ValueError(f"Expected a normalizer of {NORMALIZERS}. Received: normalizer={normalizer!r}")
         self.normalizer = normalizer
@@ -73,13 +71,3 @@ class WeightedConsistencyLoss(keras.layers.Layer):
         kept = ops.sum(ops.cast(weight > 0, "float32"))
         loss = ratio(total, kept)
         return loss * ratio(pixels, kept) if self.normalizer == "boosted" else loss
-
-    def compute_output_shape(self, *args, **kwargs):
-        """The loss is a scalar."""
-        return ()
-
-    def get_config(self):
-        """Returns the constructor's arguments."""
-        config = super().get_config()
-        config.update(normalizer=self.normalizer)
-        return config

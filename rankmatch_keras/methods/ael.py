@@ -9,7 +9,7 @@ from rankmatch_keras.layers.class_means import ClassAverages
 from rankmatch_keras.layers.classmix import class_shares, pixels_of
 from rankmatch_keras.layers.replicas import replicas, share_of
 from rankmatch_keras.losses import WeightedConsistencyLoss
-from rankmatch_keras.losses.cross_entropy import pixel_cross_entropy
+from rankmatch_keras.losses.base import pixel_cross_entropy
 from rankmatch_keras.methods.taught import Taught, View, partners
 from rankmatch_keras.models.segmenter import class_count
 

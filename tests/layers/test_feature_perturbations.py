@@ -49,7 +49,7 @@ def test_noise_is_multiplied_and_the_same_for_all_images():
 
 def test_the_most_active_places_are_dropped():
     layer = perturbations.FeatureDrop(seed=0)
-    layer.draw = lambda shape, low, high: 0.75 * low + 0.25 * high  # 0.75
+    layer.sample = lambda shape, low, high: 0.75 * low + 0.25 * high  # 0.75
     found = changed(layer)
     for name, value in MAPS.items():
         for image, result in zip(value, found[name], strict=True):
@@ -57,7 +57,7 @@ def test_the_most_active_places_are_dropped():
             for (y, x), mean in np.ndenumerate(attention):
                 expected = image[y, x] if mean < 0.75 * attention.max() else 0.0 * image[y, x]
                 np.testing.assert_array_equal(result[y, x], expected)
-    draws = [float(perturbations.FeatureDrop(seed=seed).draw((), 0.7, 0.9)) for seed in range(5)]
+    draws = [float(perturbations.FeatureDrop(seed=seed).sample((), 0.7, 0.9)) for seed in range(5)]
     assert all(0.7 <= draw <= 0.9 for draw in draws) and len(set(draws)) == 5
 
 

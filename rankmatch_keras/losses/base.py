@@ -1,10 +1,20 @@
-"""Cross-entropy per pixel, the part that all pixel losses share."""
+"""Base of the loss terms, and the cross-entropy per pixel that most of them start from."""
 
 from keras import ops
 
+from rankmatch_keras.layers.base import Float32Layer
+
+
+class Loss(Float32Layer):
+    """Base of the loss terms: layers without weights that return a float32 scalar."""
+
+    def compute_output_shape(self, *args, **kwargs):
+        """Return the shape of a scalar."""
+        return ()
+
 
 def pixel_cross_entropy(label, logits):
-    """Cross-entropy of every pixel, in float32.
+    """Compute the cross-entropy of every pixel.
 
     Args:
         label: `(B, H, W)` int32, 0 <= label < K (callers replace ignored pixels by any class and mask the result).
