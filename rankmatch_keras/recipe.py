@@ -24,7 +24,7 @@ from rankmatch_keras.building import start_of  # noqa: E402
 from rankmatch_keras.command import run as run  # noqa: E402
 from rankmatch_keras.data.pipeline import is_installed  # noqa: E402
 from rankmatch_keras.errors import UserError  # noqa: E402
-from rankmatch_keras.evaluation.reading import spread  # noqa: E402
+from rankmatch_keras.evaluation import evenly_spaced  # noqa: E402
 from rankmatch_keras.flags import click_options, read_options  # noqa: E402
 from rankmatch_keras.layers import ChannelNormalization  # noqa: E402
 from rankmatch_keras.options import METHOD_FLAGS, Options  # noqa: E402
@@ -297,7 +297,7 @@ def _hidden_samples(dataset, split, options):
         return []
     unlabeled = {sample.name for sample in split.unlabeled}
     known = [sample for sample in dataset.train if sample.mask is not None and sample.name in unlabeled]
-    return spread(known, options.pseudo_label_images) if options.pseudo_label_images else []
+    return evenly_spaced(known, options.pseudo_label_images) if options.pseudo_label_images else []
 
 
 def _tensorboard(run):

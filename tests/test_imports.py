@@ -44,7 +44,6 @@ INSIDE = {
         "methods",
         "models",
         "options",
-        "progress",
         "training",
         "comparison",
         "figures",

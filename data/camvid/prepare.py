@@ -18,8 +18,8 @@ from rankmatch_keras.data.decoding import read_image, read_raw_mask
 from rankmatch_keras.data.folders import pictures_by_name, require_files
 from rankmatch_keras.data.mask_files import write_mask
 from rankmatch_keras.errors import UserError
+from rankmatch_keras.evaluation import progress_bar
 from rankmatch_keras.files import replacing
-from rankmatch_keras.progress import progress_bar
 
 PATH = click.Path(path_type=Path)
 IMAGES = {"train": 367, "val": 101, "test": 233}

@@ -16,8 +16,8 @@ from rankmatch_keras.data.datasets.pascal_voc import AUGMENTED, LISTS, OWN, PALE
 from rankmatch_keras.data.folders import require_files
 from rankmatch_keras.data.mask_files import write_mask
 from rankmatch_keras.errors import UserError
+from rankmatch_keras.evaluation import progress_bar
 from rankmatch_keras.files import replacing
-from rankmatch_keras.progress import progress_bar
 
 PATH = click.Path(path_type=Path)
 TRAIN_IMAGES, VAL_IMAGES = 10582, 1449

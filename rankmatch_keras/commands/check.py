@@ -32,7 +32,7 @@ def check(labeled_list, unlabeled_list, out, json_file, allow, **flags):
     """
     from rankmatch_keras import evaluation
     from rankmatch_keras.data import checks
-    from rankmatch_keras.progress import progress_bar
+    from rankmatch_keras.evaluation import progress_bar
 
     _require_kinds(allow)
     dataset, unused = _opened(flags, labeled_list, unlabeled_list)

@@ -32,8 +32,8 @@ def evaluate(run, weights, root, part, limit, mode, crop, border, flip, scales, 
     """
     from rankmatch_keras import evaluation, models
     from rankmatch_keras.data.protocol import Protocol
+    from rankmatch_keras.evaluation import progress_bar
     from rankmatch_keras.options import with_flags
-    from rankmatch_keras.progress import progress_bar
     from rankmatch_keras.training.runs import Run, read_config
 
     config = read_config(run)

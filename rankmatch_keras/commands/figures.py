@@ -148,12 +148,12 @@ def _labels(runs, configs):
 
 def _chosen(samples, text, where):
     """Samples by number, spread over the set, or by name."""
-    from rankmatch_keras.evaluation.reading import spread
+    from rankmatch_keras.evaluation import evenly_spaced
 
     if not samples:
         raise UserError(f"images in the {where}", "none", "Choose another --part.")
     if text.strip().isdigit() and int(text) > 0:
-        return spread(list(samples), int(text))
+        return evenly_spaced(list(samples), int(text))
     by_name = {sample.name: sample for sample in samples}
     chosen = []
     for name in filter(None, (part.strip() for part in text.split(","))):

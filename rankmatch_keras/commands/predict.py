@@ -43,7 +43,7 @@ def predict(run, images, out, weights, mode, crop, border, flip, window_batch, s
     from rankmatch_keras import evaluation, models
     from rankmatch_keras.data.folders import unlabeled_samples
     from rankmatch_keras.data.protocol import Protocol
-    from rankmatch_keras.progress import progress_bar
+    from rankmatch_keras.evaluation import progress_bar
     from rankmatch_keras.training.runs import Run
 
     if out.exists() and (not out.is_dir() or any(out.iterdir())):

@@ -6,7 +6,7 @@ from rankmatch_keras.data.checks import class_table
 from rankmatch_keras.data.findings import LABELED, PARTS
 from rankmatch_keras.data.inspection import IGNORE
 from rankmatch_keras.errors import UserError
-from rankmatch_keras.evaluation.palette import IGNORED_COLOUR, default_palette
+from rankmatch_keras.evaluation.colors import IGNORED_COLOR, default_palette
 from rankmatch_keras.evaluation.plots import overlay
 from rankmatch_keras.files import replacing
 
@@ -111,7 +111,7 @@ def _legend(figure, seen, names, colours, columns):
 
     shown = [(names[k], colours[k] / 255) for k in seen if k < len(names)]
     if IGNORE in seen:
-        shown.append(("ignored", np.array(IGNORED_COLOUR) / 255))
+        shown.append(("ignored", np.array(IGNORED_COLOR) / 255))
     patches = [Patch(facecolor=colour, edgecolor="0.4", linewidth=0.5, label=name) for name, colour in shown]
     per_row = max(1, int(CELL_INCHES * columns / (0.5 + 0.09 * max(len(name) for name, _ in shown))))
     figure.legend(

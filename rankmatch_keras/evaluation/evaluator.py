@@ -1,16 +1,22 @@
-"""Scores a predictor on a list of labelled samples."""
+"""Scoring a predictor on a list of labeled samples."""
+
+import sys
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 
 from rankmatch_keras.errors import UserError
-from rankmatch_keras.evaluation.bootstrap import mean_iou_interval
 from rankmatch_keras.evaluation.boundary import BoundaryCounts
 from rankmatch_keras.evaluation.inference import WHOLE, predict_classes
-from rankmatch_keras.evaluation.metrics import ConfusionMatrix
-from rankmatch_keras.evaluation.provenance import default_provenance
-from rankmatch_keras.evaluation.reading import ReadAhead, spread
-from rankmatch_keras.evaluation.scores import Scores
+from rankmatch_keras.evaluation.metrics import ConfusionMatrix, mean_iou_interval
+from rankmatch_keras.evaluation.scores import Scores, default_provenance
 from rankmatch_keras.evaluation.windows import scored_part
+
+THREADS = 2
+LOOKAHEAD = 4  # items waiting at most
+LOOKAHEAD_BYTES = 1 << 28  # what they may take together, by the size of the latest: none waits beside a huge one
 
 
 class Evaluator:
@@ -75,7 +81,7 @@ class Evaluator:
         """
         matrix = ConfusionMatrix(len(self.class_names), self.ignore_index)
         boundary = BoundaryCounts(len(self.class_names), self.ignore_index) if self.boundary else None
-        chosen = spread(self.samples, self.limit)
+        chosen = evenly_spaced(self.samples, self.limit)
         counts = np.zeros((len(chosen), 3, len(self.class_names)), np.int64)
         own = range(self.processes.process, len(chosen), self.processes.processes)
         with ReadAhead(_read, [chosen[number] for number in own]) as pairs:
@@ -142,6 +148,66 @@ class Alone:
     def gather(self, values):
         """The values of all processes: (1, ...)."""
         return values[None]
+
+
+class ReadAhead:
+    """Reads items in order, with the next few under way in threads; a context manager.
+
+    Args:
+        read: item -> tuple of arrays.
+        items: what to read.
+    """
+
+    def __init__(self, read, items):
+        self._read = read
+        self._remaining = iter(items)
+        self._waiting: deque[Future] = deque()
+        self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="decoding")
+
+    def __enter__(self):
+        """Starts nothing yet."""
+        return self
+
+    def __exit__(self, *error):
+        """Ends the threads, at once where a prediction failed half-way."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def next(self):
+        """The next item's arrays; nothing here keeps them."""
+        self._fill(1)
+        arrays = self._waiting.popleft().result()
+        self._fill(min(LOOKAHEAD, LOOKAHEAD_BYTES // max(1, sum(array.nbytes for array in arrays))))
+        return arrays
+
+    def _fill(self, number):
+        while len(self._waiting) < number:
+            item = next(self._remaining, None)
+            if item is None:
+                return
+            self._waiting.append(self._pool.submit(self._read, item))
+
+
+def evenly_spaced(items, limit):
+    """At most ``limit`` of the items, spread evenly over the list and in its order (None: all)."""
+    if limit is None or limit >= len(items):
+        return list(items)
+    # The middle of each of `limit` equal stretches: neighbours in a list are often neighbours in a film.
+    return [items[(2 * i + 1) * len(items) // (2 * limit)] for i in range(limit)]
+
+
+def progress_bar(verb: str) -> Callable[[int, int], None]:
+    """Return a function of `(done, total)` that counts on stderr, silent unless that is a terminal.
+
+    Args:
+        verb: what happens to the items, e.g. "scored".
+    """
+
+    def show(done: int, total: int) -> None:
+        if sys.stderr.isatty():
+            end = "\n" if done == total else ""
+            print(f"\r{done} of {total} {verb}", end=end, file=sys.stderr, flush=True)
+
+    return show
 
 
 def _read(sample):

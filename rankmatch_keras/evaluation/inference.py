@@ -4,9 +4,7 @@ import numpy as np
 
 from rankmatch_keras.data.protocol import Protocol
 from rankmatch_keras.errors import UserError
-from rankmatch_keras.evaluation.resampling import Picture
-from rankmatch_keras.evaluation.sweep import OneWindow, Resized, Sweep
-from rankmatch_keras.evaluation.windows import row_blocks, scored_part, stride_of
+from rankmatch_keras.evaluation.windows import OneWindow, Picture, Resized, Sweep, row_blocks, scored_part, stride_of
 
 # What the probabilities of unfinished rows may take. Wider images are predicted in strips of columns, where the few
 # windows across the border of two strips are predicted twice.

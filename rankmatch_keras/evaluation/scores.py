@@ -1,12 +1,19 @@
-"""What a predictor scored on a set, as an object that goes to JSON and back."""
+"""Scores of a predictor on a set: what traces them, and their JSON and CSV files."""
 
+import csv
+import hashlib
+import json
 import math
+import sys
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
+
+import numpy as np
 
 from rankmatch_keras.data.protocol import Protocol
 from rankmatch_keras.errors import UserError
 from rankmatch_keras.evaluation.metrics import mean_of_present
+from rankmatch_keras.files import replacing
 
 PER_CLASS = ("iou", "dice", "precision", "recall", "boundary_iou")
 NUMBERS = ("mean_iou", "pixel_accuracy", "mean_dice", "mean_boundary_iou", "foreground_iou")
@@ -130,6 +137,81 @@ class Scores:
             raise _not_scores("of an evaluation", f"{error}") from error
 
 
+def weights_hash(model):
+    """A short fingerprint of a model's weights.
+
+    Args:
+        model: ``keras.Model``.
+
+    Returns:
+        First 12 hexadecimal digits of the SHA-256 over shape, dtype and values of ``model.weights``, in their order.
+    """
+    import keras  # here, so that the package is imported without a framework
+
+    digest = hashlib.sha256()
+    for weight in model.weights:
+        values = np.ascontiguousarray(keras.ops.convert_to_numpy(weight))
+        digest.update(f"{values.shape} {values.dtype}".encode())
+        digest.update(values.tobytes())
+    return digest.hexdigest()[:12]
+
+
+def default_provenance(predictor) -> dict[str, Any]:
+    """The facts that every score carries: weights hash (of Keras models), backend, versions."""
+    import keras
+
+    backend = keras.backend.backend()
+    # All of them have been imported by now, so nothing needs to be looked up on the disk.
+    modules = {name: sys.modules.get(name) for name in ("rankmatch_keras", "keras", backend)}
+    versions = {name: getattr(module, "__version__", "unknown") for name, module in modules.items()}
+    facts = {"weights_hash": weights_hash(predictor)} if isinstance(predictor, keras.Model) else {}
+    return {**facts, "backend": backend, "versions": versions}
+
+
+def write_json(path, content):
+    """Writes strict JSON under a temporary name, then renames: readers never see half a file.
+
+    Args:
+        path: file to write; its folder is made if needed.
+        content: `Scores`, or anything fit for JSON.
+
+    Raises:
+        ValueError: for NaN or infinity outside of `Scores`; an existing file is then left as it was.
+    """
+    plain = content.to_dict() if isinstance(content, Scores) else content
+    text = json.dumps(plain, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_csv(path, scores):
+    """Writes one row per class and a last one of means, each with all that tells how they were measured.
+
+    Columns: row ("class" or "mean"), class, the scores per class, then of the whole set mean IoU's interval, pixel
+    accuracy and foreground IoU (in the last row only), images, the protocol's fields and the plain facts of the
+    provenance (set, split, seed, weights hash, ...). Scores are in 0..1; a cell is empty where there is none.
+
+    Args:
+        path: file to write; its folder is made if needed.
+        scores: `Scores`.
+    """
+    rows = [
+        {"row": "class", "class": name, **_measured({key: values[k] for key, values in _columns(scores).items()})}
+        for k, name in enumerate(scores.class_names)
+    ]
+    low, high = scores.mean_iou_interval
+    whole = {"iou_low": low, "iou_high": high}
+    whole |= {"pixel_accuracy": scores.pixel_accuracy, "foreground_iou": scores.foreground_iou}
+    means = {key: mean_of_present(values) for key, values in _columns(scores).items()}
+    rows.append({"row": "mean", "class": "", **_measured({**means, **whole})})
+    facts = _facts(scores)
+    names = ["row", "class", *PER_CLASS, *whole, *facts]
+    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, names, restval="")
+        writer.writeheader()
+        writer.writerows({**row, **facts} for row in rows)
+
+
 def _from_plain(content):
     values = dict(content)
     for name in NUMBERS:
@@ -157,3 +239,27 @@ def _none_for_nan(value):
 
 def _nan_for_none(value):
     return math.nan if value is None else float(value)
+
+
+def _columns(scores):
+    return {key: getattr(scores, key) for key in PER_CLASS if getattr(scores, key) is not None}
+
+
+def _measured(values):
+    return {key: "" if math.isnan(value) else value for key, value in values.items()}
+
+
+def _facts(scores):
+    """What every row tells about its measurement; facts of the provenance never replace the others."""
+    protocol = scores.protocol
+    plain = {key: value for key, value in scores.provenance.items() if not isinstance(value, dict | list | tuple)}
+    measured = {
+        "images": scores.images,
+        "images_available": scores.images_available,
+        "mode": protocol.mode,
+        "crop": "" if protocol.crop is None else protocol.crop,
+        "border": protocol.border if protocol.mode == "sliding_window" else "",
+        "flip": protocol.flip,
+        "scales": "/".join(f"{scale:g}" for scale in protocol.scales),
+    }
+    return {**measured, **{key: value for key, value in plain.items() if key not in measured}}

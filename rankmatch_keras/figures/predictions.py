@@ -7,9 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from rankmatch_keras.evaluation.display import to_display
-from rankmatch_keras.evaluation.plots import overlay
-from rankmatch_keras.evaluation.sheets import CELL_PIXELS, class_legend, draw_sheet
+from rankmatch_keras.evaluation.colors import to_display
+from rankmatch_keras.evaluation.plots import CELL_PIXELS, class_legend, draw_sheet, overlay
 
 IGNORE = 255
 BOX = 0.28  # side of a box over that of the image

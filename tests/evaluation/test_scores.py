@@ -1,12 +1,17 @@
+import csv
+import hashlib
+import importlib
 import json
 import math
 
+import keras
 import numpy as np
 import pytest
 
 from rankmatch_keras.data.protocol import Protocol
 from rankmatch_keras.errors import UserError
-from rankmatch_keras.evaluation import BoundaryCounts, ConfusionMatrix, Scores
+from rankmatch_keras.evaluation import BoundaryCounts, ConfusionMatrix, Scores, weights_hash, write_csv, write_json
+from rankmatch_keras.evaluation.scores import default_provenance
 
 pytestmark = pytest.mark.once
 
@@ -85,3 +90,96 @@ def test_scores_of_an_older_version():
 def test_foreign_json(content, message):
     with pytest.raises(UserError, match=message):
         Scores.from_dict(content)
+
+
+def _model():
+    image = keras.Input((None, None, 2))
+    model = keras.Model(image, keras.layers.BatchNormalization()(keras.layers.Conv2D(3, 1)(image)))
+    model.set_weights([np.arange(w.size, dtype="float32").reshape(w.shape) for w in model.get_weights()])
+    return model
+
+
+def test_hash_by_hand():
+    """The same on every backend: kernel, bias, then gamma, beta, moving mean, moving variance."""
+    digest = hashlib.sha256()
+    for shape in [(1, 1, 2, 3), *[(3,)] * 5]:
+        digest.update(f"{shape} float32".encode())
+        digest.update(np.arange(np.prod(shape), dtype="<f4").tobytes())
+    assert weights_hash(_model()) == digest.hexdigest()[:12]
+
+
+def test_hash_tells_weights_apart_and_survives_saving(tmp_path):
+    model = _model()
+    model.save(tmp_path / "model.keras")
+    assert weights_hash(keras.saving.load_model(tmp_path / "model.keras")) == weights_hash(model)
+    weights = model.get_weights()
+    weights[-1][0] += 1e-3
+    changed = _model()
+    changed.set_weights(weights)
+    assert weights_hash(changed) != weights_hash(model)
+
+
+def test_default_provenance():
+    backend = keras.backend.backend()
+    facts = default_provenance(_model())
+    assert facts["weights_hash"] == weights_hash(_model())
+    assert facts["backend"] == backend
+    assert facts["versions"] == {
+        name: importlib.import_module(name).__version__ for name in ("rankmatch_keras", "keras", backend)
+    }
+    assert "weights_hash" not in default_provenance(object())
+
+
+SCORES = Scores(
+    ("road", "traffic, sign"),
+    (0.5, math.nan),
+    0.5,
+    0.9,
+    images=20,
+    images_available=101,
+    protocol=Protocol("sliding_window", 321, scales=(0.5, 1.0)),
+    provenance={"set": "CamVid val", "split": "abc", "versions": {"keras": "3"}, "mode": "none of this"},
+    dice=(2 / 3, math.nan),
+    precision=(0.75, math.nan),
+    recall=(0.6, math.nan),
+    mean_dice=2 / 3,
+    mean_iou_interval=(0.4, 0.6),
+)
+
+
+def test_json_is_strict(tmp_path):
+    path = tmp_path / "new" / "scores.json"
+    write_json(path, SCORES)
+    assert "NaN" not in path.read_text()
+    content = json.loads(path.read_text())
+    assert content["iou"] == [0.5, None]
+    assert content["foreground_iou"] is None
+    assert Scores.from_dict(content).to_dict() == SCORES.to_dict()
+
+
+def test_failed_writing_leaves_the_old_file_alone(tmp_path):
+    path = tmp_path / "scores.json"
+    write_json(path, {"score": 1})
+    with pytest.raises(ValueError, match="JSON compliant"):
+        write_json(path, {"score": math.nan})
+    assert json.loads(path.read_text()) == {"score": 1}
+    assert [p.name for p in tmp_path.iterdir()] == ["scores.json"]
+
+
+def test_csv(tmp_path):
+    write_csv(tmp_path / "new" / "scores.csv", SCORES)
+    with open(tmp_path / "new" / "scores.csv", newline="", encoding="utf-8") as file:
+        road, sign, mean = csv.DictReader(file)
+    assert road["row"] == "class"
+    assert (road["class"], road["iou"], road["precision"], road["recall"]) == ("road", "0.5", "0.75", "0.6")
+    assert road["boundary_iou"] == road["pixel_accuracy"] == road["iou_low"] == ""
+    assert (sign["class"], sign["iou"], sign["dice"]) == ("traffic, sign", "", "")
+    assert (mean["row"], mean["class"], mean["iou"], mean["pixel_accuracy"]) == ("mean", "", "0.5", "0.9")
+    assert (mean["iou_low"], mean["iou_high"], mean["foreground_iou"]) == ("0.4", "0.6", "")
+    assert float(mean["dice"]) == 2 / 3
+    for row in (road, sign, mean):
+        assert (row["mode"], row["crop"], row["border"]) == ("sliding_window", "321", "clip")
+        assert (row["flip"], row["scales"]) == ("False", "0.5/1")
+        assert (row["images"], row["images_available"]) == ("20", "101")
+        assert (row["set"], row["split"]) == ("CamVid val", "abc")
+        assert "versions" not in row

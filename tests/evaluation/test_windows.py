@@ -1,8 +1,20 @@
+import importlib.util
+
 import numpy as np
 import pytest
 
 from rankmatch_keras.data.protocol import Protocol
-from rankmatch_keras.evaluation.windows import row_blocks, scored_part, stride_of, window_spans
+from rankmatch_keras.evaluation.windows import (
+    OneWindow,
+    Picture,
+    Resized,
+    Sweep,
+    Taps,
+    row_blocks,
+    scored_part,
+    stride_of,
+    window_spans,
+)
 
 pytestmark = pytest.mark.once
 
@@ -61,3 +73,137 @@ def test_row_blocks():
     assert list(row_blocks(5, 10, 20)) == [slice(0, 2), slice(2, 4), slice(4, 5)]
     assert list(row_blocks(2, 100, 20)) == [slice(0, 1), slice(1, 2)]
     assert list(row_blocks(3, 0)) == [slice(0, 3)]
+
+
+def test_positions_by_hand():
+    """3 pixels from 6: positions 0.5, 2.5, 4.5. 4 pixels from 2: -0.25 (held at 0), 0.25, 0.75, 1.25 (held at 1)."""
+    down = Taps.half_pixel(3, 6)
+    assert (down.lower + down.weight).tolist() == [0.5, 2.5, 4.5]
+    up = Taps.half_pixel(4, 2)
+    assert (up.lower + up.weight).tolist() == [0, 0.25, 0.75, 1]
+    assert up.upper.max() == 1
+    assert up.blend(np.array([0.0, 8.0]), 0).tolist() == [0, 2, 6, 8]
+
+
+@pytest.mark.parametrize(("out", "size"), [(5, 13), (13, 5), (1, 4), (4, 1), (7, 7), (100, 3)])
+def test_parts_make_the_whole(out, size):
+    values = np.random.default_rng(0).random((size, 3)).astype(np.float32)
+    taps = Taps.half_pixel(out, size)
+    whole = taps.blend(values[slice(*taps.span)], 0)
+    for first in range(0, out, 3):
+        part = taps.part(first, min(first + 3, out))
+        np.testing.assert_array_equal(part.blend(values[slice(*part.span)], 0), whole[first : first + 3])
+
+
+@pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="needs torch")
+@pytest.mark.parametrize("scale", [0.3, 0.75, 1.6])
+def test_same_as_torch(scale):
+    import torch
+
+    image = np.random.default_rng(0).random((11, 7, 2)).astype(np.float32)
+    picture = Picture(image, scale)
+    height, width = picture.size
+    expected = torch.nn.functional.interpolate(
+        torch.from_numpy(image.transpose(2, 0, 1)[None]), size=(height, width), mode="bilinear", align_corners=False
+    )
+    expected = expected[0].numpy().transpose(1, 2, 0)
+    np.testing.assert_allclose(picture.window((0, height), (0, width)), expected, atol=1e-6)
+    np.testing.assert_allclose(picture.window((1, 3), (1, 2)), expected[1:3, 1:2], atol=1e-6)
+
+
+def test_own_size_is_a_view():
+    image = np.zeros((4, 5, 3), np.uint8)
+    window = Picture(image).window((1, 3), (0, 5))
+    assert window.base is image
+    assert window.dtype == np.uint8
+
+
+def test_sizes():
+    assert Picture(np.zeros((10, 7, 1)), 0.5).size == (5, 3)
+    assert Picture(np.zeros((1, 1, 1)), 0.5).size == (1, 1)
+    assert Picture(np.zeros((3, 4, 1)), 1.75).size == (5, 7)
+
+
+def count_windows(images):
+    """A predictor of one class whose "probability" is 1: sums count the windows over each pixel."""
+    return np.ones((*images.shape[:3], 1), np.float32)
+
+
+def test_counts_of_windows_by_hand():
+    sweep = Sweep(count_windows, Picture(np.zeros((4, 5, 1))), (0, 5), side=3)
+    # Stride 2: rows 0-2, 2-3; columns 0-2, 2-4, 4.
+    rows, columns = np.array([1, 1, 2, 1]), np.array([1, 1, 2, 1, 2])
+    np.testing.assert_array_equal(sweep.rows(0, 4)[..., 0], rows[:, None] * columns)
+
+
+def test_mirrored_windows_start_at_the_right():
+    sweep = Sweep(count_windows, Picture(np.zeros((1, 6, 1))), (0, 6), side=3, flip=True)
+    # Columns 0-2, 2-4, 4-5; and mirrored, i.e. counted from the right.
+    once = np.array([1, 1, 2, 1, 2, 1])
+    np.testing.assert_array_equal(sweep.rows(0, 1)[0, :, 0], once + once[::-1])
+
+
+def test_rows_are_dropped_and_computed_when_asked_for():
+    calls = []
+
+    def predict(images):
+        calls.append(images.shape)
+        return count_windows(images)
+
+    sweep = Sweep(predict, Picture(np.zeros((90, 4, 1))), (0, 4), side=9)
+    most = 0
+    for first in range(0, 90, 3):
+        assert sweep.rows(first, first + 3).shape == (3, 4, 1)
+        most = max(most, len(sweep._lines))
+        assert len(calls) == min(first // 6 + 1, 15), "one window per 6 rows"
+    assert most <= 9
+
+
+def test_skipped_rows():
+    """A scaled picture larger than its own size is read with gaps."""
+    whole = Sweep(count_windows, Picture(np.zeros((40, 3, 1))), (0, 3), side=5).rows(0, 40)
+    sweep = Sweep(count_windows, Picture(np.zeros((40, 3, 1))), (0, 3), side=5)
+    for first in (0, 9, 17, 30, 38):
+        np.testing.assert_array_equal(sweep.rows(first, first + 2), whole[first : first + 2])
+
+
+@pytest.mark.parametrize("columns", [(0, 4), (3, 9), (9, 11), (10, 11)])
+def test_strips_equal_the_whole(columns):
+    image = np.random.default_rng(0).random((7, 11, 1)).astype(np.float32)
+
+    def predict(images):
+        return images * np.arange(1, images.shape[2] + 1, dtype=np.float32)[:, None]
+
+    def make(columns):
+        return Sweep(predict, Picture(image), columns, side=4, flip=True, window_batch=2)
+
+    np.testing.assert_allclose(make(columns).rows(0, 7), make((0, 11)).rows(0, 7)[:, slice(*columns)], rtol=1e-6)
+
+
+def test_windows_of_a_batch_are_of_one_size():
+    shapes = []
+
+    def predict(images):
+        shapes.append(images.shape[:3])
+        return count_windows(images)
+
+    Sweep(predict, Picture(np.zeros((3, 14, 1))), (0, 14), side=3, flip=True, window_batch=4).rows(0, 3)
+    # 7 windows each way: 6 of width 3, 1 of width 2.
+    assert shapes == [(4, 3, 3), (4, 3, 3), (4, 3, 3), (2, 3, 2)]
+
+
+def test_one_window_is_what_a_sweep_of_one_is():
+    image = np.random.default_rng(0).random((5, 8, 2)).astype(np.float32)
+    for scale in (1.0, 0.6):
+        picture = Picture(image, scale)
+        one, sweep = (kind(lambda images: images * 3, picture, (1, 4)) for kind in (OneWindow, Sweep))
+        np.testing.assert_array_equal(one.rows(0, 2), sweep.rows(0, 2))
+        np.testing.assert_array_equal(one.rows(1, 3), sweep.rows(1, 3))
+
+
+def test_resized_rows():
+    """Two rows from four of value 1: bilinear weights sum to 1."""
+    ones = Picture(np.ones((2, 3, 1), np.float32), 2.0)
+    resized = Resized(lambda columns: Sweep(count_windows, ones, columns), (2, 3), ones.size, (1, 3))
+    np.testing.assert_allclose(resized.rows(0, 1), np.ones((1, 2, 1)))
+    np.testing.assert_allclose(resized.rows(1, 2), np.ones((1, 2, 1)))
