@@ -27,8 +27,8 @@ import numpy as np
 from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 
 from rankmatch_keras.data import Sample, choose_pipeline, training_batches
+from rankmatch_keras.data.batches.pipelines import TF_DATA, WORKERS
 from rankmatch_keras.data.folders import unlabeled_samples
-from rankmatch_keras.data.pipeline import TF_DATA, WORKERS
 
 SAMPLE = Path(__file__).resolve().parents[1] / "data" / "sample" / "train" / "images"
 NORMALIZATION = SimpleNamespace(mean=(123.7, 116.3, 103.5), std=(58.4, 57.1, 57.4), reverse_channels=False)
@@ -69,9 +69,9 @@ def tf_data_stages(crop: int) -> tuple[Callable, Callable, Callable]:
     """Return weak view, two strong views, and what makes an array ready for them."""
     import tensorflow as tf
 
-    from rankmatch_keras.data.tf_data.seeds import fold
-    from rankmatch_keras.data.tf_data.strong import StrongAugmentation
-    from rankmatch_keras.data.tf_data.weak import draw_geometry, weak_image
+    from rankmatch_keras.data.views.seeds_tensorflow import fold
+    from rankmatch_keras.data.views.strong_keras_cv import StrongAugmentation
+    from rankmatch_keras.data.views.weak_tensorflow import draw_geometry, weak_image
 
     strong = StrongAugmentation()
     # One signature for all sizes, as in the pipeline.
@@ -90,9 +90,9 @@ def tf_data_stages(crop: int) -> tuple[Callable, Callable, Callable]:
 
 def worker_stages(crop: int) -> tuple[Callable, Callable, Callable]:
     """Return the same three in NumPy."""
-    from rankmatch_keras.data.workers.seeds import generator
-    from rankmatch_keras.data.workers.strong import StrongAugmentation
-    from rankmatch_keras.data.workers.weak import draw_geometry, weak_image
+    from rankmatch_keras.data.views.seeds_numpy import generator
+    from rankmatch_keras.data.views.strong_numpy import StrongAugmentation
+    from rankmatch_keras.data.views.weak_numpy import draw_geometry, weak_image
 
     strong = StrongAugmentation()
 

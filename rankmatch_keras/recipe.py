@@ -22,7 +22,7 @@ from rankmatch_keras.building import build_optimizer as build_optimizer  # noqa:
 from rankmatch_keras.building import build_segmenter as build_segmenter  # noqa: E402
 from rankmatch_keras.building import start_of  # noqa: E402
 from rankmatch_keras.command import run as run  # noqa: E402
-from rankmatch_keras.data.pipeline import is_installed  # noqa: E402
+from rankmatch_keras.data.batches.pipelines import is_installed  # noqa: E402
 from rankmatch_keras.errors import UserError  # noqa: E402
 from rankmatch_keras.evaluation import evenly_spaced  # noqa: E402
 from rankmatch_keras.flags import click_options, read_options  # noqa: E402

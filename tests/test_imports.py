@@ -61,7 +61,7 @@ BACKEND_FILES = re.compile(r"(steps|distribution|numerics)_(tensorflow|torch|jax
 
 # Beside those, what may compare the backend's name, and why.
 BRANCHES = {
-    os.path.join("data", "tf_data", "batches.py"): "hides GPUs from TensorFlow where it only feeds another backend",
+    os.path.join("data", "batches", "tf_data.py"): "hides GPUs from TensorFlow where it only feeds another backend",
     os.path.join("evaluation", "inference.py"): "keeps XLA from compiling anew for every image size on TensorFlow",
 }
 

@@ -1,7 +1,7 @@
 """The options that recipes share."""
 
 from rankmatch_keras import flags, options
-from rankmatch_keras.data.pipeline import PIPELINES
+from rankmatch_keras.data.batches.pipelines import PIPELINES
 from rankmatch_keras.training import distribution, numerics
 
 

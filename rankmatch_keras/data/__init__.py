@@ -1,8 +1,7 @@
 """From files on disk to training batches.
 
 Read in this order: `datasets` (what there is), `splits` (what is labelled), `decoding` (path to array),
-`checks` (before training), `batches` (the training batch). Two paths make the batches, `pipeline` chooses: `tf_data`
-with keras-cv, and `workers` without TensorFlow; in both, `weak`, `strong` and `boxes` say what is drawn.
+`checks` (before training), `views` (weak and strong views of one image), `batches` (the training batch).
 
 Names are loaded on first use, so that importing the package needs neither TensorFlow nor keras-cv.
 """
@@ -12,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rankmatch_keras.data.arrays import from_arrays
-    from rankmatch_keras.data.batches import training_batches
+    from rankmatch_keras.data.batches.pipelines import choose_pipeline, describe_pipeline
+    from rankmatch_keras.data.batches.training_batches import training_batches
     from rankmatch_keras.data.checks import CheckReport, check, check_samples, require_usable, without_bad
     from rankmatch_keras.data.codings import (
         Ids,
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from rankmatch_keras.data.decoding import image_info, read_colors, read_image, read_mask, read_raw_mask
     from rankmatch_keras.data.image_folder import ImageFolder
     from rankmatch_keras.data.opening import open_data, with_val_list
-    from rankmatch_keras.data.pipeline import choose_pipeline, describe_pipeline
     from rankmatch_keras.data.polygons import CocoMask, LabelMeMask, labelme_classes, read_coco
     from rankmatch_keras.data.protocol import Protocol
     from rankmatch_keras.data.samples import Origin, Sample, SegmentationData
@@ -108,14 +107,14 @@ __all__ = [
 
 _MODULES = {
     "arrays": ("from_arrays",),
-    "batches": ("training_batches",),
+    "batches.pipelines": ("choose_pipeline", "describe_pipeline"),
+    "batches.training_batches": ("training_batches",),
     "checks": ("CheckReport", "check", "check_samples", "require_usable", "without_bad"),
     "codings": ("Ids", "Legend", "Lookup", "TwoValues", "detect_coding", "legend_of", "read_legend"),
     "datasets": ("ADE20K", "COCOStuff", "CamVid", "Cityscapes", "Lucchi", "PascalVOC", "SampleScenes"),
     "decoding": ("image_info", "read_colors", "read_image", "read_mask", "read_raw_mask"),
     "image_folder": ("ImageFolder",),
     "opening": ("open_data", "with_val_list"),
-    "pipeline": ("choose_pipeline", "describe_pipeline"),
     "polygons": ("CocoMask", "LabelMeMask", "labelme_classes", "read_coco"),
     "protocol": ("Protocol",),
     "samples": ("Origin", "Sample", "SegmentationData"),

@@ -1,0 +1,56 @@
+"""The endless order in which the samples of one list are seen."""
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy as np
+
+from rankmatch_keras.data.samples import Sample
+from rankmatch_keras.errors import UserError
+
+# Numbers of the random streams: whatever is drawn has a seed of its own.
+LABELED, UNLABELED, SOURCE = 1, 2, 3
+
+
+class SampleOrder:
+    """Sample number n of a list that is reshuffled for every pass; a pure function of seed and n.
+
+    Args:
+        samples: the list.
+        seed: whole numbers that decide the order.
+    """
+
+    def __init__(self, samples: Sequence[Sample], seed: tuple[int, ...]):
+        self.samples = tuple(samples)
+        self.seed = seed
+        # Workers ask for neighbouring numbers: at most two passes are needed at a time.
+        self._order = lru_cache(maxsize=4)(self._permutation)
+
+    def __getitem__(self, n: int) -> Sample:
+        """Return sample number n >= 0; every pass of len(samples) numbers holds each sample once."""
+        turn, place = divmod(int(n), len(self.samples))
+        return self.samples[self._order(turn)[place]]
+
+    def _permutation(self, turn: int) -> np.ndarray:
+        return np.random.default_rng((*self.seed, turn)).permutation(len(self.samples))
+
+    def image(self, n: int) -> np.ndarray:
+        """Read image number n: (H, W, C), uint8 or float32."""
+        return self[n].read_image()
+
+    def mask(self, n: int) -> np.ndarray:
+        """Read mask number n: int32 (H, W)."""
+        return self[n].read_mask()
+
+
+def require_masks(samples: Sequence[Sample]) -> None:
+    """Raise a UserError where there is no labelled sample, or one that lacks its mask."""
+    if not samples:
+        raise UserError("at least one labelled image", "none", "Check the folders or the split.")
+    for sample in samples:
+        if sample.mask is None:
+            raise UserError(
+                "a mask for every labelled image",
+                f"none for '{sample.image}'",
+                "Pass images without masks as unlabelled.",
+            )
