@@ -53,7 +53,7 @@ test-torch: $(VENV)/test-ready
 
 # What a backend plays no part in is tested on torch alone. So are networks from elsewhere, which take many minutes to
 # trace and compile.
-ONCE := -m "not once" --ignore tests/data --ignore tests/models/test_keras_2.py --ignore tests/models/test_keras_hub.py
+ONCE := -m "not once" --ignore tests/data --ignore tests/models/keras_2 --ignore tests/models/test_keras_hub.py
 test-tensorflow test-jax: test-%: $(VENV)/test-ready
 	KERAS_BACKEND=$* $(PYTEST) $(TWO_PROCESSES) --ignore tests/parity $(ONCE)
 

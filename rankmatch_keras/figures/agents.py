@@ -41,7 +41,7 @@ def find_agents(features: np.ndarray, stride: int, size: tuple[int, int], num_ag
     there are among these.
 
     Args:
-        features: float (h, w, D), see `models.features.feature_model`.
+        features: float (h, w, D), see `models.feature_model`.
         stride: image pixels between feature pixels.
         size: height and width of the image; features beyond, on the padding, are left out.
         num_agents: N; a grid with fewer pixels gives all of them.

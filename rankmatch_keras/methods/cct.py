@@ -18,7 +18,7 @@ from rankmatch_keras.layers.feature_perturbations import (
 )
 from rankmatch_keras.losses import ProbabilityConsistencyLoss
 from rankmatch_keras.methods.base import LABELED, Method
-from rankmatch_keras.models.copying import copy_decoder
+from rankmatch_keras.models.copies import copy_decoder
 from rankmatch_keras.models.segmenter import CANVAS
 
 RAMP = 0.1  # share of the run in which the weight grows

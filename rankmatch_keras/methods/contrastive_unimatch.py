@@ -10,8 +10,8 @@ from rankmatch_keras.methods.base import as_one
 from rankmatch_keras.methods.represented import truth_of
 from rankmatch_keras.methods.u2pl import DROPPED, U2PL
 from rankmatch_keras.methods.unimatch import UniMatch
-from rankmatch_keras.models.heads import decoded_channels, representation_head
-from rankmatch_keras.models.segmenter import class_count
+from rankmatch_keras.models.deeplab_v3_plus import representation_head
+from rankmatch_keras.models.segmenter import class_count, decoded_channels
 
 
 @keras.saving.register_keras_serializable("rankmatch_keras")

@@ -11,7 +11,7 @@ from rankmatch_keras.losses import WeightedConsistencyLoss
 from rankmatch_keras.methods.base import LABELED
 from rankmatch_keras.methods.taught import partners
 from rankmatch_keras.methods.two_networks import TwoNetworks
-from rankmatch_keras.models.copying import copy_segmenter
+from rankmatch_keras.models.copies import copy_segmenter
 
 
 @keras.saving.register_keras_serializable("rankmatch_keras")

@@ -8,7 +8,7 @@ from rankmatch_keras.layers.entropy import masked_quantiles, pixel_entropy
 from rankmatch_keras.layers.grid import on_grid, pixel_rows
 from rankmatch_keras.losses.density_contrast import DensityContrast
 from rankmatch_keras.methods.represented import Represented, paste, share_of_valid, truth_of
-from rankmatch_keras.models.heads import decoded_channels
+from rankmatch_keras.models.segmenter import decoded_channels
 
 DROPPED = 0.2  # share of the pixels that do not teach at the beginning; 0 at the end
 APART = (0.8, 0.1)  # share of the unlabelled pixels that are not contrasted, at the beginning and at the end

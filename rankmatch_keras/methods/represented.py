@@ -12,8 +12,8 @@ from rankmatch_keras.layers.sampling import random_scores
 from rankmatch_keras.losses import WeightedConsistencyLoss
 from rankmatch_keras.methods.taught import Taught, partners
 from rankmatch_keras.methods.teachers import AveragedTeacher
-from rankmatch_keras.models.heads import decoded_channels, representation_head
-from rankmatch_keras.models.segmenter import class_count
+from rankmatch_keras.models.deeplab_v3_plus import representation_head
+from rankmatch_keras.models.segmenter import class_count, decoded_channels
 
 
 class Represented(Taught):

@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from rankmatch_keras.models.copying import copy_network
+from rankmatch_keras.models.copies import copy_network
 
 
 class AveragedTeacher(keras.layers.Layer):

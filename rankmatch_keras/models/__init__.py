@@ -1,26 +1,29 @@
-"""Segmentation models: backbones, DeepLabV3+, and the model that is saved for prediction."""
+"""Segmentation models: backbones, DeepLabV3+, and the predictor that is saved."""
 
 import importlib
 
+# All layers that a saved predictor may contain are registered by these imports, so that Keras finds them by name.
 from rankmatch_keras.models.backbones import (
     BACKBONES,
     backbone_normalization,
     create_backbone,
     measured_normalization,
+    renormalized,
 )
 from rankmatch_keras.models.deeplab_v3_plus import deeplab_v3_plus
 from rankmatch_keras.models.dilation import dilate
-from rankmatch_keras.models.features import feature_model
-from rankmatch_keras.models.loading import load_predictor
-from rankmatch_keras.models.predictor import predictor
-from rankmatch_keras.models.renormalized import renormalized
+from rankmatch_keras.models.fixed_size import FixedSizeMaps
+from rankmatch_keras.models.keras_2 import from_tf_keras
+from rankmatch_keras.models.loading import load_predictor, load_weights, start_from
+from rankmatch_keras.models.neural_process import NeuralProcess
+from rankmatch_keras.models.predictor import feature_model, predictor
 from rankmatch_keras.models.segmenter import Segmenter, class_count
-from rankmatch_keras.models.starting import start_from
-from rankmatch_keras.models.weights import load_weights
 
 __all__ = [
     "BACKBONES",
     "DeepLabV3Plus",
+    "FixedSizeMaps",
+    "NeuralProcess",
     "Segmenter",
     "backbone_normalization",
     "class_count",
@@ -39,14 +42,13 @@ __all__ = [
     "start_from",
 ]
 
-_LAZY = {"DeepLabV3Plus": "keras_cv", "segmenter_from_keras_cv": "keras_cv", "from_tf_keras": "keras_2"}
-_LAZY_MODULES = ("keras_hub",)
+_LAZY = {"DeepLabV3Plus": "keras_cv", "segmenter_from_keras_cv": "keras_cv"}
 
 
 def __getattr__(name):
-    """Imports what needs other libraries on first use (PEP 562): keras-cv loads TensorFlow on every backend."""
+    """Import on first use what needs other libraries (PEP 562); keras-cv loads TensorFlow on every backend."""
     if name in _LAZY:
         return getattr(importlib.import_module(f"{__name__}.{_LAZY[name]}"), name)
-    if name in _LAZY_MODULES:
-        return importlib.import_module(f"{__name__}.{name}")
+    if name == "keras_hub":
+        return importlib.import_module(f"{__name__}.keras_hub")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

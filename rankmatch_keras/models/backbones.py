@@ -1,4 +1,4 @@
-"""Backbones by name: a low (stride 4) and a high feature map from keras.applications, keras-cv or our own."""
+"""Backbones by name (keras.applications, keras-cv, our own), and the image normalization that they expect."""
 
 import difflib
 import warnings
@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import keras
+from keras import layers
 
 from rankmatch_keras.errors import UserError
+from rankmatch_keras.layers.normalization import ChannelNormalization
+from rankmatch_keras.models.copies import adapt_first_convolution
 from rankmatch_keras.models.deeplab_v3_plus import checked_output_stride
-from rankmatch_keras.models.dilation import dilate
-from rankmatch_keras.models.input_channels import adapt_first_convolution
-from rankmatch_keras.models.same_padding import size_aware_padding
-from rankmatch_keras.models.tiny import tiny_encoder
-from rankmatch_keras.models.weights import load_weights
+from rankmatch_keras.models.dilation import dilate, size_aware_padding
+from rankmatch_keras.models.loading import load_weights
 
-# In units of 0..255. Caffe's means belong to weights trained on BGR images without scaling.
+# In units of 0..255. Caffe's means belong to weights that were trained on unscaled BGR images.
 CAFFE: dict[str, Any] = {"mean": (123.68, 116.779, 103.939), "std": (1.0, 1.0, 1.0), "reverse_channels": True}
 MINUS_ONE_TO_ONE: dict[str, Any] = {"mean": (127.5,) * 3, "std": (127.5,) * 3, "reverse_channels": False}
 ZERO_TO_ONE: dict[str, Any] = {"mean": (0.0,) * 3, "std": (255.0,) * 3, "reverse_channels": False}
@@ -28,6 +28,173 @@ IMAGENET: dict[str, Any] = {
 
 # The papers' value. Keras' 0.99 (MobileNetV2: 0.999) lets the moving statistics lag by thousands of steps.
 BATCH_NORM_MOMENTUM = 0.9
+
+
+@dataclass(frozen=True)
+class BackboneSpec:
+    """Constructor of a backbone, the layers that yield its maps, and the inputs of its pretrained weights."""
+
+    build: Callable
+    low: str
+    high: str
+    normalization: dict[str, Any]
+
+
+def create_backbone(name, weights=None, output_stride=16, channels=3):
+    """Build a backbone with its strides beyond `output_stride` turned into dilation.
+
+    Every batch normalization gets momentum 0.9. For images with other than 3 channels, all pretrained weights are kept
+    except those of the first convolution, which `adapt_first_convolution` derives from the three colors'.
+
+    Args:
+        name: "resnet50", "resnet101", "mobilenet_v2" (keras.applications), "kerascv_resnet50",
+            "kerascv_resnet101" (keras-cv) or "tiny" (0.17 million parameters, strides up to 16).
+        weights: "imagenet" for those that the library offers (downloaded once), the path of a `.weights.h5` or
+            `.h5` file of the library's network without top, or None for random weights.
+        output_stride: 8, 16 or 32.
+        channels: number of image channels C, 1 or more.
+
+    Returns:
+        functional `keras.Model` from normalized images (B, H, W, C) (see `backbone_normalization`) to a dict of
+        "low", the map at stride 4, and "high", the map at `output_stride`.
+
+    Raises:
+        UserError: unknown name or output stride, weights that are unavailable or do not fit.
+    """
+    spec = _spec(name)
+    if channels < 1:
+        raise UserError(expected="at least 1 image channel", found=f"{channels}", remedy="Check the images.")
+    network = _with_weights(spec, name, weights)
+    if channels != 3:
+        network = adapt_first_convolution(
+            network, spec.build(None, channels), reverse_channels=spec.normalization["reverse_channels"]
+        )
+    network = dilate(size_aware_padding(network), output_stride)
+    for layer in network.layers:
+        if isinstance(layer, layers.BatchNormalization):
+            layer.momentum = BATCH_NORM_MOMENTUM
+    maps = {"low": network.get_layer(spec.low).output, "high": network.get_layer(spec.high).output}
+    encoder = keras.Model(network.inputs[0], maps, name=name)
+    checked_output_stride(encoder, output_stride)
+    return encoder
+
+
+def backbone_normalization(name):
+    """Return the image normalization that the pretrained weights of a backbone expect.
+
+    Args:
+        name: a name that `create_backbone` knows.
+
+    Returns:
+        dict of mean and std (three floats each, RGB, in units of 0..255) and reverse_channels (bool: RGB to
+        BGR afterwards): the arguments of `ChannelNormalization`.
+
+    Raises:
+        UserError: unknown name.
+    """
+    return dict(_spec(name).normalization)
+
+
+def measured_normalization(name, mean, std):
+    """Return the normalization of images that are not 8-bit RGB, from their own statistics.
+
+    Every channel gets the mean and standard deviation that ImageNet's pixels have after the backbone's own
+    normalization (averaged over the three colors), so that pretrained weights see inputs in the range they know.
+
+    Args:
+        name: a name that `create_backbone` knows.
+        mean: mean of each channel over the training images, in their own units.
+        std: standard deviation of each channel, above 0.
+
+    Returns:
+        dict of mean and std (one float per channel) and reverse_channels (False): the arguments of
+        `ChannelNormalization`.
+
+    Raises:
+        UserError: unknown name.
+    """
+    own, colors = backbone_normalization(name), range(3)
+    target_mean = sum((IMAGENET["mean"][c] - own["mean"][c]) / own["std"][c] for c in colors) / 3
+    target_std = sum(IMAGENET["std"][c] / own["std"][c] for c in colors) / 3
+    return {
+        "mean": tuple(m - target_mean * s / target_std for m, s in zip(mean, std, strict=True)),
+        "std": tuple(s / target_std for s in std),
+        "reverse_channels": False,
+    }
+
+
+def renormalized(backbone, own: str, other: str):
+    """Make a backbone accept images that are normalized for another one, so that two networks share their batches.
+
+    Args:
+        backbone: a model that `create_backbone(own)` made.
+        own: its name.
+        other: name of the backbone that the images are normalized for. Three-channel images are taken to be 8-bit
+            RGB, all others to have `measured_normalization`.
+
+    Returns:
+        functional `keras.Model` with the outputs of `backbone`; `backbone` itself where both expect the same.
+
+    Raises:
+        UserError: unknown name.
+    """
+    channels = backbone.input_shape[-1]
+    normalization = _between(other, own, channels)
+    if (
+        normalization["reverse_channels"] is False
+        and not any(normalization["mean"])
+        and set(normalization["std"]) == {1.0}
+    ):
+        return backbone
+    image = keras.Input(backbone.input_shape[1:], name="image")
+    return keras.Model(image, backbone(ChannelNormalization(**normalization)(image)), name=backbone.name)
+
+
+def _between(first, second, channels):
+    """Return the normalization that turns images normalized for the first backbone into the second's."""
+    if channels == 3:
+        one, other = backbone_normalization(first), backbone_normalization(second)
+    else:
+        # The raw units cancel out, so any will do.
+        one, other = (measured_normalization(name, (0.0,) * channels, (1.0,) * channels) for name in (first, second))
+    # In the channel order of the first one.
+    order = slice(None, None, -1 if one["reverse_channels"] else 1)
+    values = [tuple(of[key])[order] for key in ("mean", "std") for of in (one, other)]
+    return {
+        "mean": tuple((b - a) / s for a, b, s in zip(values[0], values[1], values[2], strict=True)),
+        "std": tuple(b / a for a, b in zip(values[2], values[3], strict=True)),
+        "reverse_channels": one["reverse_channels"] != other["reverse_channels"],
+    }
+
+
+def _spec(name):
+    if name in BACKBONES:
+        return BACKBONES[name]
+    near = difflib.get_close_matches(str(name), BACKBONES, n=1)
+    raise UserError(
+        expected=f"a backbone of {', '.join(BACKBONES)}",
+        found=f"{name!r}",
+        remedy=f"Did you mean {near[0]!r}?" if near else "Choose one of these.",
+    )
+
+
+def _with_weights(spec, name, weights):
+    """Build the library's network with exactly the weights asked for."""
+    if weights != "imagenet":
+        network = spec.build(None)
+        if weights is not None:
+            load_weights(network, weights)
+        return network
+    try:
+        return spec.build("imagenet")
+    # Failed downloads raise a bare Exception (Keras), OSError or errors of the hub's client.
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(
+            expected=f"ImageNet weights of {name!r} from its library",
+            found=f"none ({reason})",
+            remedy="Give a local .weights.h5 or .h5 file as weights, or None for random weights.",
+        ) from error
 
 
 def _application(class_name):
@@ -66,14 +233,46 @@ def _tiny(weights, channels=3):
     return tiny_encoder(channels)
 
 
-@dataclass(frozen=True)
-class BackboneSpec:
-    """How to build a backbone, where its maps are and which inputs its pretrained weights expect."""
+def tiny_encoder(channels=3):
+    """Build a residual encoder of 0.17 million parameters, for demonstrations and tests on small machines.
 
-    build: Callable
-    low: str
-    high: str
-    normalization: dict
+    A stem of 16 channels at stride 2 and residual blocks of 24, 48 and 96 channels at strides 4, 8 and 16.
+
+    Args:
+        channels: number of image channels C.
+
+    Returns:
+        functional `keras.Model` from (B, H, W, C) to (B, H/16, W/16, 96); "stage_1_out" is the stride 4 map.
+    """
+    image = keras.Input((None, None, channels), name="image")
+    x = _conv_norm(image, 16, 3, 2, "stem")
+    x = layers.ReLU(name="stem_out")(x)
+    for i, filters in enumerate((24, 48, 96), start=1):
+        x = _residual_block(x, filters, f"stage_{i}")
+    return keras.Model(image, x, name="tiny")
+
+
+def _residual_block(x, filters, name):
+    """Apply two 3x3 convolutions, the first of stride 2, beside a 1x1 shortcut of stride 2."""
+    shortcut = _conv_norm(x, filters, 1, 2, f"{name}_shortcut")
+    x = _conv_norm(x, filters, 3, 2, f"{name}_1")
+    x = layers.ReLU(name=f"{name}_1_relu")(x)
+    x = _conv_norm(x, filters, 3, 1, f"{name}_2")
+    x = layers.Add(name=f"{name}_add")([x, shortcut])
+    return layers.ReLU(name=f"{name}_out")(x)
+
+
+def _conv_norm(x, filters, kernel_size, strides, name):
+    x = layers.Conv2D(
+        filters,
+        kernel_size,
+        strides=strides,
+        padding="same",
+        use_bias=False,
+        kernel_initializer="he_normal",
+        name=f"{name}_conv",
+    )(x)
+    return layers.BatchNormalization(momentum=BATCH_NORM_MOMENTUM, epsilon=1e-5, name=f"{name}_bn")(x)
 
 
 BACKBONES = {
@@ -91,117 +290,3 @@ BACKBONES = {
     ),
     "tiny": BackboneSpec(_tiny, "stage_1_out", "stage_3_out", IMAGENET),
 }
-
-
-def create_backbone(name, weights=None, output_stride=16, channels=3):
-    """Builds a backbone with its strides beyond ``output_stride`` turned into dilation.
-
-    Every batch normalisation gets momentum 0.9. Where images have other than 3 channels, all pretrained weights are
-    kept but those of the first convolution, which ``adapt_first_convolution`` makes from the three colours'.
-
-    Args:
-        name: "resnet50", "resnet101", "mobilenet_v2" (keras.applications), "kerascv_resnet50",
-            "kerascv_resnet101" (keras-cv) or "tiny" (0.17 million parameters, strides up to 16).
-        weights: "imagenet" for what the library offers (downloaded once), the path of a ``.weights.h5`` or
-            ``.h5`` file of the library's network without top, or None for random weights.
-        output_stride: 8, 16 or 32.
-        channels: number of image channels C, 1 or more.
-
-    Returns:
-        functional ``keras.Model`` from normalised images (B, H, W, C) to a dict of "low", the map at
-        stride 4, and "high", the map at ``output_stride``. ``backbone_normalization`` says what normalised
-        means.
-
-    Raises:
-        UserError: unknown name or output stride, weights that cannot be had or do not fit.
-    """
-    spec = _spec(name)
-    if channels < 1:
-        raise UserError(expected="at least 1 image channel", found=f"{channels}", remedy="Check the images.")
-    network = _load(spec, name, weights)
-    if channels != 3:
-        network = adapt_first_convolution(
-            network, spec.build(None, channels), reverse_channels=spec.normalization["reverse_channels"]
-        )
-    network = dilate(size_aware_padding(network), output_stride)
-    for layer in network.layers:
-        if isinstance(layer, keras.layers.BatchNormalization):
-            layer.momentum = BATCH_NORM_MOMENTUM
-    maps = {"low": network.get_layer(spec.low).output, "high": network.get_layer(spec.high).output}
-    encoder = keras.Model(network.inputs[0], maps, name=name)
-    checked_output_stride(encoder, output_stride)
-    return encoder
-
-
-def backbone_normalization(name):
-    """The image normalisation that the pretrained weights of a backbone expect.
-
-    Args:
-        name: a name that ``create_backbone`` knows.
-
-    Returns:
-        dict of mean and std (three floats each, RGB, in units of 0..255) and reverse_channels (bool: RGB to
-        BGR afterwards): the arguments of ``ChannelNormalization``.
-
-    Raises:
-        UserError: unknown name.
-    """
-    return dict(_spec(name).normalization)
-
-
-def measured_normalization(name, mean, std):
-    """The normalisation of images that are not 8-bit colour, from their own statistics.
-
-    Every channel gets the mean and the standard deviation that pixels of ImageNet have after the backbone's own
-    normalisation (averaged over the three colours), so that pretrained weights meet the inputs they know.
-
-    Args:
-        name: a name that ``create_backbone`` knows.
-        mean: mean of each channel over the training images, in their own units.
-        std: standard deviation of each channel, above 0.
-
-    Returns:
-        dict of mean and std (one float per channel) and reverse_channels (False): the arguments of
-        ``ChannelNormalization``.
-
-    Raises:
-        UserError: unknown name.
-    """
-    own, colours = _spec(name).normalization, range(3)
-    target_mean = sum((IMAGENET["mean"][c] - own["mean"][c]) / own["std"][c] for c in colours) / 3
-    target_std = sum(IMAGENET["std"][c] / own["std"][c] for c in colours) / 3
-    return {
-        "mean": tuple(m - target_mean * s / target_std for m, s in zip(mean, std, strict=True)),
-        "std": tuple(s / target_std for s in std),
-        "reverse_channels": False,
-    }
-
-
-def _spec(name):
-    if name not in BACKBONES:
-        near = difflib.get_close_matches(str(name), BACKBONES, n=1)
-        raise UserError(
-            expected=f"a backbone of {', '.join(BACKBONES)}",
-            found=f"{name!r}",
-            remedy=f"Did you mean {near[0]!r}?" if near else "Choose one of these.",
-        )
-    return BACKBONES[name]
-
-
-def _load(spec, name, weights):
-    """The library's network with the weights asked for, never with others."""
-    if weights != "imagenet":
-        network = spec.build(None)
-        if weights is not None:
-            load_weights(network, weights)
-        return network
-    try:
-        return spec.build("imagenet")
-    # Downloads fail with bare Exception (Keras), OSError or errors of the hub's client.
-    except Exception as error:
-        reason = " ".join(str(error).split())[:200]
-        raise UserError(
-            expected=f"ImageNet weights of {name!r} from its library",
-            found=f"none ({reason})",
-            remedy="Give a local .weights.h5 or .h5 file as weights, or None for random weights.",
-        ) from error

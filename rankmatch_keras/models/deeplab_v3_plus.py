@@ -141,6 +141,30 @@ def atrous_spatial_pyramid_pooling(x, filters, rates, pool_norm=True):
     return conv_norm_relu(x, filters, 1, "aspp_projection")
 
 
+def representation_head(
+    input_channels: int, channels: int, kernel_sizes: tuple[int, ...], linear: bool = True, name: str = "representation"
+):
+    """Build a head that turns the decoder's map into vectors for a contrastive loss.
+
+    Args:
+        input_channels: channels of the map that it reads.
+        channels: channels D of every layer and of the representations.
+        kernel_sizes: one convolution with batch normalization and ReLU each.
+        linear: whether a 1x1 convolution without activation follows.
+        name: name of the model.
+
+    Returns:
+        functional `keras.Model` from `(B, h, w, input_channels)` to `(B, h, w, channels)`.
+    """
+    maps = keras.Input((None, None, input_channels))
+    x = maps
+    for number, size in enumerate(kernel_sizes, start=1):
+        x = conv_norm_relu(x, channels, size, f"{name}_{number}")
+    if linear:
+        x = layers.Conv2D(channels, 1, kernel_initializer="he_normal", name=f"{name}_linear")(x)
+    return keras.Model(maps, x, name=name)
+
+
 def conv_norm_relu(x, filters, kernel_size, name, dilation_rate=1):
     """Convolution without bias, batch normalisation, ReLU; keeps height and width."""
     x = layers.Conv2D(

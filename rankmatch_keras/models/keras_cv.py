@@ -8,7 +8,7 @@ import keras_cv
 
 from rankmatch_keras.errors import UserError
 from rankmatch_keras.layers.resize import ResizeLike
-from rankmatch_keras.models.cloning import call_copy, clone_with, copy_layer
+from rankmatch_keras.models.copies import call_copy, clone_with, copy_layer
 from rankmatch_keras.models.deeplab_v3_plus import (
     ATROUS_RATES,
     build_decoder,

@@ -11,13 +11,12 @@ import keras
 
 from rankmatch_keras.errors import UserError
 from rankmatch_keras.models.backbones import IMAGENET, MINUS_ONE_TO_ONE
-from rankmatch_keras.models.cloning import call_copy, clone_with, copy_layer
+from rankmatch_keras.models.copies import call_copy, clone_with, copy_layer
 from rankmatch_keras.models.deeplab_v3_plus import ATROUS_RATES, build_decoder, deeplab_v3_plus
-from rankmatch_keras.models.dilation import dilate
+from rankmatch_keras.models.dilation import InfinitePadding2D, dilate
 from rankmatch_keras.models.fixed_size import INSTALL, PYRAMIDS, TOKENS, FixedSizeMaps, grid_step
-from rankmatch_keras.models.infinite_padding import InfinitePadding2D
+from rankmatch_keras.models.loading import load_weights
 from rankmatch_keras.models.segmenter import Segmenter
-from rankmatch_keras.models.weights import load_weights
 
 try:
     import keras_hub

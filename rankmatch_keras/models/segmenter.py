@@ -23,8 +23,14 @@ def as_maps(outputs):
 
 
 def class_count(segmenter):
-    """Number of classes K of a segmenter, read off its decoder's logits."""
+    """Return the number of classes K of a segmenter, read off its decoder's logits."""
     return int(segmenter.decoder.output["logits"].shape[-1])
+
+
+def decoded_channels(segmenter) -> int:
+    """Return the channels of "decoded", the map that the classifier reads, or of the features in its place."""
+    outputs = segmenter.decoder.output
+    return outputs.get("decoded", outputs["features"]).shape[-1]
 
 
 class EncodeDecode:

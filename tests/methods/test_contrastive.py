@@ -8,7 +8,7 @@ from method_cases import CASES
 from rankmatch_keras.errors import UserError
 from rankmatch_keras.layers import RandomBoxes
 from rankmatch_keras.methods import CSS, DGCL, ESL, U2PL, ContrastiveUniMatch, build
-from rankmatch_keras.models.heads import decoded_channels
+from rankmatch_keras.models.segmenter import decoded_channels
 
 # On the other backends the parity tests run these methods.
 pytestmark = pytest.mark.once

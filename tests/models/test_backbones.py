@@ -7,9 +7,17 @@ from keras import layers, ops
 
 from rankmatch_keras.errors import UserError
 from rankmatch_keras.layers.normalization import ChannelNormalization
-from rankmatch_keras.models import BACKBONES, backbone_normalization, create_backbone
+from rankmatch_keras.models import (
+    BACKBONES,
+    backbone_normalization,
+    create_backbone,
+    deeplab_v3_plus,
+    measured_normalization,
+    renormalized,
+)
+from rankmatch_keras.models.backbones import IMAGENET, tiny_encoder
 
-WEIGHTS = Path(__file__).resolve().parents[2].parent / "shared/data/weights/mobilenet_v2_imagenet_no_top.weights.h5"
+WEIGHTS = Path(__file__).resolve().parents[3] / "shared/data/weights/mobilenet_v2_imagenet_no_top.weights.h5"
 
 
 def norms(model):
@@ -104,16 +112,78 @@ def test_unknown_name_suggests_the_nearest():
         ("mobilenet_v2", keras.applications.mobilenet_v2.preprocess_input),
     ],
 )
-def test_normalisation_is_the_librarys(name, reference):
+def test_normalization_is_the_librarys(name, reference):
     images = np.random.default_rng(0).integers(0, 256, size=(2, 5, 6, 3)).astype("float32")
     layer = ChannelNormalization(**backbone_normalization(name))
     np.testing.assert_allclose(ops.convert_to_numpy(layer(images)), reference(images.copy()), atol=1e-4)
 
 
-def test_every_backbone_has_a_normalisation():
+def test_every_backbone_has_a_normalization():
     for name in BACKBONES:
         values = backbone_normalization(name)
         assert set(values) == {"mean", "std", "reverse_channels"} and len(values["mean"]) == 3
     # 0..255 to 0..1, then the usual ImageNet statistics
     mean = np.array(backbone_normalization("tiny")["mean"]) / 255
     np.testing.assert_allclose(mean, [0.485, 0.456, 0.406], atol=1e-6)
+
+
+def test_tiny_encoder():
+    encoder = tiny_encoder()
+    # stem 3*16*9; stages: 3x3 in->out, 3x3 out->out, 1x1 in->out; 4 numbers per normalised channel
+    expected = 3 * 16 * 9 + 4 * 16
+    for i, o in ((16, 24), (24, 48), (48, 96)):
+        expected += 9 * i * o + 9 * o * o + i * o + 4 * 3 * o
+    assert encoder.count_params() == expected == 172_816
+    assert tuple(encoder.compute_output_shape((1, 321, 321, 3))) == (1, 21, 21, 96)
+    assert tuple(encoder(np.zeros((2, 33, 50, 3), "float32")).shape) == (2, 3, 4, 96)
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_measured_normalization_gives_the_spread_that_imagenet_has(name):
+    own = BACKBONES[name].normalization
+    measured = measured_normalization(name, mean=(1000.0, 30.0), std=(200.0, 4.0))
+    imagenet = (np.array(IMAGENET["mean"]) - own["mean"]) / own["std"]
+    spread = np.array(IMAGENET["std"]) / own["std"]
+    for c, (mean, std) in enumerate(((1000.0, 200.0), (30.0, 4.0))):
+        low, middle, high = ((v - measured["mean"][c]) / measured["std"][c] for v in (mean - std, mean, mean + std))
+        assert middle == pytest.approx(imagenet.mean(), abs=1e-6)
+        assert (high - low) / 2 == pytest.approx(spread.mean(), rel=1e-6)
+    assert measured["reverse_channels"] is False
+
+
+def low(backbone, images):
+    return ops.convert_to_numpy(backbone(images)["low"])
+
+
+@pytest.mark.parametrize("other", ["resnet50", "mobilenet_v2"])  # BGR, and -1 to 1
+def test_renormalized_sees_what_its_own_normalization_gives(other):
+    raw = np.random.default_rng(0).uniform(0, 255, (1, 33, 33, 3)).astype("float32")
+    backbone = create_backbone("tiny")
+    expected = low(backbone, ChannelNormalization(**backbone_normalization("tiny"))(raw))
+    theirs = ChannelNormalization(**backbone_normalization(other))(raw)
+    found = low(renormalized(backbone, "tiny", other), theirs)
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3 * np.abs(expected).max())
+
+
+def test_renormalized_images_of_two_channels():
+    raw = np.random.default_rng(0).normal(300, 40, (1, 33, 33, 2)).astype("float32")
+    statistics = (290.0, 310.0), (40.0, 45.0)
+    backbone = create_backbone("tiny", channels=2)
+    own, theirs = (
+        ChannelNormalization(**measured_normalization(name, *statistics))(raw) for name in ("tiny", "resnet50")
+    )
+    found = low(renormalized(backbone, "tiny", "resnet50"), theirs)
+    expected = low(backbone, own)
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3 * np.abs(expected).max())
+
+
+def test_renormalized_for_the_same_normalization_is_itself():
+    backbone = create_backbone("tiny")
+    assert renormalized(backbone, "tiny", "tiny") is backbone
+
+
+def test_segmenter_on_a_renormalized_backbone():
+    backbone = renormalized(create_backbone("tiny"), "tiny", "mobilenet_v2")
+    segmenter = deeplab_v3_plus(backbone, 3, aspp_filters=8, decoder_filters=8)
+    assert segmenter(np.zeros((1, 33, 33, 3), "float32"))["logits"].shape == (1, 33, 33, 3)
+    assert segmenter.encoder.input_shape[-1] == 3

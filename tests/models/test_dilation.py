@@ -5,10 +5,11 @@ from keras import layers, ops
 
 from rankmatch_keras.errors import UserError
 from rankmatch_keras.models import dilate
-from rankmatch_keras.models.tiny import tiny_encoder
+from rankmatch_keras.models.backbones import tiny_encoder
+from rankmatch_keras.models.dilation import size_aware_padding
 
 
-def randomise(model, seed=0):
+def randomize(model, seed=0):
     """Random weights near the initial ones, so that biases and statistics matter."""
     rng = np.random.default_rng(seed)
     for v in model.weights:
@@ -34,13 +35,13 @@ def assert_dense(backbone, output_stride, size, every):
 
 
 def test_tiny_encoder_at_stride_8():
-    assert_dense(randomise(tiny_encoder()), 8, 97, every=2)
+    assert_dense(randomize(tiny_encoder()), 8, 97, every=2)
 
 
 @pytest.mark.once  # the tiny encoder and every kind of layer run on every backend
 def test_mobilenet_v2_with_explicit_padding():
     network = keras.applications.MobileNetV2(include_top=False, weights=None, input_shape=(None, None, 3), alpha=0.35)
-    assert_dense(randomise(network), 8, 64, every=4)
+    assert_dense(randomize(network), 8, 64, every=4)
 
 
 @pytest.mark.once  # the tiny encoder and every kind of layer run on every backend
@@ -65,7 +66,7 @@ def every_kind():
 
 
 def test_every_kind_of_layer():
-    assert_dense(randomise(every_kind()), 8, 129, every=4)
+    assert_dense(randomize(every_kind()), 8, 129, every=4)
 
 
 def test_pooling_without_its_stride():
@@ -73,7 +74,7 @@ def test_pooling_without_its_stride():
     x = layers.Conv2D(4, 3, strides=8, padding="same")(image)
     x = layers.AveragePooling2D(3, strides=2, padding="same")(layers.MaxPooling2D(1)(x))
     network = keras.Model(image, layers.Conv2D(3, 3, padding="same")(x))
-    assert_dense(randomise(network), 8, 97, every=2)
+    assert_dense(randomize(network), 8, 97, every=2)
 
 
 def test_global_pooling_joins_without_a_grid():
@@ -86,7 +87,7 @@ def test_global_pooling_joins_without_a_grid():
 
 
 def test_equal_where_no_stride_changes():
-    network = randomise(tiny_encoder())
+    network = randomize(tiny_encoder())
     copy = dilate(network, 16)
     np.testing.assert_array_equal(run(copy, 50), run(network, 50))
     assert [x.name for x in copy.layers] == [x.name for x in network.layers]
@@ -120,3 +121,27 @@ def test_stride_across_the_output_stride_is_refused():
         dilate(network, 16)
     with pytest.raises(UserError, match="8, 16 or 32"):
         dilate(network, 4)
+
+
+@pytest.fixture(scope="module")
+def mobilenet():
+    return keras.applications.MobileNetV2(include_top=False, weights=None, input_shape=(None, None, 3), alpha=0.35)
+
+
+def test_padding_of_even_sizes_is_unchanged(mobilenet):
+    np.testing.assert_allclose(run(size_aware_padding(mobilenet), 64), run(mobilenet, 64), atol=1e-5)
+
+
+def test_padding_of_odd_sizes_is_the_librarys(mobilenet):
+    fixed = keras.applications.MobileNetV2(include_top=False, weights=None, input_shape=(65, 65, 3), alpha=0.35)
+    fixed.set_weights([ops.convert_to_numpy(v) for v in mobilenet.weights])
+    aware = size_aware_padding(mobilenet)
+    assert run(mobilenet, 65).shape[1] == 2
+    assert run(fixed, 65).shape[1] == 3
+    np.testing.assert_allclose(run(aware, 65), run(fixed, 65), atol=1e-5)
+    assert aware.compute_output_shape((1, 321, 321, 3))[1] == 11
+
+
+def test_padding_that_is_symmetric_stays():
+    encoder = tiny_encoder()
+    assert size_aware_padding(encoder) is encoder

@@ -7,8 +7,16 @@ import numpy as np
 import pytest
 from keras import ops
 
+from rankmatch_keras.errors import UserError
 from rankmatch_keras.layers.normalization import ChannelNormalization
-from rankmatch_keras.models import backbone_normalization, create_backbone, deeplab_v3_plus, predictor
+from rankmatch_keras.models import (
+    backbone_normalization,
+    create_backbone,
+    deeplab_v3_plus,
+    feature_model,
+    load_predictor,
+    predictor,
+)
 from rankmatch_keras.models.predictor import CropLike, PadToGrid
 
 SIZES = [(33, 33), (50, 61), (64, 48), (16, 17)]
@@ -37,15 +45,15 @@ def test_probabilities_of_raw_images(model, size):
     np.testing.assert_array_equal(y, ops.convert_to_numpy(model(images(size, "float32"), training=False)))
 
 
-def test_is_the_segmenter_on_normalised_images(model, segmenter):
-    normalise = ChannelNormalization(**backbone_normalization("tiny"))
+def test_is_the_segmenter_on_normalized_images(model, segmenter):
+    normalize = ChannelNormalization(**backbone_normalization("tiny"))
     x = images((33, 49))  # already 16k+1
-    expected = ops.softmax(segmenter(normalise(x), training=False)["logits"])
+    expected = ops.softmax(segmenter(normalize(x), training=False)["logits"])
     np.testing.assert_allclose(
         ops.convert_to_numpy(model(x, training=False)), ops.convert_to_numpy(expected), atol=1e-5
     )
     # Other sizes: zeros after normalisation at the bottom and right, cut off again.
-    padded = ops.pad(normalise(images((20, 30))), ((0, 0), (0, 13), (0, 3), (0, 0)))
+    padded = ops.pad(normalize(images((20, 30))), ((0, 0), (0, 13), (0, 3), (0, 0)))
     expected = ops.softmax(segmenter(padded, training=False)["logits"])[:, :20, :30]
     np.testing.assert_allclose(
         ops.convert_to_numpy(model(images((20, 30)), training=False)),
@@ -105,3 +113,30 @@ def test_crop_like():
     x = np.arange(24, dtype="float32").reshape(1, 4, 6, 1)
     y = ops.convert_to_numpy(CropLike()(x, np.zeros((1, 2, 3, 5), "float32")))
     np.testing.assert_array_equal(y[0, :, :, 0], [[0, 1, 2], [6, 7, 8]])
+
+
+@pytest.mark.once
+def test_features_of_a_saved_predictor_are_the_segmenters(model, segmenter, tmp_path):
+    normalize = ChannelNormalization(**backbone_normalization("tiny"))
+    model.save(tmp_path / "p.keras")
+    network, stride = feature_model(load_predictor(tmp_path / "p.keras"))
+    # 33 x 49 pixels are 2 x 16 + 1 and 3 x 16 + 1: nothing is padded.
+    image = np.random.default_rng(0).uniform(0, 255, (1, 33, 49, 3)).astype("float32")
+    expected = segmenter(normalize(image), training=False)["features"]
+    found = network.predict_on_batch(image)
+    assert stride == 16 and found.shape == (1, 3, 4, 8)
+    np.testing.assert_allclose(found, ops.convert_to_numpy(expected), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.once
+def test_features_of_other_sizes_are_padded(model):
+    network, _ = feature_model(model)
+    assert network.predict_on_batch(np.zeros((1, 34, 33, 3), "float32")).shape == (1, 4, 3, 8)
+
+
+@pytest.mark.once
+def test_features_of_another_model_are_refused():
+    image = keras.Input((None, None, 3))
+    other = keras.Model(image, keras.layers.Conv2D(2, 1)(image))
+    with pytest.raises(UserError, match="0 encoders and 0 decoders"):
+        feature_model(other)

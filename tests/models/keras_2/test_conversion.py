@@ -14,8 +14,8 @@ from rankmatch_keras import RankMatch
 from rankmatch_keras.errors import UserError
 from rankmatch_keras.layers import ChannelNormalization
 from rankmatch_keras.models import Segmenter, from_tf_keras, load_predictor, predictor
-from rankmatch_keras.models.keras_2_files import METADATA, _fields, assign, read_model
-from rankmatch_keras.models.keras_2_graph import Graph
+from rankmatch_keras.models.keras_2.files import METADATA, _fields, assign, read_model
+from rankmatch_keras.models.keras_2.graph import Graph
 
 MAKER = pathlib.Path(__file__).with_name("tf_keras_models.py")
 
@@ -26,7 +26,7 @@ def folder(tmp_path_factory):
     pytest.importorskip("tf_keras", reason="needs tf-keras to make Keras 2 models")
     pytest.importorskip("tensorflow", reason="tf-keras needs TensorFlow")
     folder = tmp_path_factory.mktemp("keras_2")
-    paths = os.pathsep.join([str(MAKER.parents[2]), *(p for p in sys.path if p)])
+    paths = os.pathsep.join([str(MAKER.parents[3]), *(p for p in sys.path if p)])
     done = subprocess.run(
         [sys.executable, str(MAKER), str(folder)],
         env={**os.environ, "PYTHONPATH": paths, "TF_CPP_MIN_LOG_LEVEL": "2"},

@@ -1,4 +1,4 @@
-"""Beginning with the network of an earlier training."""
+"""Loading of weights and the warm start from a saved predictor."""
 
 import keras
 import numpy as np
@@ -7,7 +7,14 @@ from keras import ops
 
 from rankmatch_keras.errors import UserError
 from rankmatch_keras.layers.normalization import ChannelNormalization
-from rankmatch_keras.models import backbone_normalization, create_backbone, deeplab_v3_plus, predictor, start_from
+from rankmatch_keras.models import (
+    backbone_normalization,
+    create_backbone,
+    deeplab_v3_plus,
+    load_weights,
+    predictor,
+    start_from,
+)
 
 
 def network(seed, classes=4, filters=8):
@@ -77,3 +84,28 @@ def test_other_layers_are_refused(saved):
 def test_a_missing_file_is_said(tmp_path):
     with pytest.raises(UserError, match="no file"):
         start_from(network(1), tmp_path / "last.keras")
+
+
+def dense(units, name="network"):
+    return keras.Sequential([keras.Input((3,)), keras.layers.Dense(units)], name=name)
+
+
+def test_weights_round_trip(tmp_path):
+    source, target = dense(2), dense(2)
+    source.save_weights(tmp_path / "a.weights.h5")
+    load_weights(target, str(tmp_path / "a.weights.h5"))
+    np.testing.assert_array_equal(ops.convert_to_numpy(source.weights[0]), ops.convert_to_numpy(target.weights[0]))
+
+
+def test_weight_errors_name_network_and_file(tmp_path):
+    dense(2).save_weights(tmp_path / "a.weights.h5")
+    with pytest.raises(UserError, match=r"'wide' \(16 parameters\).*a.weights.h5, which does not fit"):
+        load_weights(dense(4, "wide"), tmp_path / "a.weights.h5")
+    with pytest.raises(UserError, match="no file .*missing.weights.h5"):
+        load_weights(dense(2), tmp_path / "missing.weights.h5")
+    (tmp_path / "notes.txt").write_text("x")
+    with pytest.raises(UserError, match="weights.h5 or .h5 file.*notes.txt"):
+        load_weights(dense(2), tmp_path / "notes.txt")
+    (tmp_path / "broken.weights.h5").write_text("x")
+    with pytest.raises(UserError, match="broken.weights.h5, which does not fit"):
+        load_weights(dense(2), tmp_path / "broken.weights.h5")

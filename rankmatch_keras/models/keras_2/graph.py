@@ -6,8 +6,7 @@ from typing import Any
 import keras
 
 from rankmatch_keras.errors import UserError
-from rankmatch_keras.models.keras_2_layers import SIZE_BOUND, refuse, translate
-from rankmatch_keras.models.keras_2_operations import apply_operation
+from rankmatch_keras.models.keras_2.translation import SIZE_BOUND, apply_operation, refuse, translate
 
 MODELS = ("Functional", "Model", "Sequential")
 CONSTANT = "_CONSTANT_VALUE"

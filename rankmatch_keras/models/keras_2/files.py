@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 
 from rankmatch_keras.errors import UserError
-from rankmatch_keras.models.keras_2_graph import MODELS
+from rankmatch_keras.models.keras_2.graph import MODELS
 
 METADATA = "keras_metadata.pb"
 INDEX = Path("variables", "variables.index")

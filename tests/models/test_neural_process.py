@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from rankmatch_keras.layers.neural_process import NeuralProcess, gaussian_divergence
+from rankmatch_keras.models.neural_process import NeuralProcess, gaussian_divergence
 
 X = ops.convert_to_tensor(np.random.default_rng(0).normal(size=(2, 9, 6, 7)).astype("float32"))
 
