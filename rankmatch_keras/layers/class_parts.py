@@ -4,8 +4,8 @@ import keras
 from keras import ops
 
 from rankmatch_keras.layers.base import Float32Layer
-from rankmatch_keras.layers.prototypes import ClassPrototypes
-from rankmatch_keras.layers.sampling import choose, drawn, mean_vectors, members_of
+from rankmatch_keras.layers.class_memory import ClassPrototypes, class_members, mean_vectors
+from rankmatch_keras.layers.sampling import choose, gather_chosen
 
 SAMPLE = 256  # pixels of a class that its parts begin with
 ITERATIONS = 5
@@ -65,8 +65,8 @@ class ClassParts(Float32Layer):
             counted: `(N,)` bool, the pixels that have one.
             scores: `(N,)` float32, random.
         """
-        members = members_of(label, self.num_classes, counted)
-        sample, exist = drawn(features, choose(members, scores, SAMPLE))  # (C, S, D), (C, S)
+        members = class_members(label, self.num_classes, counted)
+        sample, exist = gather_chosen(features, choose(members, scores, SAMPLE))  # (C, S, D), (C, S)
         centres = k_means(sample, exist, self.parts)
         present = ops.repeat(exist[:, 0], self.parts)
         new = ops.logical_and(present, ~self.centres.known())
@@ -74,7 +74,7 @@ class ClassParts(Float32Layer):
 
     def update(self, features, part, counted):
         """Moves the centres towards the means of their pixels: `(N, D)`, parts `(N,)` and `(N,)` bool."""
-        members = members_of(part, self.num_classes * self.parts, counted)
+        members = class_members(part, self.num_classes * self.parts, counted)
         self.centres.update(*mean_vectors(features, members))
 
 

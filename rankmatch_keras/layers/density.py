@@ -2,7 +2,7 @@
 
 from keras import ops
 
-from rankmatch_keras.layers.cosine import unit_length
+from rankmatch_keras.layers.pixels import unit_length
 
 NEIGHBOURS = (8, 16, 32)
 

@@ -11,7 +11,7 @@ from keras import ops
 
 from rankmatch_keras.layers.base import uniform
 from rankmatch_keras.layers.feature_dropout import Perturbation, each_map
-from rankmatch_keras.layers.grid import on_grid
+from rankmatch_keras.layers.pixels import on_grid
 
 SMALLEST_OBJECT = 50  # pixels
 

@@ -58,7 +58,7 @@ def choose(members, scores, count: int) -> Choice:
     return Choice(ops.where(best >= 0.0, ops.cast(indices, "int32"), 0), best)
 
 
-def drawn(vectors, choice: Choice):
+def gather_chosen(vectors, choice: Choice):
     """The chosen vectors of all replicas, without gradient.
 
     Args:
@@ -71,10 +71,10 @@ def drawn(vectors, choice: Choice):
     found = ops.stop_gradient(ops.take(vectors, choice.indices, axis=0))
     if replicas().count == 1:
         return found, choice.exist
-    return largest(gathered(found, axis=1), gathered(choice.scores, axis=1), choice.scores.shape[1])
+    return top_vectors(gathered(found, axis=1), gathered(choice.scores, axis=1), choice.scores.shape[1])
 
 
-def largest(vectors, scores, count: int):
+def top_vectors(vectors, scores, count: int):
     """The vectors with the largest scores of each class, of equal ones the first.
 
     Args:
@@ -90,7 +90,7 @@ def largest(vectors, scores, count: int):
     return ops.take_along_axis(vectors, places[..., None], axis=1), exist
 
 
-def draw_index(weights, draws):
+def sample_indices(weights, draws):
     """Draws indices with the probabilities of a row's weights.
 
     Args:
@@ -105,41 +105,9 @@ def draw_index(weights, draws):
     return ops.minimum(ops.sum(ops.cast(passed, "int32"), axis=-1), weights.shape[-1] - 1)
 
 
-def draw_place(counts, draws):
+def sample_places(counts, draws):
     """Draws a place among the first `counts` ones from uniform numbers of 0 up to 1: int32 of their common shape."""
     counts = ops.cast(counts, "float32")
     # A uniform number just below 1 can round up to the count.
     place = ops.minimum(ops.floor(draws * counts), counts - 1.0)
     return ops.cast(ops.maximum(place, 0.0), "int32")
-
-
-def members_of(label, num_classes: int, counted):
-    """Which pixels belong to each class.
-
-    Args:
-        label: `(N,)` int.
-        num_classes: number of classes C.
-        counted: `(N,)` bool, the pixels that belong to any.
-
-    Returns:
-        `(C, N)` bool.
-    """
-    classes = ops.arange(num_classes, dtype="int32")[:, None]
-    return ops.logical_and(ops.cast(label, "int32")[None] == classes, counted[None])
-
-
-def mean_vectors(vectors, members):
-    """The mean vector of each class over all replicas, without gradient.
-
-    Args:
-        vectors: `(N, D)` float32.
-        members: `(C, N)` bool.
-
-    Returns:
-        means: `(C, D)` float32, zeros for classes without pixels.
-        present: `(C,)` bool.
-    """
-    weights = ops.cast(members, "float32")
-    totals = replicas().sum(ops.matmul(weights, ops.stop_gradient(vectors)))
-    counts = replicas().sum(ops.sum(weights, axis=1))
-    return totals / ops.maximum(counts, 1.0)[:, None], counts > 0.0

@@ -1,11 +1,11 @@
 """The loss terms, each a Keras layer that returns a float32 scalar."""
 
 from rankmatch_keras.losses.consistency import PixelConsistencyLoss as PixelConsistencyLoss
+from rankmatch_keras.losses.consistency import ProbabilityConsistencyLoss as ProbabilityConsistencyLoss
+from rankmatch_keras.losses.consistency import WeightedConsistencyLoss as WeightedConsistencyLoss
+from rankmatch_keras.losses.consistency import kept_fraction as kept_fraction
 from rankmatch_keras.losses.contrast import ContrastiveLoss as ContrastiveLoss
 from rankmatch_keras.losses.correlation import CorrelationConsistencyLoss as CorrelationConsistencyLoss
-from rankmatch_keras.losses.probability import ProbabilityConsistencyLoss as ProbabilityConsistencyLoss
 from rankmatch_keras.losses.rank import RankConsistencyLoss as RankConsistencyLoss
 from rankmatch_keras.losses.soft import SoftConsistencyLoss as SoftConsistencyLoss
 from rankmatch_keras.losses.supervised import SupervisedLoss as SupervisedLoss
-from rankmatch_keras.losses.weighted import WeightedConsistencyLoss as WeightedConsistencyLoss
-from rankmatch_keras.losses.weighted import image_rate as image_rate

@@ -2,9 +2,8 @@
 
 from keras import ops
 
-from rankmatch_keras.layers.agent_choices import CHOICES
-from rankmatch_keras.layers.agents import flatten_pixels, gather_agents
-from rankmatch_keras.layers.cosine import unit_length
+from rankmatch_keras.layers.agents import CHOICES
+from rankmatch_keras.layers.pixels import flatten_pixels, gather_agents, unit_length
 from rankmatch_keras.layers.replicas import ratio
 from rankmatch_keras.losses.base import Loss
 

@@ -1,4 +1,4 @@
-"""Pixel consistency: strong views must agree with confident pseudo-labels of the weak view."""
+"""Consistency losses: the student's prediction of one view against the teacher's of another."""
 
 import keras
 from keras import ops
@@ -40,3 +40,107 @@ class PixelConsistencyLoss(Loss):
         counted = valid * ops.cast(confidence >= self.threshold, "float32")
         cross_entropy = pixel_cross_entropy(ops.cast(pseudo_label, "int32"), logits)
         return ratio(ops.sum(cross_entropy * counted), ops.sum(valid))
+
+
+NORMALIZERS = ("all", "valid", "kept", "weight", "boosted")
+
+
+def kept_fraction(confidence, threshold: float):
+    """Share of each image's pixels whose confidence reaches the threshold, the weight of the whole image.
+
+    Args:
+        confidence: `(B, H, W)` float.
+        threshold: smallest confidence that counts.
+
+    Returns:
+        `(B, 1, 1)` float32, without gradient.
+    """
+    sure = ops.cast(ops.convert_to_tensor(confidence) >= threshold, "float32")
+    return ops.mean(sure, axis=(1, 2), keepdims=True)
+
+
+@keras.saving.register_keras_serializable("rankmatch_keras")
+class WeightedConsistencyLoss(Loss):
+    """Cross-entropy against hard pseudo-labels, `L = sum w CE(label, z) [valid] / N`, with a weight w for each pixel.
+
+    Args:
+        normalizer: what N is:
+
+            - "all": the number of pixels, padding included (AugSeg, iMAS: with w = [confidence >= threshold]);
+            - "valid": that of the valid pixels (UniMatch);
+            - "kept": that of the valid pixels with w > 0 (with `image_rate` as w: CSS, Dual Teacher);
+            - "weight": the sum of w over the valid pixels, a weighted mean (AEL);
+            - "boosted": as "kept", and the loss grows by the number of all pixels / N where few are kept (U2PL, DGCL).
+
+    Raises:
+        ValueError: the normaliser is none of these.
+    """
+
+    def __init__(self, normalizer: str = "all", **kwargs):
+        super().__init__(**kwargs)
+        if normalizer not in NORMALIZERS:
+            raise ValueError(f"Expected a normalizer of {NORMALIZERS}. Received: normalizer={normalizer!r}")
+        self.normalizer = normalizer
+
+    def call(self, pseudo_label, weight, valid, logits):
+        """Computes the loss of a batch.
+
+        Args:
+            pseudo_label: `(B, H, W)` int, 0 up to K - 1.
+            weight: float or bool that broadcasts to `(B, H, W)`, not negative; no gradient flows into it.
+            valid: `(B, H, W)` bool, False on padding.
+            logits: `(B, H, W, K)` float, the student's.
+
+        Returns:
+            Scalar float32; 0 where nothing counts.
+        """
+        valid = ops.cast(valid, "float32")
+        weight = ops.stop_gradient(ops.cast(weight, "float32")) * valid
+        total = ops.sum(pixel_cross_entropy(ops.cast(pseudo_label, "int32"), logits) * weight)
+        if self.normalizer == "weight":
+            return ratio(total, ops.sum(weight), least=1e-6)
+        if self.normalizer == "valid":
+            return ratio(total, ops.sum(valid))
+        pixels = ops.sum(ops.ones_like(valid))
+        if self.normalizer == "all":
+            return ratio(total, pixels)
+        kept = ops.sum(ops.cast(weight > 0, "float32"))
+        loss = ratio(total, kept)
+        return loss * ratio(pixels, kept) if self.normalizer == "boosted" else loss
+
+
+@keras.saving.register_keras_serializable("rankmatch_keras")
+class ProbabilityConsistencyLoss(Loss):
+    """`L = sum w |softmax(z) - p|^2 / N` over the N pixels of the batch, with a weight w for each.
+
+    Args:
+        classes: `"mean"`: of the squares of a pixel's K classes (Tarvainen and Valpola, NeurIPS 2017), or their
+            `"sum"` (French et al., BMVC 2020).
+
+    Raises:
+        ValueError: neither.
+    """
+
+    def __init__(self, classes: str = "mean", **kwargs):
+        super().__init__(**kwargs)
+        if classes not in ("mean", "sum"):
+            raise ValueError(f"Expected classes 'mean' or 'sum'. Received: classes={classes!r}")
+        self.classes = classes
+
+    def call(self, target, weight, logits):
+        """Computes the loss of a batch.
+
+        Args:
+            target: `(B, H, W, K)` float, the teacher's logits; no gradient flows into them.
+            weight: float or bool that broadcasts to `(B, H, W)`, not negative.
+            logits: `(B, H, W, K)` float, the student's.
+
+        Returns:
+            Scalar float32.
+        """
+        wanted = ops.softmax(ops.stop_gradient(ops.cast(target, "float32")), axis=-1)
+        found = ops.softmax(ops.cast(logits, "float32"), axis=-1)
+        reduce = ops.mean if self.classes == "mean" else ops.sum
+        squares = reduce(ops.square(found - wanted), axis=-1)  # (B, H, W)
+        weight = ops.stop_gradient(ops.cast(weight, "float32"))
+        return ratio(ops.sum(squares * weight), ops.sum(ops.ones_like(squares)))

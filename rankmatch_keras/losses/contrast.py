@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from rankmatch_keras.layers.cosine import unit_length
+from rankmatch_keras.layers.pixels import unit_length
 from rankmatch_keras.layers.replicas import ratio, replicas
 from rankmatch_keras.losses.base import Loss
 

@@ -3,10 +3,10 @@
 import keras
 from keras import ops
 
-from rankmatch_keras.layers.bank import ClassBank
 from rankmatch_keras.layers.base import Float32Layer
+from rankmatch_keras.layers.class_memory import ClassBank, class_members
 from rankmatch_keras.layers.density import density
-from rankmatch_keras.layers.sampling import choose, drawn, largest, members_of
+from rankmatch_keras.layers.sampling import choose, gather_chosen, top_vectors
 from rankmatch_keras.losses.contrast import ContrastiveLoss
 
 TEMPERATURE = 0.5
@@ -83,10 +83,10 @@ class DensityContrast(Float32Layer):
         Returns:
             Scalar float32.
         """
-        members = members_of(teacher_label, self.num_classes, teacher_counted)  # (C, N)
+        members = class_members(teacher_label, self.num_classes, teacher_counted)  # (C, N)
         stored = ops.convert_to_tensor(self.memory.vectors)
         filled = self.memory.filled()
-        batch, present = drawn(ops.concatenate(teacher, axis=-1), choose(members, scores, self.added))
+        batch, present = gather_chosen(ops.concatenate(teacher, axis=-1), choose(members, scores, self.added))
         densities = density(batch[..., : self.feature_channels], stored[..., : self.feature_channels], filled)
         batch = ops.concatenate([batch, densities[..., None]], axis=-1)  # (C, added, F + D + 1)
         positives = self.densest([batch, stored], [present, filled])
@@ -94,9 +94,11 @@ class DensityContrast(Float32Layer):
 
         counted = ops.arange(self.num_classes, dtype="int32") >= self.first_class
         counted = ops.logical_and(counted, ops.all(self.memory.filled(), axis=1))[:, None]  # (C, 1)
-        anchors, chosen = self.sparsest(student, members_of(student_label, self.num_classes, student_counted), scores)
+        anchors, chosen = self.sparsest(
+            student, class_members(student_label, self.num_classes, student_counted), scores
+        )
         others = ops.logical_and(~members, teacher_counted[None])
-        negatives, exist = drawn(teacher[1], choose(others, scores, self.negatives))
+        negatives, exist = gather_chosen(teacher[1], choose(others, scores, self.negatives))
         return self.loss(anchors, ops.logical_and(chosen, counted), positives, negatives, exist[:, None])
 
     def densest(self, entries, counted):
@@ -104,7 +106,7 @@ class DensityContrast(Float32Layer):
         total, number = 0.0, 0.0
         for vectors, marks in zip(entries, counted, strict=True):
             scores = ops.where(marks, vectors[..., -1] + ABOVE, -1.0)
-            found, exist = largest(vectors[..., self.feature_channels : -1], scores, self.dense)
+            found, exist = top_vectors(vectors[..., self.feature_channels : -1], scores, self.dense)
             weights = ops.cast(exist, "float32")[..., None]
             total = total + ops.sum(found * weights, axis=1, keepdims=True)
             number = number + ops.sum(weights, axis=1, keepdims=True)

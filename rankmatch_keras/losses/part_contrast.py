@@ -3,10 +3,10 @@
 import keras
 from keras import ops
 
-from rankmatch_keras.layers.bank import ClassBank
 from rankmatch_keras.layers.base import Float32Layer
+from rankmatch_keras.layers.class_memory import ClassBank, class_members
 from rankmatch_keras.layers.replicas import gathered
-from rankmatch_keras.layers.sampling import choose, draw_index, draw_place, largest, members_of
+from rankmatch_keras.layers.sampling import choose, sample_indices, sample_places, top_vectors
 from rankmatch_keras.losses.contrast import ContrastiveLoss
 
 TEMPERATURE = 0.5
@@ -67,7 +67,7 @@ class PartContrast(Float32Layer):
         means = ops.matmul(weights, teacher) / ops.maximum(number, 1.0)[..., None]  # (B, Q, D)
         means = gathered(ops.transpose(means, (1, 0, 2)), axis=1)  # (Q, B of all replicas, D)
         scores = gathered(ops.transpose(ops.where(number > 0.0, order[:, None], -1.0)), axis=1)
-        self.queues.push(*largest(means, scores, min(scores.shape[1], self.queues.capacity)))
+        self.queues.push(*top_vectors(means, scores, min(scores.shape[1], self.queues.capacity)))
 
     def call(self, student, label, part, counted, scores):
         """Computes the loss.
@@ -82,14 +82,14 @@ class PartContrast(Float32Layer):
         Returns:
             Scalar float32.
         """
-        choice = choose(members_of(label, self.num_classes, counted), scores, self.anchors)
+        choice = choose(class_members(label, self.num_classes, counted), scores, self.anchors)
         own = ops.take(part, choice.indices)  # (C, A)
         positives, stored = self.queues.sample(1)  # (Q, 1, D), (Q, 1)
         chosen = ops.logical_and(choice.exist, ops.take(stored[:, 0], own))
         count = ops.convert_to_tensor(self.queues.count)
         draws = keras.random.uniform((2, self.negatives), seed=self.seed_generator)
-        queue = draw_index(ops.cast(count > 0, "float32")[None], draws[:1])[0]  # (M,)
-        place = draw_place(ops.take(count, queue), draws[1])
+        queue = sample_indices(ops.cast(count > 0, "float32")[None], draws[:1])[0]  # (M,)
+        place = sample_places(ops.take(count, queue), draws[1])
         rows = ops.reshape(ops.convert_to_tensor(self.queues.vectors), (-1, self.queues.channels))
         negatives = ops.take(rows, queue * self.queues.capacity + place, axis=0)
         others = ops.logical_and(queue != own[..., None], ops.take(count, queue) > 0)  # (C, A, M)

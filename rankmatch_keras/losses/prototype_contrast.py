@@ -4,8 +4,8 @@ import keras
 from keras import ops
 
 from rankmatch_keras.layers.base import Float32Layer
-from rankmatch_keras.layers.prototypes import ClassPrototypes
-from rankmatch_keras.layers.sampling import choose, draw_index, draw_place, drawn, members_of
+from rankmatch_keras.layers.class_memory import ClassPrototypes, class_members
+from rankmatch_keras.layers.sampling import choose, gather_chosen, sample_indices, sample_places
 from rankmatch_keras.losses.contrast import ContrastiveLoss
 
 TEMPERATURE = 0.5
@@ -61,12 +61,12 @@ class PrototypeContrast(Float32Layer):
         Returns:
             Scalar float32.
         """
-        members = members_of(label, self.num_classes, counted)  # (C, N)
+        members = class_members(label, self.num_classes, counted)  # (C, N)
         similarity = self.prototypes.similarity(ops.stop_gradient(student), TEMPERATURE)  # (N, C)
         hard = ops.transpose(ops.softmax(similarity, axis=-1)) < HARD
         known = self.prototypes.known()[:, None]
         choice = choose(ops.logical_and(ops.logical_and(members, hard), known), scores, self.anchors)
-        pool, filled = drawn(student, choose(members, scores, self.pool))  # (C, P, D), (C, P)
+        pool, filled = gather_chosen(student, choose(members, scores, self.pool))  # (C, P, D), (C, P)
         negatives, counted = self.draw_negatives(pool, ops.sum(ops.cast(filled, "int32"), axis=1))
         positives = ops.convert_to_tensor(self.prototypes.vectors)[:, None]
         return self.loss(ops.take(student, choice.indices, axis=0), choice.exist, positives, negatives, counted)
@@ -81,8 +81,8 @@ class PrototypeContrast(Float32Layer):
         possible = ops.logical_and(count[None] > 0, ~ops.eye(self.num_classes, dtype="bool"))
         weights = ops.where(possible, ops.exp(between - ops.max(between, axis=-1, keepdims=True)), 0.0)
         draws = keras.random.uniform((2, self.num_classes, self.negatives), seed=self.seed_generator)
-        other = draw_index(weights, draws[0])  # (C, M)
-        place = draw_place(ops.take(count, other), draws[1])
+        other = sample_indices(weights, draws[0])  # (C, M)
+        place = sample_places(ops.take(count, other), draws[1])
         rows = ops.reshape(pool, (-1, pool.shape[-1]))
         vectors = ops.take(rows, other * self.pool + place, axis=0)
         exists = ops.sum(weights, axis=-1, keepdims=True) > 0.0  # (C, 1)

@@ -3,11 +3,11 @@
 import keras
 from keras import ops
 
-from rankmatch_keras.layers.bank import ClassBank
 from rankmatch_keras.layers.base import Float32Layer
-from rankmatch_keras.layers.entropy import masked_quantiles
-from rankmatch_keras.layers.grid import on_grid, pixel_rows
-from rankmatch_keras.layers.sampling import choose, drawn, mean_vectors, members_of, random_scores
+from rankmatch_keras.layers.class_memory import ClassBank, class_members, mean_vectors
+from rankmatch_keras.layers.pixels import on_grid, pixel_rows
+from rankmatch_keras.layers.pseudo_labels import masked_quantiles
+from rankmatch_keras.layers.sampling import choose, gather_chosen, random_scores
 from rankmatch_keras.losses.contrast import ContrastiveLoss
 
 SURE = 0.3  # probability of its class that an anchor exceeds
@@ -96,9 +96,9 @@ class UnreliableContrast(Float32Layer):
         )
         student, teacher = pixel_rows(student), ops.stop_gradient(pixel_rows(teacher))
 
-        own = members_of(label, self.num_classes, reliable)  # (C, N)
+        own = class_members(label, self.num_classes, reliable)  # (C, N)
         others = self.negative_pixels(probabilities, label, labeled, unreliable)
-        self.bank.push(*drawn(teacher, choose(others, scores, self.added)))
+        self.bank.push(*gather_chosen(teacher, choose(others, scores, self.added)))
         positives, _ = mean_vectors(teacher, own)
         sure = ops.logical_and(own, ops.transpose(probabilities) > SURE)
         choice = choose(sure, scores, self.anchors)
@@ -111,6 +111,6 @@ class UnreliableContrast(Float32Layer):
         ranks = ops.transpose(ops.argsort(ops.argsort(-probabilities, axis=-1), axis=-1))  # (C, N), 0 the likeliest
         first = min(FIRST_RANKS, self.num_classes - 1)
         everywhere = ops.ones_like(label, dtype="bool")
-        mistaken = ops.logical_and(ranks < FIRST_RANKS, ~members_of(label, self.num_classes, everywhere))
+        mistaken = ops.logical_and(ranks < FIRST_RANKS, ~class_members(label, self.num_classes, everywhere))
         improbable = ops.logical_and(ranks >= first, ranks < LAST_RANK)
         return ops.logical_and(ops.where(labeled[None], mistaken, improbable), counted[None])

@@ -4,10 +4,10 @@ import keras
 from keras import ops
 
 from rankmatch_keras.layers import RandomBoxes, box_mask, mix, pseudo_labels
+from rankmatch_keras.layers.base import uniform
 from rankmatch_keras.layers.class_draws import bounding_boxes, draw_classes
-from rankmatch_keras.layers.class_means import ClassAverages
-from rankmatch_keras.layers.classmix import class_shares, pixels_of
-from rankmatch_keras.layers.replicas import replicas, share_of
+from rankmatch_keras.layers.class_memory import ClassAverages
+from rankmatch_keras.layers.mixing import class_fractions, mark_classes
 from rankmatch_keras.losses import WeightedConsistencyLoss
 from rankmatch_keras.losses.base import pixel_cross_entropy
 from rankmatch_keras.methods.taught import Taught, View, partners
@@ -107,7 +107,7 @@ class AEL(Taught):
 
     def uniform(self, images, *shape):
         """Uniform numbers `(images, *shape)`, drawn for the images of all replicas."""
-        return share_of(keras.random.uniform((images * replicas().count, *shape), seed=self.draws))
+        return uniform((images, *shape), self.draws)
 
     def pasted(self, images, mask):
         """Labelled images and masks with the pixels of their partners' drawn classes."""
@@ -119,15 +119,15 @@ class AEL(Taught):
         )
         other = partners(mask)
         drawn = self.uniform(count, 1, 1) < self.paste_probability
-        there = ops.logical_and(pixels_of(other, chosen), ops.logical_and(other != self.ignore_index, drawn))
+        there = ops.logical_and(mark_classes(other, chosen), ops.logical_and(other != self.ignore_index, drawn))
         return mix(images, partners(images), there), mix(mask, other, there)
 
     def class_boxes(self, source: View):
         """Masks of the boxes around one drawn class of each image, or of random boxes: `(B, H, W)` bool."""
         count, size = ops.shape(source.label)[0], ops.shape(source.label)[1:3]
-        present = class_shares(source.label, self.num_classes, source.valid) >= self.min_area
+        present = class_fractions(source.label, self.num_classes, source.valid) >= self.min_area
         chosen = draw_classes(1.0 - self.confidences.values(), present, self.uniform(count, self.num_classes), 1)
-        pixels = ops.logical_and(pixels_of(source.label, chosen), source.valid)
+        pixels = ops.logical_and(mark_classes(source.label, chosen), source.valid)
         around = box_mask(bounding_boxes(pixels), size)
         return ops.where(ops.any(present, axis=-1)[:, None, None], around, self.boxes(count, size))
 

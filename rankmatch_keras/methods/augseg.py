@@ -7,8 +7,9 @@ import keras
 from keras import ops
 
 from rankmatch_keras.layers import RandomBoxes, pseudo_labels
-from rankmatch_keras.layers.entropy import pixel_entropy
-from rankmatch_keras.layers.replicas import ratio, replicas, share_of
+from rankmatch_keras.layers.base import uniform
+from rankmatch_keras.layers.pseudo_labels import pixel_entropy
+from rankmatch_keras.layers.replicas import ratio
 from rankmatch_keras.losses import WeightedConsistencyLoss
 from rankmatch_keras.methods.taught import Taught, View
 
@@ -111,7 +112,7 @@ class AugSeg(Taught):
     def mixed(self, own: View, labeled: View, sureness) -> View:
         """The strong views with a box of their partners' copies, which may have one of a labelled image."""
         count, size = ops.shape(own.image)[0], ops.shape(own.image)[1:3]
-        draws = share_of(keras.random.uniform((count * replicas().count,), seed=self.injections))
+        draws = uniform((count,), self.injections)
         injected = (draws >= sureness)[:, None, None]
         copies = own.pasted(labeled, ops.logical_and(self.labeled_boxes(count, size), injected))
         return own.pasted(copies.partners(), self.boxes(count, size))

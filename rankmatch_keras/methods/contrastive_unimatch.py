@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from rankmatch_keras.layers.clock import Clock
-from rankmatch_keras.layers.entropy import pixel_entropy
+from rankmatch_keras.layers.pseudo_labels import pixel_entropy
 from rankmatch_keras.losses.unreliable import UnreliableContrast
 from rankmatch_keras.methods.base import as_one
 from rankmatch_keras.methods.represented import truth_of

@@ -12,8 +12,8 @@ from rankmatch_keras.layers.correlation_propagation import (
     correlated_regions,
     propagate_labels,
 )
+from rankmatch_keras.losses.consistency import WeightedConsistencyLoss
 from rankmatch_keras.losses.divergence import DivergenceLoss
-from rankmatch_keras.losses.weighted import WeightedConsistencyLoss
 from rankmatch_keras.methods.weak_to_strong import Teacher, WeakToStrong
 from rankmatch_keras.models.segmenter import class_count
 

@@ -4,12 +4,11 @@ import keras
 from keras import ops
 
 from rankmatch_keras.layers import pseudo_labels
-from rankmatch_keras.layers.grid import on_grid, pixel_rows
-from rankmatch_keras.layers.prototypes import ClassPrototypes
+from rankmatch_keras.layers.class_memory import ClassPrototypes, class_members, mean_vectors
+from rankmatch_keras.layers.pixels import on_grid, pixel_rows
 from rankmatch_keras.layers.resize import resize_align_corners
-from rankmatch_keras.layers.sampling import mean_vectors, members_of
+from rankmatch_keras.losses.consistency import kept_fraction
 from rankmatch_keras.losses.prototype_contrast import TEMPERATURE, PrototypeContrast
-from rankmatch_keras.losses.weighted import image_rate
 from rankmatch_keras.methods.represented import Represented, paste, share_of_valid, truth_of
 
 
@@ -99,7 +98,7 @@ class CSS(Represented):
         return {
             "supervised": self.supervised_loss(batch["labeled_mask"], logits[:num_labeled]),
             "unsupervised": self.consistency_loss(
-                label, image_rate(confidence, self.threshold), agreed, logits[num_labeled:]
+                label, kept_fraction(confidence, self.threshold), agreed, logits[num_labeled:]
             ),
             "contrast": ops.exp(-5.0 * done * done) * contrast,
             "mask_ratio": share_of_valid(confidence >= self.threshold, valid),
@@ -109,7 +108,7 @@ class CSS(Represented):
     def move_prototypes(self, representation, label, counted):
         """Moves the prototypes to representations `(B, h, w, D)` of the pixels that count at image size."""
         label, counted = (pixel_rows(on_grid(values, ops.shape(representation)[1:3])) for values in (label, counted))
-        means = mean_vectors(pixel_rows(representation), members_of(label, self.num_classes, counted))
+        means = mean_vectors(pixel_rows(representation), class_members(label, self.num_classes, counted))
         self.prototypes.update(*means)
 
     def nearest(self, representation, size):

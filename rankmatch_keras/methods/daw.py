@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from rankmatch_keras.layers import pseudo_labels
-from rankmatch_keras.layers.class_means import ClassAverages
+from rankmatch_keras.layers.class_memory import ClassAverages
 from rankmatch_keras.layers.gaussian_threshold import GaussianThreshold
 from rankmatch_keras.losses import WeightedConsistencyLoss
 from rankmatch_keras.methods.teachers import AveragedTeacher

@@ -4,8 +4,8 @@ import keras
 from keras import ops
 
 from rankmatch_keras.layers import pseudo_labels
-from rankmatch_keras.layers.entropy import masked_quantiles, pixel_entropy
-from rankmatch_keras.layers.grid import on_grid, pixel_rows
+from rankmatch_keras.layers.pixels import on_grid, pixel_rows
+from rankmatch_keras.layers.pseudo_labels import masked_quantiles, pixel_entropy
 from rankmatch_keras.losses.density_contrast import DensityContrast
 from rankmatch_keras.methods.represented import Represented, paste, share_of_valid, truth_of
 from rankmatch_keras.models.segmenter import decoded_channels

@@ -8,7 +8,7 @@ from keras import ops
 from rankmatch_keras.layers import ClassMix, RandomBoxes, pseudo_labels
 from rankmatch_keras.layers.clock import Turns
 from rankmatch_keras.layers.replicas import replicas
-from rankmatch_keras.losses import PixelConsistencyLoss, WeightedConsistencyLoss, image_rate
+from rankmatch_keras.losses import PixelConsistencyLoss, WeightedConsistencyLoss, kept_fraction
 from rankmatch_keras.methods.taught import Taught, View
 from rankmatch_keras.models.segmenter import class_count
 
@@ -81,7 +81,7 @@ class DualTeacher(Taught):
         view = self.mixed(View(batch["strong_image_1"], label, confidence, batch["valid"]), turn % 2 == 0)
         count = ops.shape(view.image)[0]
         logits = self.segmenter(ops.concatenate([view.image, batch["strong_image_2"]]), training=True)["logits"]
-        rates = image_rate(view.confidence, self.threshold)
+        rates = kept_fraction(view.confidence, self.threshold)
         everywhere = replicas().sum(ops.sum(rates)) / replicas().sum(ops.sum(ops.ones_like(rates)))
         weight = ops.where(turn % 2 == 0, rates, everywhere)
         return {

@@ -7,7 +7,7 @@ from keras import ops
 
 from rankmatch_keras.layers import pseudo_labels
 from rankmatch_keras.layers.class_parts import ClassParts
-from rankmatch_keras.layers.grid import on_grid, pixel_rows
+from rankmatch_keras.layers.pixels import on_grid, pixel_rows
 from rankmatch_keras.layers.resize import resize_align_corners
 from rankmatch_keras.layers.soft_labels import dynamic_soft_labels
 from rankmatch_keras.losses.part_contrast import PartContrast

@@ -5,9 +5,9 @@ from typing import ClassVar
 import keras
 from keras import ops
 
-from rankmatch_keras.layers.bank import ClassBank
-from rankmatch_keras.layers.grid import on_grid, pixel_rows
-from rankmatch_keras.layers.sampling import choose, drawn, members_of, random_scores
+from rankmatch_keras.layers.class_memory import ClassBank, class_members
+from rankmatch_keras.layers.pixels import on_grid, pixel_rows
+from rankmatch_keras.layers.sampling import choose, gather_chosen, random_scores
 from rankmatch_keras.methods.augseg import AugSeg
 from rankmatch_keras.models.neural_process import neural_process_of, with_neural_process
 from rankmatch_keras.models.segmenter import class_count
@@ -87,8 +87,8 @@ class NPSemiSeg(AugSeg):
         images, height, width, _ = ops.shape(codes)
         label, counted = (pixel_rows(on_grid(value, (height, width))) for value in (label, counted))
         scores = random_scores(images, height * width, self.chances)
-        choice = choose(members_of(label, self.num_classes, counted), scores, min(NEW, self.memory))
-        bank.push(*drawn(pixel_rows(codes), choice))
+        choice = choose(class_members(label, self.num_classes, counted), scores, min(NEW, self.memory))
+        bank.push(*gather_chosen(pixel_rows(codes), choice))
 
     def _center(self, bank, centers):
         """Moves the centres of the classes that a memory holds to their means."""

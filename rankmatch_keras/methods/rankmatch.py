@@ -7,7 +7,7 @@ import keras
 from keras import ops
 
 from rankmatch_keras.layers import Clock
-from rankmatch_keras.layers.grid import on_grid
+from rankmatch_keras.layers.pixels import on_grid
 from rankmatch_keras.losses import CorrelationConsistencyLoss, RankConsistencyLoss
 from rankmatch_keras.losses.correlation import DIVERGENCES
 from rankmatch_keras.methods.unimatch import UniMatch

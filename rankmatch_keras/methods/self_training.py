@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from rankmatch_keras.layers import box_mask, mix
-from rankmatch_keras.layers.replicas import replicas, share_of
+from rankmatch_keras.layers.base import uniform
 from rankmatch_keras.losses import SupervisedLoss
 from rankmatch_keras.methods.base import LABELED, Method
 
@@ -108,8 +108,7 @@ class SelfTraining(Method):
         images, masks = batch["strong_image_1"], batch["pseudo_mask"]
         shape = ops.shape(images)
         boxes = box_mask(batch["cutmix_box_1"], shape[1:3])
-        drawn = (shape[0] * replicas().count, *shape[1:])
-        noise = share_of(keras.random.uniform(drawn, -NOISE, NOISE, seed=self.noise))
+        noise = uniform(shape, self.noise, -NOISE, NOISE)
         masks = ops.where(boxes, IGNORED, ops.cast(masks, "int32"))
         return mix(images, ops.cast(noise, images.dtype), boxes), masks
 

@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from rankmatch_keras.layers import pseudo_labels
-from rankmatch_keras.layers.entropy import masked_quantiles, pixel_entropy
+from rankmatch_keras.layers.pseudo_labels import masked_quantiles, pixel_entropy
 from rankmatch_keras.losses.unreliable import UnreliableContrast
 from rankmatch_keras.methods.represented import Represented, paste, share_of_valid, truth_of
 

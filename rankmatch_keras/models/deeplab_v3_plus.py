@@ -9,8 +9,7 @@ import keras
 from keras import layers
 
 from rankmatch_keras.errors import UserError
-from rankmatch_keras.layers.fine_coarse import FineCoarseConv2D
-from rankmatch_keras.layers.resize import ResizeLike
+from rankmatch_keras.layers.resize import FineCoarseConv2D, ResizeLike
 from rankmatch_keras.models.segmenter import Segmenter
 
 # The papers' networks; backbones keep the epsilon that their weights were trained with.

@@ -11,8 +11,7 @@ import keras
 import torch
 from torch.nn import functional
 
-from rankmatch_keras.layers.fine_coarse import FineCoarseConv2D
-from rankmatch_keras.layers.resize import ResizeLike
+from rankmatch_keras.layers.resize import FineCoarseConv2D, ResizeLike
 from rankmatch_keras.training import steps_torch_convolution as kernels
 from rankmatch_keras.training.steps_torch_graph import neighbours, writer
 

@@ -6,8 +6,8 @@ from keras import ops
 
 from rankmatch_keras.layers.class_parts import ClassParts, k_means
 from rankmatch_keras.layers.density import density
-from rankmatch_keras.layers.entropy import pixel_entropy
-from rankmatch_keras.layers.grid import on_grid
+from rankmatch_keras.layers.pixels import on_grid
+from rankmatch_keras.layers.pseudo_labels import pixel_entropy
 from rankmatch_keras.layers.soft_labels import dynamic_soft_labels
 
 

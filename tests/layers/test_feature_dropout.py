@@ -79,9 +79,3 @@ def test_compiled(compiled):
 def test_rate_out_of_range(rate):
     with pytest.raises(ValueError, match=f"Received: rate={rate}"):
         FeatureDropout(rate)
-
-
-def test_config_round_trip():
-    layer = FeatureDropout(0.3, seed=4)
-    copy = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(layer))
-    assert (copy.rate, copy.seed) == (0.3, 4)

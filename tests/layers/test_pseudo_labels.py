@@ -4,6 +4,7 @@ import pytest
 from keras import ops
 
 from rankmatch_keras.layers import pseudo_labels
+from rankmatch_keras.layers.pseudo_labels import masked_quantiles
 
 
 def test_label_and_confidence_against_softmax():
@@ -34,3 +35,13 @@ def test_no_gradient(value_and_gradient):
     # The zero term connects the input, as every backend wants something to differentiate.
     _, gradient = value_and_gradient(lambda z: ops.sum(pseudo_labels(z)[1]) + 0.0 * ops.sum(z), logits)
     np.testing.assert_array_equal(gradient, np.zeros_like(logits))
+
+
+def test_quantiles_are_numpys():
+    values = np.random.default_rng(0).normal(size=(3, 4, 5)).astype("float32")
+    mask = values > -0.5
+    shares = (0.0, 0.2, 0.77, 1.0)
+    found = [float(value) for value in masked_quantiles(values, mask, *shares)]
+    np.testing.assert_allclose(found, np.quantile(values[mask], shares), rtol=1e-5, atol=1e-6)
+    (nothing,) = masked_quantiles(values, np.zeros_like(mask), 0.5)
+    assert float(nothing) == pytest.approx(1e30)

@@ -7,17 +7,10 @@ import numpy as np
 import pytest
 from keras import ops
 
-from rankmatch_keras.layers.entropy import masked_quantiles
+from rankmatch_keras.layers.class_memory import class_members, mean_vectors
+from rankmatch_keras.layers.pseudo_labels import masked_quantiles
 from rankmatch_keras.layers.replicas import Replicas, replicas, set_replicas
-from rankmatch_keras.layers.sampling import (
-    choose,
-    draw_index,
-    draw_place,
-    drawn,
-    mean_vectors,
-    members_of,
-    random_scores,
-)
+from rankmatch_keras.layers.sampling import choose, gather_chosen, random_scores, sample_indices, sample_places
 
 LABEL = np.int32([0, 1, 0, 2, 0, 1])
 COUNTED = np.array([True, True, True, True, True, False])
@@ -64,7 +57,7 @@ class Threads(Replicas):
 
 
 def test_the_best_members_of_each_class_are_chosen():
-    members = members_of(LABEL, 4, ops.convert_to_tensor(COUNTED))
+    members = class_members(LABEL, 4, ops.convert_to_tensor(COUNTED))
     choice = choose(members, SCORES, 2)
     # Class 1 has one counted pixel, whose score is 0; class 3 has none.
     assert ops.convert_to_numpy(choice.indices).tolist() == [[2, 4], [1, 0], [3, 0], [0, 0]]
@@ -72,7 +65,7 @@ def test_the_best_members_of_each_class_are_chosen():
 
 
 def test_fewer_pixels_than_asked_for():
-    choice = choose(members_of(LABEL[:3], 2, np.ones(3, bool)), SCORES[:3], 5)
+    choice = choose(class_members(LABEL[:3], 2, np.ones(3, bool)), SCORES[:3], 5)
     assert tuple(choice.indices.shape) == (2, 5)
     assert ops.convert_to_numpy(choice.exist).sum(axis=1).tolist() == [2, 1]
 
@@ -85,22 +78,22 @@ def test_every_class_has_scores_of_its_own():
 
 def test_means_of_the_members():
     vectors = ops.convert_to_tensor(np.float32([[1, 0], [5, 5], [3, 2], [0, 4], [2, 1], [9, 9]]))
-    means, present = mean_vectors(vectors, members_of(LABEL, 4, ops.convert_to_tensor(COUNTED)))
+    means, present = mean_vectors(vectors, class_members(LABEL, 4, ops.convert_to_tensor(COUNTED)))
     np.testing.assert_allclose(ops.convert_to_numpy(means), [[2, 1], [5, 5], [0, 4], [0, 0]])
     assert ops.convert_to_numpy(present).tolist() == [True, True, True, False]
 
 
 def test_indices_follow_the_weights():
     draws = ops.convert_to_tensor(np.float32([np.arange(8) / 8] * 2))
-    found = ops.convert_to_numpy(draw_index(np.float32([[1, 0, 2, 1], [0, 0, 0, 0]]), draws))
+    found = ops.convert_to_numpy(sample_indices(np.float32([[1, 0, 2, 1], [0, 0, 0, 0]]), draws))
     assert found[0].tolist() == [0, 0, 2, 2, 2, 2, 3, 3]
     assert found[1].tolist() == [3] * 8
 
 
 def test_places_stay_inside():
     draws = ops.convert_to_tensor(np.float32([0.0, 0.49, 0.5, 1.0]))
-    assert ops.convert_to_numpy(draw_place(2, draws)).tolist() == [0, 0, 1, 1]
-    assert ops.convert_to_numpy(draw_place(0, draws)).tolist() == [0] * 4
+    assert ops.convert_to_numpy(sample_places(2, draws)).tolist() == [0, 0, 1, 1]
+    assert ops.convert_to_numpy(sample_places(0, draws)).tolist() == [0] * 4
 
 
 def test_scores_are_uniform_and_new_each_time():
@@ -118,9 +111,9 @@ def test_replicas_choose_together(count):
 
     def work(*rows):
         label, scores, counted, vectors = (ops.convert_to_tensor(values) for values in rows)
-        choice = choose(members_of(label, 4, counted), scores, count)
+        choice = choose(class_members(label, 4, counted), scores, count)
         quantiles = masked_quantiles(scores, counted, 0.2, 0.65)
-        found = (*drawn(vectors, choice), ops.sum(ops.cast(choice.exist, "int32"), axis=1), *quantiles)
+        found = (*gather_chosen(vectors, choice), ops.sum(ops.cast(choice.exist, "int32"), axis=1), *quantiles)
         return [ops.convert_to_numpy(value) for value in found]
 
     values = (label.astype("int32"), scores, counted, vectors)
@@ -133,13 +126,3 @@ def test_replicas_choose_together(count):
             np.testing.assert_array_equal(own[1], alone[1])
         np.testing.assert_allclose(own[3:], alone[3:], rtol=1e-6)
     np.testing.assert_array_equal(together[0][2] + together[1][2], alone[2])
-
-
-def test_quantiles_are_numpys():
-    values = np.random.default_rng(0).normal(size=(3, 4, 5)).astype("float32")
-    mask = values > -0.5
-    shares = (0.0, 0.2, 0.77, 1.0)
-    found = [float(value) for value in masked_quantiles(values, mask, *shares)]
-    np.testing.assert_allclose(found, np.quantile(values[mask], shares), rtol=1e-5, atol=1e-6)
-    (nothing,) = masked_quantiles(values, np.zeros_like(mask), 0.5)
-    assert float(nothing) == pytest.approx(1e30)

@@ -71,13 +71,6 @@ def test_config_round_trip(case):
     assert float(copy(*inputs.values())) == float(layer(*inputs.values()))
 
 
-def test_arguments_are_attributes(case):
-    layer = case[0]()
-    for name, value in layer.get_config().items():
-        if name not in ("name", "trainable", "dtype"):
-            assert getattr(layer, name) == value
-
-
 def test_symbolic_call_gives_a_scalar(case):
     make, inputs = case
     symbols = [

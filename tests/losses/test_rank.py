@@ -6,7 +6,7 @@ import pytest
 from keras import ops
 
 from rankmatch_keras.layers import OrthogonalAgents
-from rankmatch_keras.layers.agents import flatten_pixels, gather_agents
+from rankmatch_keras.layers.pixels import flatten_pixels, gather_agents
 from rankmatch_keras.losses import RankConsistencyLoss
 
 RANKINGS = list(itertools.permutations(range(4)))

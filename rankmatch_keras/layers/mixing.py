@@ -1,4 +1,4 @@
-"""Boxes drawn in the step, for the methods whose CutMix boxes differ from those that the batch brings."""
+"""CutMix and ClassMix: pasting boxes or classes of one image into another."""
 
 import math
 
@@ -6,7 +6,47 @@ import keras
 from keras import ops
 
 from rankmatch_keras.layers.base import Float32Layer, uniform
-from rankmatch_keras.layers.cutmix import box_mask
+from rankmatch_keras.layers.pixels import grid_positions
+
+
+def box_mask(boxes, image_size, grid_size=None):
+    """Marks the pixels inside each box, at image size or on a coarser grid.
+
+    On a grid the box is sampled at the positions of the grid's pixels in the image, `i * (H - 1) / (h - 1)`. Where
+    that is a whole number (sizes 16k + 1 at stride 16: 321, 513, 801) mixing there equals upsampling the features with
+    aligned corners, mixing at image size and downsampling again.
+
+    Args:
+        boxes: `(B, 4)` int, `y0, x0, y1, x1` in pixels of the image, ends excluded; an empty box marks nothing.
+        image_size: `(H, W)` of the image the boxes refer to.
+        grid_size: `(h, w)` of the map to mark; the image size by default.
+
+    Returns:
+        `(B, h, w)` bool, True inside the box.
+    """
+    boxes = ops.cast(boxes, "float32")
+    height, width = grid_size or image_size
+    rows = grid_positions(height, image_size[0])[None]  # (1, h)
+    columns = grid_positions(width, image_size[1])[None]  # (1, w)
+    inside_rows = ops.logical_and(rows >= boxes[:, 0:1], rows < boxes[:, 2:3])  # (B, h)
+    inside_columns = ops.logical_and(columns >= boxes[:, 1:2], columns < boxes[:, 3:4])  # (B, w)
+    return ops.logical_and(inside_rows[:, :, None], inside_columns[:, None, :])
+
+
+def mix(target, source, mask):
+    """Pastes `source` into `target` where `mask` is True.
+
+    Args:
+        target: `(B, H, W)` or `(B, H, W, C)` tensor of any dtype.
+        source: the same shape and dtype.
+        mask: `(B, H, W)` bool.
+
+    Returns:
+        A tensor like `target`.
+    """
+    if len(target.shape) == 4:
+        mask = mask[..., None]
+    return ops.where(mask, source, target)
 
 
 @keras.saving.register_keras_serializable("rankmatch_keras")
@@ -116,3 +156,70 @@ def _place(sides, draws, image_size):
         starts.append(start)
         ends.append(start + length)
     return ops.stack([*starts, *ends], axis=-1)
+
+
+def mark_classes(label, chosen):
+    """Marks the pixels of each image's chosen classes.
+
+    Args:
+        label: `(B, H, W)` int, 0 up to K - 1; other values count as the nearest of these.
+        chosen: `(B, K)` bool.
+
+    Returns:
+        `(B, H, W)` bool.
+    """
+    shape = ops.shape(label)
+    flat = ops.reshape(ops.clip(ops.cast(label, "int32"), 0, chosen.shape[1] - 1), (shape[0], -1))
+    return ops.reshape(ops.take_along_axis(ops.cast(chosen, "int32"), flat, axis=1) == 1, shape)
+
+
+def class_fractions(label, num_classes: int, valid=None):
+    """Each class's share of the pixels of each image.
+
+    Args:
+        label: `(B, H, W)` int.
+        num_classes: K.
+        valid: `(B, H, W)` bool: other pixels belong to no class.
+
+    Returns:
+        `(B, K)` float32.
+    """
+    belongs = ops.cast(label, "int32")[..., None] == ops.arange(num_classes, dtype="int32")
+    if valid is not None:
+        belongs = ops.logical_and(belongs, ops.cast(valid, "bool")[..., None])  # (B, H, W, K)
+    return ops.mean(ops.cast(belongs, "float32"), axis=(1, 2))
+
+
+@keras.saving.register_keras_serializable("rankmatch_keras")
+class ClassMix(Float32Layer):
+    """Marks the pixels of a random half of the classes that each image is predicted to show, rounded up.
+
+    Args:
+        num_classes: number of classes K.
+        seed: int or `None`.
+    """
+
+    def __init__(self, num_classes: int, seed: int | None = None, **kwargs):
+        super().__init__(**kwargs)
+        self.num_classes = num_classes
+        self.seed = seed
+        self.seed_generator = keras.random.SeedGenerator(seed)
+
+    def call(self, label, valid=None):
+        """Draws the masks.
+
+        Args:
+            label: `(B, H, W)` int, the predicted class of each pixel.
+            valid: `(B, H, W)` bool: other pixels are not marked, and their classes not counted.
+
+        Returns:
+            `(B, H, W)` bool, True where the pixel is pasted.
+        """
+        present = class_fractions(label, self.num_classes, valid) > 0.0  # (B, K)
+        draws = uniform((ops.shape(label)[0], self.num_classes), self.seed_generator)
+        # Absent classes come last in the random order.
+        draws = ops.where(present, draws, 2.0)
+        place = ops.argsort(ops.argsort(draws, axis=-1), axis=-1)  # (B, K)
+        half = (ops.sum(ops.cast(present, "int32"), axis=-1, keepdims=True) + 1) // 2
+        mask = mark_classes(label, ops.cast(place, "int32") < half)
+        return mask if valid is None else ops.logical_and(mask, ops.cast(valid, "bool"))
