@@ -1,8 +1,8 @@
-"""Measures `rankmatch check`: seconds for a made-up set of JPEG images with PNG masks, and where the time goes.
+"""Speed of `rankmatch check` on a synthetic set of JPEG images with PNG masks, as a whole and by stage.
 
     python benchmarks/check.py --images 1000 --size 500x400
 
-A tenth of the images are validation images. The stages are measured on one thread; the check itself uses all cores.
+A tenth of the images are for validation. The stages are measured on one thread; the check itself uses all cores.
 """
 
 import tempfile
@@ -22,7 +22,7 @@ CLASSES = ("ground", "stone", "plank", "tile", "ring")
 
 
 def write_samples(folder: Path, count: int, width: int, height: int) -> tuple[Sample, ...]:
-    """Write images of coarse structure and noise, so that they decode like photographs, and masks of five classes."""
+    """Write images of coarse structure and noise, which decode like photographs, with masks of five classes."""
     samples = []
     for number in range(count):
         rng = np.random.default_rng(number)
@@ -49,15 +49,15 @@ def milliseconds_each(function, items) -> float:
 
 
 @click.command(help=__doc__)
-@click.option("--images", default=1000, show_default=True, help="How many images.")
+@click.option("--images", default=1000, show_default=True, help="Number of images.")
 @click.option("--size", default="500x400", show_default=True, help="Width and height in pixels.")
 def main(images, size):
-    """Print the numbers."""
+    """Measure and print."""
     width, height = map(int, size.split("x"))
     with tempfile.TemporaryDirectory() as folder:
         samples = write_samples(Path(folder), images, width, height)
         cut = max(1, images // 10)
-        dataset = SegmentationData("made up", samples[cut:], samples[:cut], CLASSES)
+        dataset = SegmentationData("synthetic", samples[cut:], samples[:cut], CLASSES)
         click.echo(f"{images} images of {width} x {height} with masks")
         click.echo(f"whole check           {seconds(check, dataset):6.2f} s")
         click.echo(f"part before training  {seconds(check, dataset, thorough=False):6.2f} s")

@@ -1,12 +1,12 @@
-"""What strong views and pseudo-labels cost: RankMatch with the labels of a finished network in place of its own.
+"""RankMatch with pseudo-labels from a finished network: the cost of strong views apart from that of pseudo-labels.
 
 Example:
   rankmatch train recipes/camvid.py --data DIR --labels 300 --method supervised --out runs/teacher
   python benchmarks/frozen_teacher.py train recipes/camvid.py --data DIR --labels 6 --method frozenteacher \
       --set teacher=runs/teacher/last.keras --set views=strong --set threshold=0 --set rank_weight=0 --out runs/taught
 
-`rankmatch` with one method more. Its options are RankMatch's, `teacher`, the file of a network like the one that is
-trained, and `views`: `strong`, or `weak` for students that see what the teacher sees.
+This is `rankmatch` with one more method, `frozenteacher`. It adds two options to RankMatch's: `teacher`, the file of a
+network like the one in training, and `views`, either `strong` or `weak` (the student sees what the teacher sees).
 """
 
 import keras
@@ -20,7 +20,7 @@ from rankmatch_keras.models import start_from
 
 @keras.saving.register_keras_serializable("benchmarks")
 class FrozenTeacher(RankMatch):
-    """RankMatch whose teacher is a network from a file, in inference mode, that never moves."""
+    """RankMatch with a teacher that is read from a file, runs in inference mode and never changes."""
 
     def __init__(self, segmenter, preset="paper", *, teacher: str, views: str = "strong", **overrides):
         if views not in ("strong", "weak"):
@@ -31,16 +31,16 @@ class FrozenTeacher(RankMatch):
         start_from(self.teacher.network, teacher)
 
     def follow(self):
-        """Leaves the teacher as it is."""
+        """Leave the teacher unchanged."""
 
     def strong_view(self, batch, number, teacher):
-        """The strong view with its box, or the weak view as the teacher saw it."""
+        """Return the strong view with its CutMix box, or the weak view that the teacher saw."""
         if self.views == "weak":
             return StrongView(batch["weak_image"], teacher.weak)
         return super().strong_view(batch, number, teacher)
 
     def get_config(self):
-        """Returns the constructor's arguments."""
+        """Return the constructor's arguments."""
         config = {**super().get_config(), "teacher": self.file, "views": self.views}
         del config["ema_decay"]
         return config

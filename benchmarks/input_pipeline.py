@@ -1,13 +1,12 @@
-"""Measures both input pipelines against Pillow and each other, and what share decoding, weak and strong view take.
+"""Speed of both input pipelines against the same operations with Pillow, and the time of each stage.
 
 \b
     python benchmarks/input_pipeline.py --images data/sample/train/images --crop 321 --batch 2
 
-The images serve as unlabelled images, and with made-up masks as labelled ones. One "image" is one labelled
-image (weak view) or one unlabelled image (weak view and two strong views; with --box-source second_view two
-of each). The same operations are done with Pillow, one image at a time on one core, in turns with the pipelines.
-Processor time is that of all threads and worker processes together. Shares are of the processor time of one unlabelled
-image, measured on one thread.
+The images serve as unlabeled images and, with empty masks, as labeled ones. An "image" is one labeled image (weak view)
+or one unlabeled image (weak view and two strong views; with --box-source second_view two of each). Pillow does the same
+operations, one image at a time on one core, in turns with the pipelines. CPU time is that of all threads and worker
+processes together. Percentages are of the CPU time of one unlabeled image, measured on one thread.
 """
 
 import functools
@@ -54,7 +53,7 @@ def milliseconds(function, items) -> float:
 
 
 def stages(pipeline: str, samples: tuple[Sample, ...], crop: int) -> dict[str, float]:
-    """Return the milliseconds that one unlabelled image takes in each stage."""
+    """Return the milliseconds that one unlabeled image takes in each stage."""
     weak, two_strong, prepared = (tf_data_stages if pipeline == TF_DATA else worker_stages)(crop)
     images = [(prepared(sample.read_image()), n) for n, sample in enumerate(samples[:60])]
     views = [(weak(image, n), n) for image, n in images]
@@ -66,7 +65,7 @@ def stages(pipeline: str, samples: tuple[Sample, ...], crop: int) -> dict[str, f
 
 
 def tf_data_stages(crop: int) -> tuple[Callable, Callable, Callable]:
-    """Return weak view, two strong views, and what makes an array ready for them."""
+    """Return functions that make the weak view and two strong views, and one that prepares an array for them."""
     import tensorflow as tf
 
     from rankmatch_keras.data.views.seeds_tensorflow import fold
@@ -106,7 +105,7 @@ def worker_stages(crop: int) -> tuple[Callable, Callable, Callable]:
 
 
 class Pillow:
-    """The weak and the strong view with Pillow, one image at a time; the distribution is that of the pipeline."""
+    """Weak and strong views with Pillow, one image at a time, from the distributions of the pipeline."""
 
     def __init__(self, crop: int):
         self.crop = crop
@@ -136,7 +135,7 @@ class Pillow:
         return tuple(ImageOps.mirror(view) if flip else view for view in views)
 
     def strong(self, view: Image.Image) -> Image.Image:
-        """Jitter, grey and blur."""
+        """Apply color jitter, gray and blur."""
         rng = self.rng
         if rng.random() < 0.8:
             kinds = [ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color, None]
@@ -151,14 +150,14 @@ class Pillow:
 
 
 def turn_hue(view: Image.Image, shift: float) -> Image.Image:
-    """Turn the colour circle."""
+    """Rotate the hue."""
     hue, saturation, value = view.convert("HSV").split()
     turned = np.asarray(hue) + np.uint8(int(shift * 255) % 256)
     return Image.merge("HSV", (Image.fromarray(turned), saturation, value)).convert("RGB")
 
 
 def pillow_speed(pillow: Pillow, labeled: list[Sample], unlabeled: tuple[Sample, ...], count: int) -> float:
-    """Return images per processor second, half of them labelled."""
+    """Return images per CPU second, half of them labeled."""
     start = time.process_time()
     for n in range(count // 2):
         pillow.labeled(labeled[n % len(labeled)])
@@ -166,28 +165,31 @@ def pillow_speed(pillow: Pillow, labeled: list[Sample], unlabeled: tuple[Sample,
     return 2 * (count // 2) / (time.process_time() - start)
 
 
-def processor_seconds() -> float:
-    """Return the processor time of this process, its threads, and the worker processes that have ended."""
+def cpu_seconds() -> float:
+    """Return the CPU time of this process, its threads, and the worker processes that have ended."""
     children = resource.getrusage(resource.RUSAGE_CHILDREN)
     return time.process_time() + children.ru_utime + children.ru_stime
 
 
 def speed(made: Any, batches: int) -> tuple[float, float]:
-    """Return seconds and processor seconds per batch, after the first three."""
+    """Return seconds and CPU seconds per batch, without the first three."""
     iterator = iter(made)
     for _ in range(3):
         next(iterator)
-    start, used = time.perf_counter(), processor_seconds()
+    start, used = time.perf_counter(), cpu_seconds()
     for _ in range(batches):
         next(iterator)
-    return (time.perf_counter() - start) / batches, (processor_seconds() - used) / batches
+    return (time.perf_counter() - start) / batches, (cpu_seconds() - used) / batches
 
 
 def worker_speed(make: Callable[..., Any], batches: int) -> tuple[float, float]:
-    """Return the same of worker processes: theirs is known when they end, so their start is measured and taken off."""
+    """Return the same for worker processes.
+
+    The CPU time of a process is known when it ends, so the start is measured separately and subtracted.
+    """
     used, seconds = [], 0.0
     for count in (3, 3 + batches):
-        before, made = processor_seconds(), make(steps=count)
+        before, made = cpu_seconds(), make(steps=count)
         iterator = iter(made)
         for _ in range(3):
             next(iterator)
@@ -196,20 +198,20 @@ def worker_speed(make: Callable[..., Any], batches: int) -> tuple[float, float]:
             pass
         seconds = time.perf_counter() - start
         made.close()
-        used.append(processor_seconds() - before)
+        used.append(cpu_seconds() - before)
     return seconds / batches, (used[1] - used[0]) / batches
 
 
 @click.command(help=__doc__)
 @click.option("--images", type=click.Path(exists=True), default=str(SAMPLE), help="Folder of images.")
 @click.option("--crop", default=321, show_default=True, help="Side of the crop in pixels.")
-@click.option("--batch", default=2, show_default=True, help="Labelled and unlabelled images per batch.")
+@click.option("--batch", default=2, show_default=True, help="Labeled and unlabeled images per batch, each.")
 @click.option("--box-source", type=click.Choice(["in_batch", "second_view"]), default="in_batch")
-@click.option("--parallel-calls", type=int, default=None, help="Threads; the pipeline's own choice if left out.")
+@click.option("--parallel-calls", type=int, default=None, help="Threads; by default the pipeline's own choice.")
 @click.option("--batches", default=40, show_default=True, help="Batches to measure.")
 @click.option("--pipeline", "wanted", type=click.Choice(["both", TF_DATA, WORKERS]), default="both", show_default=True)
 def main(images, crop, batch, box_source, parallel_calls, batches, wanted):
-    """Print the numbers."""
+    """Measure and print."""
     pipelines = [choose_pipeline(name) for name in ((TF_DATA, WORKERS) if wanted == "both" else (wanted,))]
     if TF_DATA in pipelines:
         import tensorflow as tf
@@ -229,18 +231,18 @@ def main(images, crop, batch, box_source, parallel_calls, batches, wanted):
                 turns[WORKERS].append(worker_speed(functools.partial(make, pipeline=WORKERS), batches))
             turns["Pillow"].append((0.0, 2 * batch / pillow_speed(pillow, labeled, samples, 2 * batch * batches)))
     click.echo(
-        f"crop {crop}, {batch} + {batch} images, {box_source}, {len(samples)} files, {os.cpu_count()} processors, "
+        f"crop {crop}, {batch} + {batch} images, {box_source}, {len(samples)} files, {os.cpu_count()} CPUs, "
         "medians of 3 turns:"
     )
     for name, times in turns.items():
         ratio = statistics.median(theirs / ours for (_, ours), (_, theirs) in zip(times, turns["Pillow"], strict=True))
-        per_core = 2 * batch / statistics.median(processor for _, processor in times)
+        per_core = 2 * batch / statistics.median(cpu for _, cpu in times)
         wall = f", a batch takes {statistics.median(t for t, _ in times):.3f} s on all cores" if times[0][0] else ""
         click.echo(f"{name:8s} {per_core:6.1f} images per second and core, {ratio:.2f} x Pillow{wall}")
     for name in pipelines:
-        shares = stages(name, samples, crop)
-        for stage, value in shares.items():
-            click.echo(f"{name:8s} {stage:15s} {value:6.1f} ms  {100 * value / sum(shares.values()):5.1f} %")
+        times_of = stages(name, samples, crop)
+        for stage, value in times_of.items():
+            click.echo(f"{name:8s} {stage:15s} {value:6.1f} ms  {100 * value / sum(times_of.values()):5.1f} %")
 
 
 if __name__ == "__main__":

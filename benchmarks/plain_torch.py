@@ -1,9 +1,7 @@
-"""The yardstick: DeepLabV3+ on ResNet-50 and the passes of a UniMatch step in plain PyTorch, without Keras or tricks.
+"""Yardstick for `step_time.py`: DeepLabV3+ on ResNet-50 and a UniMatch step in plain PyTorch, without Keras or tricks.
 
-Layers are PyTorch's own, in its channels-last memory format; all passes first, then one backward pass.
+All layers are PyTorch's own, in channels-last memory format. All forward passes come first, then one backward pass.
 """
-
-import resource
 
 import torch
 from torch import nn
@@ -13,14 +11,14 @@ THRESHOLD = 0.95
 
 
 def conv_norm(inputs, outputs, size=1, stride=1, dilation=1, rectify=True):
-    """Convolution, batch normalisation, and perhaps ReLU."""
+    """Return a convolution, batch normalization and, if `rectify`, a ReLU."""
     padding = dilation * (size // 2)
     layers = [nn.Conv2d(inputs, outputs, size, stride, padding, dilation, bias=False), nn.BatchNorm2d(outputs)]
     return nn.Sequential(*layers, *([nn.ReLU(inplace=True)] if rectify else []))
 
 
 class Bottleneck(nn.Module):
-    """A residual block of ResNet-50, its stride in the first convolution as in keras.applications."""
+    """Residual block of ResNet-50 with the stride in its first convolution, as in keras.applications."""
 
     def __init__(self, inputs, width, stride, dilation, projected):
         super().__init__()
@@ -32,12 +30,12 @@ class Bottleneck(nn.Module):
         self.shortcut = conv_norm(inputs, 4 * width, 1, stride, rectify=False) if projected else nn.Identity()
 
     def forward(self, maps):
-        """Adds the path to its input."""
+        """Return the sum of path and shortcut."""
         return functional.relu_(self.path(maps) + self.shortcut(maps))
 
 
 class Encoder(nn.Module):
-    """ResNet-50 at output stride 16: maps at stride 4 and 16."""
+    """ResNet-50 with output stride 16."""
 
     def __init__(self):
         super().__init__()
@@ -46,7 +44,7 @@ class Encoder(nn.Module):
         for width, blocks, stride, dilation in ((64, 3, 1, 1), (128, 4, 2, 1), (256, 6, 2, 1), (512, 3, 1, 2)):
             stage = []
             for block in range(blocks):
-                # As in keras.applications, made dilated: the first block's window is the one before the stride.
+                # As `models.dilate` does it: the first block keeps the dilation of the stage before.
                 rate = 1 if block == 0 else dilation
                 stage.append(Bottleneck(inputs, width, stride if block == 0 else 1, rate, block == 0))
                 inputs = 4 * width
@@ -54,7 +52,7 @@ class Encoder(nn.Module):
         self.stages = nn.ModuleList(stages)
 
     def forward(self, images):
-        """Images to low and high maps."""
+        """Return the maps at stride 4 and 16."""
         low = self.stages[0](self.stem(images))
         high = low
         for stage in self.stages[1:]:
@@ -63,7 +61,7 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """ASPP, projected low map, two 3x3 convolutions and a classifier."""
+    """DeepLabV3+ decoder: ASPP, projected low map, two 3x3 convolutions and a classifier."""
 
     def __init__(self, classes):
         super().__init__()
@@ -73,7 +71,7 @@ class Decoder(nn.Module):
         self.head = nn.Sequential(conv_norm(304, 256, 3), conv_norm(256, 256, 3), nn.Conv2d(256, classes, 1))
 
     def forward(self, low, high, size):
-        """Maps to logits at image size."""
+        """Return logits at the size of the images."""
         pooled = self.pooled(high.mean((2, 3), keepdim=True)).expand(-1, -1, *high.shape[2:])
         features = self.projection(torch.cat([*(branch(high) for branch in self.branches), pooled], 1))
         joined = torch.cat([self.low(low), resize(features, low.shape[2:])], 1)
@@ -81,14 +79,17 @@ class Decoder(nn.Module):
 
 
 def resize(maps, size):
-    """Bilinear, corners aligned."""
+    """Resize bilinearly with aligned corners."""
     return functional.interpolate(maps, size=tuple(size), mode="bilinear", align_corners=True)
 
 
-class PlainJob:
-    """What `step_measure.Job` measures, of the plain program; two images of each kind, boxes left out."""
+class PlainStep:
+    """Network, optimizer and losses of one UniMatch step on a fixed batch, without CutMix boxes.
 
-    is_main = True
+    Args:
+        batch: training batch as a dict of NumPy arrays.
+        classes: number of classes.
+    """
 
     def __init__(self, batch, classes):
         def images(name):
@@ -102,7 +103,7 @@ class PlainJob:
         self.optimizer = torch.optim.SGD(self.network.parameters(), 1e-4, momentum=0.9, weight_decay=1e-4)
 
     def loss(self):
-        """All passes of a step, and their losses."""
+        """Return the sum of losses after all forward passes."""
         size, labeled = self.weak.shape[2:], len(self.mask)
         maps = self.encoder(self.weak)
         dropped = [functional.dropout2d(x[labeled:], 0.5) for x in maps]
@@ -117,31 +118,11 @@ class PlainJob:
         total = functional.cross_entropy(logits[:labeled], self.mask) / 2 + consistency(logits[len(self.weak) :]) / 4
         return total + sum(consistency(half) / 8 for half in strong.chunk(2))
 
-    def about(self):
-        """Always measured on the processors."""
-
-    def forward(self):
-        """See `step_measure.Job`."""
-        from step_measure import seconds
-
-        return seconds(self.loss)
-
     def gradient(self):
-        """See `step_measure.Job`."""
-        from step_measure import seconds
+        """Run the forward and backward passes."""
+        self.optimizer.zero_grad()
+        self.loss().backward()
 
-        def run():
-            self.optimizer.zero_grad()
-            self.loss().backward()
-
-        return seconds(run)
-
-    def step(self):
-        """See `step_measure.Job`."""
-        from step_measure import seconds
-
-        return self.gradient() + seconds(self.optimizer.step)
-
-    def peak(self):
-        """See `step_measure.Job`."""
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    def update(self):
+        """Update the weights."""
+        self.optimizer.step()

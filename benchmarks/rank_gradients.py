@@ -1,11 +1,12 @@
-"""How strongly each term of RankMatch pulls at the network, for the variants of its rank loss.
+"""Gradient norms of RankMatch's terms for variants of its rank loss.
 
+\b
 Example:
   python benchmarks/rank_gradients.py --data path/to/camvid --weights mobilenet_v2_imagenet_no_top.weights.h5
   python benchmarks/rank_gradients.py --data path/to/camvid --weights FILE --steps 100
 
-For some batches of CamVid, before training or after some supervised steps: the value of the rank loss, and the norm of
-its weighted gradient with respect to all weights over that of the supervised term. PyTorch only.
+Prints, for some batches of CamVid before training or after some supervised steps, the value of the rank loss and the
+norm of its weighted gradient with respect to all weights, divided by that of the supervised term. PyTorch only.
 """
 
 import os
@@ -25,7 +26,7 @@ VARIANTS = {
     "N = 64": {"num_agents": 64},
     "top_k = 8": {"top_k": 8},
     "random agents": {"agents": "random"},
-    "KL in its place": {"correlation": "kl"},
+    "KL instead": {"correlation": "kl"},
     "gradient through pixels alone": {"agent_gradient": False},
     "off the padding": {"leave_out_padding": True},
     "weighed by confidence": {"weight_by_confidence": True},
@@ -35,7 +36,7 @@ VARIANTS = {
 
 
 def gradients(method, batch, names):
-    """Norm of the gradient of the named terms' weighted sum."""
+    """Return the weighted sum of the named terms and the norm of its gradient."""
     method.zero_grad()
     terms = method.compute_terms(batch)
     value = sum(method.term_weights[name] * terms[name] for name in names)
@@ -45,7 +46,7 @@ def gradients(method, batch, names):
 
 
 def make(segmenter, options):
-    """RankMatch on a segmenter, from the variant's preset."""
+    """Return RankMatch with the options of a variant."""
     return methods.RankMatch(segmenter, options.get("preset", "paper"), seed=0, **_without_preset(options))
 
 
@@ -53,15 +54,15 @@ def _without_preset(options):
     return {name: value for name, value in options.items() if name != "preset"}
 
 
-@click.command(help=f"\b\n{__doc__}")
-@click.option("--data", "root", required=True, help="Folder of CamVid.")
-@click.option("--weights", required=True, help="MobileNetV2's weights.")
+@click.command(help=__doc__)
+@click.option("--data", "root", required=True, help="CamVid's folder.")
+@click.option("--weights", required=True, help="File with MobileNetV2's weights.")
 @click.option("--crop", default=321, show_default=True)
-@click.option("--batches", default=3, show_default=True, help="Batches that are averaged.")
-@click.option("--steps", default=0, show_default=True, help="Supervised steps before.")
+@click.option("--batches", default=3, show_default=True, help="Number of batches to average over.")
+@click.option("--steps", default=0, show_default=True, help="Supervised steps before measuring.")
 @click.option("--learning-rate", default=0.01, show_default=True)
 def main(root, weights, crop, batches, steps, learning_rate):
-    """Prints the table."""
+    """Measure and print the table."""
     keras.utils.set_random_seed(0)
     camvid = data.CamVid(root)
     split = data.choose_labeled(camvid.train, 23, seed=0)
@@ -106,7 +107,7 @@ def main(root, weights, crop, batches, steps, learning_rate):
 
 
 def _train(segmenter, stream, steps, learning_rate):
-    """Trains on the labelled images alone."""
+    """Train on the labeled images alone."""
     if not steps:
         return
     method = methods.SupervisedOnly(segmenter)

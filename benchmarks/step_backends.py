@@ -1,4 +1,4 @@
-"""What a benchmark must know of each backend: single passes, the device's name and its peak memory."""
+"""Backend-specific parts of the step benchmark: single passes, device name and peak device memory."""
 
 from types import SimpleNamespace
 
@@ -6,14 +6,15 @@ import keras
 
 
 def passes_of(method, batch):
-    """The forward passes alone, and forward and backward passes, of one step of a method.
+    """Return functions that run parts of one training step.
 
     Args:
-        method: a compiled `Method`.
-        batch: dict of numpy arrays.
+        method: compiled `Method`.
+        batch: training batch as a dict of NumPy arrays.
 
     Returns:
-        An object with the functions `forward()` and `gradient()`, which return when the device is done.
+        An object with `forward()`, the forward passes and losses, and `gradient()`, forward and backward passes. Both
+        return when the device is done.
     """
     tensors = {name: keras.ops.convert_to_tensor(value) for name, value in batch.items()}
     return globals()[f"_{keras.backend.backend()}_passes"](method, tensors)
@@ -51,7 +52,7 @@ def _tensorflow_passes(method, batch):
     def gradient(batch):
         with tf.GradientTape() as tape:
             loss = method.compute_losses(batch)["loss"]
-        # Summed, so that nothing is left out and little is copied.
+        # The sum needs every gradient and copies one number.
         return tf.add_n([tf.reduce_sum(value) for value in tape.gradient(loss, variables)])
 
     return SimpleNamespace(forward=lambda: forward(batch).numpy(), gradient=lambda: gradient(batch).numpy())
@@ -77,7 +78,7 @@ def _jax_passes(method, batch):
 
 
 def device_name():
-    """Name of the GPU, or None."""
+    """Return the name of the GPU, or None."""
     backend = keras.backend.backend()
     if backend == "torch":
         import torch
@@ -94,7 +95,7 @@ def device_name():
 
 
 def device_peak():
-    """Peak memory in bytes that tensors took on the GPU, or None without one."""
+    """Return the peak memory of tensors on the GPU in bytes, or None without a GPU."""
     if device_name() is None:
         return None
     backend = keras.backend.backend()

@@ -1,9 +1,10 @@
-"""One process that trains one method on one backend and measures itself; `step_time.py` starts and asks it.
+"""Process that trains one method on one backend and measures itself; `step_time.py` starts it.
 
     python benchmarks/step_measure.py '{"backend": "torch", "method": "RankMatch", ...}' [COMMAND ...]
 
-Each command, from the arguments or else line by line from the standard input, is answered by one line of JSON:
-"forward", "gradient", "step" and "fed" by seconds, "peak" by bytes, "busy" by a share of time, "about" by words.
+Commands come from the arguments or, without any, from standard input, one a line. Each is answered by one line of JSON:
+"forward", "gradient", "step" and "fed" with seconds, "peak" with bytes, "busy" with a fraction of time, "about" with
+the device's name.
 """
 
 import contextlib
@@ -23,17 +24,17 @@ BUSY_STEPS = 10
 
 
 def main():
-    """Reads the settings, prepares, and answers."""
+    """Read the settings, prepare, and answer commands."""
     settings = json.loads(sys.argv[1])
     os.environ["KERAS_BACKEND"] = settings["backend"]
-    # Keras imports whatever framework it finds: 0.6 GB for TensorFlow and JAX.
+    # Keras imports every framework it finds: 0.6 GB for TensorFlow and JAX.
     sys.modules.update({name: None for name in FRAMEWORKS if name != settings["backend"]})
     if settings["cores"]:
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: settings["cores"]])
     from rankmatch_keras.environment import require_environment
 
     require_environment()
-    answers, sys.stdout = sys.stdout, sys.stderr  # what libraries print is no answer
+    answers, sys.stdout = sys.stdout, sys.stderr  # keeps library output apart from the answers
     job = make_job(settings)
     for command in sys.argv[2:] or sys.stdin:
         answer = getattr(job, command.strip())()
@@ -42,7 +43,7 @@ def main():
 
 
 def make_job(settings):
-    """The job that the settings ask for."""
+    """Return the job that the settings describe."""
     import keras
 
     from rankmatch_keras.training.distribution import distribute
@@ -50,8 +51,6 @@ def make_job(settings):
 
     keras.utils.set_random_seed(0)
     if settings["method"] == "plain":
-        from plain_torch import PlainJob
-
         return PlainJob(random_batch(settings), CLASSES)
     distribution = distribute("none" if settings["replicas"] == 1 else "auto", in_process(settings))
     frameworks_own_precision(settings["precision"])
@@ -60,12 +59,12 @@ def make_job(settings):
 
 
 def in_process(settings):
-    """Number of replicas in this process; on torch each is a process of its own, by `torchrun`."""
+    """Return the number of replicas in this process, or None on torch, where `torchrun` starts a process for each."""
     return settings["replicas"] if settings["replicas"] > 1 and settings["backend"] != "torch" else None
 
 
 def frameworks_own_precision(precision):
-    """Lets the framework round the factors of float32 products to TF32 on GPUs, or keeps it from that."""
+    """Allow or forbid TF32 rounding of float32 products on GPUs."""
     import keras
 
     tf32 = precision == "tf32"
@@ -85,7 +84,7 @@ def frameworks_own_precision(precision):
 
 
 class Job:
-    """A compiled method on DeepLabV3+ with random weights, and what is measured of it."""
+    """Measurements of a compiled method on DeepLabV3+ with random weights."""
 
     def __init__(self, settings, distribution):
         from rankmatch_keras import methods, models, training
@@ -102,31 +101,31 @@ class Job:
         self._passes = self._fed = None
 
     def about(self):
-        """The device, in words."""
+        """Return the name of the GPU, or None."""
         from step_backends import device_name
 
         return device_name()
 
     def forward(self):
-        """Seconds of all forward passes and losses, recorded for a backward pass that does not follow."""
+        """Time all forward passes and losses, recorded for a backward pass that does not follow."""
         return seconds(lambda: self.passes().forward())
 
     def gradient(self):
-        """Seconds of all forward and backward passes."""
+        """Time all forward and backward passes."""
         return seconds(lambda: self.passes().gradient())
 
     def step(self):
-        """Seconds of a whole step on a batch that is there already."""
+        """Time a whole step on a batch in memory."""
         return seconds(lambda: self.model.train_on_batch(self.batch))
 
     def fed(self):
-        """Seconds of a step that takes its batch from the input pipeline, which works beside it."""
+        """Time a step that takes its batch from the input pipeline, which works at the same time."""
         if self._fed is None:
             self._fed = iter(self.distribution.batches(sample_batches(self.settings, self.distribution)))
         return seconds(lambda: self.model.train_on_batch(next(self._fed)))
 
     def replicated(self):
-        """Seconds of each of a few steps on all replicas, by `fit`; the first two are not counted."""
+        """Return the seconds of each step of a short `fit` on all replicas, without the first two."""
         import keras
 
         times = []
@@ -145,13 +144,13 @@ class Job:
         return times[2:]
 
     def peak(self):
-        """Peak memory in bytes: of the GPU where there is one, else resident memory of this process."""
+        """Return peak memory in bytes: the GPU's where there is one, else the resident memory of this process."""
         from step_backends import device_peak
 
-        return device_peak() or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        return device_peak() or resident_peak()
 
     def busy(self):
-        """Share of time in which the GPU ran something during some steps; null without `nvidia-smi`."""
+        """Return the fraction of time in which the GPU was busy during some steps, or None without `nvidia-smi`."""
         if shutil.which("nvidia-smi") is None:
             return None
         query = ["nvidia-smi", "--query-gpu=utilization.gpu", "--format=csv,noheader,nounits", "--loop-ms=200"]
@@ -163,7 +162,7 @@ class Job:
         return sum(samples) / len(samples) if samples else None
 
     def passes(self):
-        """The passes of a step without its update, made at the first call."""
+        """Return the passes of a step without its update, built on the first call."""
         if self._passes is None:
             from step_backends import passes_of
 
@@ -171,15 +170,50 @@ class Job:
         return self._passes
 
 
+class PlainJob:
+    """Measurements of the plain PyTorch step, always on the CPU."""
+
+    is_main = True
+
+    def __init__(self, batch, classes):
+        from plain_torch import PlainStep
+
+        self.plain = PlainStep(batch, classes)
+
+    def about(self):
+        """Return no device name."""
+
+    def forward(self):
+        """Time all forward passes and losses."""
+        return seconds(self.plain.loss)
+
+    def gradient(self):
+        """Time all forward and backward passes."""
+        return seconds(self.plain.gradient)
+
+    def step(self):
+        """Time a whole step."""
+        return self.gradient() + seconds(self.plain.update)
+
+    def peak(self):
+        """Return peak resident memory in bytes."""
+        return resident_peak()
+
+
 def seconds(function):
-    """How long a call takes."""
+    """Return how long a call takes."""
     start = time.perf_counter()
     function()
     return time.perf_counter() - start
 
 
+def resident_peak():
+    """Return the peak resident memory of this process in bytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
 def random_batch(settings):
-    """A batch of the contract's shapes."""
+    """Return a training batch of random content."""
     import numpy as np
 
     rng = np.random.default_rng(0)
@@ -196,7 +230,7 @@ def random_batch(settings):
 
 
 def sample_batches(settings, distribution):
-    """Batches of the embedded sample scenes, as a recipe makes them; global batches of so many images per replica."""
+    """Return global batches of the embedded sample scenes, as a recipe makes them."""
     from rankmatch_keras import data, models
     from rankmatch_keras.layers import ChannelNormalization
 

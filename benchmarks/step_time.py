@@ -1,17 +1,22 @@
-"""Seconds per training step and peak memory of the methods, on all backends in one run.
+"""Seconds per training step and peak memory of the methods on all backends.
 
+\b
 Example:
   python benchmarks/step_time.py --backend all --out step_time.json
 
-Each method runs in a process of its own, which imports no framework but its backend's; the processes of one backend
-take turns, step by step, so that a machine that slows down slows all of them, and ratios are medians of neighbouring
-steps. A step gets a random batch that is there already. Its shares: forward is the time of the forward passes and
-losses alone, backward what the backward passes add to that, optimizer what the update adds. Data is the share by which
-a step is longer when the input pipeline makes its batches beside it, from the embedded sample scenes. Peak memory is
-that of the process, or of the tensors on a GPU, without an input pipeline. "plain" is the same network and the passes
-of a UniMatch step in plain PyTorch (benchmarks/plain_torch.py).
+Each method runs in its own process, which imports only its backend's framework. The processes of one backend take
+turns, step by step, so that a machine that slows down slows all of them; ratios are medians over neighboring steps.
+A step gets a random batch that is already in memory.
 
-With --processes 2 it measures how two replicas scale instead: each has the images of one, and half of the cores.
+\b
+forward    forward passes and losses, as a fraction of the step
+backward   what the backward passes add
+optimizer  what the update adds
+data       what the input pipeline adds when it makes batches of the embedded sample scenes at the same time
+peak       memory of the process, or of the tensors on a GPU, without an input pipeline
+plain      the same network and the passes of a UniMatch step in plain PyTorch (benchmarks/plain_torch.py)
+
+With --processes 2 it measures instead how two replicas scale: each has the images of one and half of the cores.
 """
 
 import contextlib
@@ -37,7 +42,7 @@ WARM_UP = 2
 
 
 class Words(click.ParamType):
-    """Several words, separated by commas; "all" stands for all that are known."""
+    """Words separated by commas; "all" stands for all known words."""
 
     name = "a,b,..."
 
@@ -45,7 +50,7 @@ class Words(click.ParamType):
         self.known = known
 
     def convert(self, value, param, ctx):
-        """Splits and checks."""
+        """Split the words and check each."""
         words = tuple(value.split(",")) if isinstance(value, str) else value
         if self.known and words == ("all",):
             return self.known
@@ -55,23 +60,25 @@ class Words(click.ParamType):
         return words
 
 
-@click.command(help=f"\b\n{__doc__}")
+@click.command(help=__doc__)
 @click.option("--backend", default="all", type=Words(BACKENDS), show_default=True)
 @click.option("--backbone", default="mobilenet_v2,resnet50", type=Words(), show_default=True)
 @click.option("--crop", default="161,321", type=Words(), show_default=True, help="Side of the crop in pixels.")
 @click.option("--methods", default="UniMatch,RankMatch", type=Words(METHODS), show_default=True)
 @click.option("--precision", default="float32", type=Words(("float32", "tf32", "mixed_bfloat16")), show_default=True)
 @click.option("--jit", default="auto", type=Words(("auto", "on", "off")), show_default=True)
-@click.option("--batch", default=2, show_default=True, type=click.IntRange(1), help="Labelled and unlabelled, each.")
-@click.option("--steps", default=5, show_default=True, type=click.IntRange(2), help="Counted steps of each method.")
+@click.option(
+    "--batch", default=2, show_default=True, type=click.IntRange(1), help="Labeled and unlabeled images, each."
+)
+@click.option("--steps", default=5, show_default=True, type=click.IntRange(2), help="Measured steps of each method.")
 @click.option("--num-agents", default=128, show_default=True, type=click.IntRange(4))
 @click.option("--box-source", default="in_batch", show_default=True, type=click.Choice(("in_batch", "second_view")))
-@click.option("--shares/--no-shares", default=True, show_default=True, help="Whether parts of a step are measured too.")
-@click.option("--plain/--no-plain", default=True, show_default=True, help="Whether plain PyTorch is measured too.")
+@click.option("--shares/--no-shares", default=True, show_default=True, help="Whether to measure parts of a step too.")
+@click.option("--plain/--no-plain", default=True, show_default=True, help="Whether to measure plain PyTorch too.")
 @click.option("--processes", default=1, show_default=True, type=click.IntRange(1, 2))
-@click.option("--out", type=click.Path(path_type=Path), help="JSON file for all single measurements.")
+@click.option("--out", type=click.Path(path_type=Path), help="JSON file for every single measurement.")
 def main(backend, backbone, crop, methods, precision, jit, out, processes, **options):
-    """Measures and prints the table."""
+    """Measure and print the table."""
     about = describe()
     click.echo(
         f"{about['date']}, {about['machine']}, {about['versions']}, {options['batch']} + {options['batch']} images"
@@ -97,7 +104,7 @@ def main(backend, backbone, crop, methods, precision, jit, out, processes, **opt
 
 
 def describe():
-    """Date, machine and versions."""
+    """Return date, machine and versions."""
     versions = []
     for name in PACKAGES:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
@@ -105,17 +112,17 @@ def describe():
     with contextlib.suppress(OSError):
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
         names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    processor = names[0] if names else platform.processor()
+    cpu = names[0] if names else platform.processor()
     cores = len(os.sched_getaffinity(0))
     return {
         "date": datetime.date.today().isoformat(),
-        "machine": f"{processor}, {cores} cores",
+        "machine": f"{cpu}, {cores} cores",
         "versions": ", ".join([f"Python {platform.python_version()}", *versions]),
     }
 
 
 class Child:
-    """A process that measures one method when asked to."""
+    """Process that measures one method on demand."""
 
     def __init__(self, settings):
         self.settings = settings
@@ -125,10 +132,10 @@ class Child:
         self.process = subprocess.Popen(command, **pipes)
 
     def ask(self, command):
-        """The answer to one command.
+        """Return the answer to one command.
 
         Raises:
-            ChildProcessError: the process has ended; the last line that it printed.
+            ChildProcessError: The process has ended; the message is the last line that it printed.
         """
         with contextlib.suppress(BrokenPipeError):
             print(command, file=self.process.stdin, flush=True)
@@ -140,7 +147,7 @@ class Child:
         return json.loads(answer)
 
     def end(self):
-        """Ends the process."""
+        """End the process."""
         with contextlib.suppress(BrokenPipeError):
             self.process.stdin.close()
         self.process.kill()
@@ -149,7 +156,7 @@ class Child:
 
 
 def take_turns(settings, methods):
-    """Yields what was measured of each method of one backend."""
+    """Yield the measurements of each method on one backend."""
     names = list(methods)
     if settings["plain"] and (settings["backend"], settings["backbone"], settings["precision"]) == (
         "torch",
@@ -160,7 +167,7 @@ def take_turns(settings, methods):
     children = {name: Child({**settings, "method": name}) for name in names}
     results = {name: {**settings, "method": name, "step": []} for name in names}
     try:
-        for command, count in plan(settings):
+        for command, count in rounds(settings):
             for number in range(count):
                 for name, child in children.items():
                     if "failed" in results[name] or (name == "plain" and command in ("fed", "busy")):
@@ -180,8 +187,8 @@ def take_turns(settings, methods):
         yield {**result, "ratio": statistics.median(pairs) if pairs else None}
 
 
-def plan(settings):
-    """The commands of one round of measurements and how often each is given; the first answers do not count."""
+def rounds(settings):
+    """Yield the commands of one round and how often to give each; the first answers do not count."""
     steps = settings["steps"]
     yield "about", 1
     yield "step", WARM_UP
@@ -193,7 +200,7 @@ def plan(settings):
 
 
 def note(result, command, answer, number):
-    """Keeps an answer; of commands given several times all but the first."""
+    """Keep an answer, except for the warm-up answers of repeated commands."""
     if command in ("about", "peak", "busy"):
         result[command] = answer
     elif number >= WARM_UP:
@@ -201,7 +208,7 @@ def note(result, command, answer, number):
 
 
 def scale(settings, methods):
-    """Yields how each method scales from one replica on a part of the cores to several on all of them."""
+    """Yield how each method scales from one replica on half of the cores to two on all of them."""
     replicas = 2
     cores = max(1, len(os.sched_getaffinity(0)) // replicas)
     for method in methods:
@@ -214,7 +221,7 @@ def scale(settings, methods):
 
 
 def run_alone(settings, launcher, threads):
-    """Seconds per step of a program that is measured by itself, or why it failed."""
+    """Return the seconds of each step of a process measured alone, or its last line of errors."""
     command = [sys.executable, *launcher, str(MEASURE), json.dumps(settings), "replicated"]
     environment = {**os.environ, "KERAS_BACKEND": settings["backend"]}
     if settings["backend"] == "torch":
@@ -225,7 +232,7 @@ def run_alone(settings, launcher, threads):
 
 
 def step_row(result):
-    """One line of the table of steps; its head for None."""
+    """Return one row of the step table, or its header for None."""
     if result is None:
         return table_head(
             "backend network crop precision jit method s/step range /UniMatch forward backward optimizer data peak,GB"
@@ -238,15 +245,15 @@ def step_row(result):
     step = statistics.median(result["step"])
     cells += [f"{step:.3f}", f"{min(result['step']):.3f} to {max(result['step']):.3f}"]
     cells.append("" if result["ratio"] is None else f"{result['ratio']:.3f}")
-    cells += [f"{100 * share:.0f} %" if share is not None else "" for share in shares_of(result, step)]
+    cells += [f"{100 * part:.0f} %" if part is not None else "" for part in fractions_of(result, step)]
     cells.append(f"{result['peak'] / 1e9:.2f}")
     if result.get("busy") is not None:
         cells[-1] += f", GPU busy {100 * result['busy']:.0f} %"
     return line(cells)
 
 
-def shares_of(result, step):
-    """Shares of forward, backward, optimizer in a step, and of data in a step with the input pipeline."""
+def fractions_of(result, step):
+    """Return the fractions of forward, backward and optimizer in a step, and of data in a step with the pipeline."""
     if "gradient" not in result:
         return [None] * 4
     forward, gradient = (min(statistics.median(result[key]), step) for key in ("forward", "gradient"))
@@ -259,7 +266,7 @@ def shares_of(result, step):
 
 
 def scaling_row(result):
-    """One line of the table of scaling; its head for None."""
+    """Return one row of the scaling table, or its header for None."""
     if result is None:
         return table_head("backend network crop method 1_replica,s 2_replicas,s efficiency")
     cells = [str(result[key]) for key in ("backend", "backbone", "crop", "method")]
@@ -271,13 +278,13 @@ def scaling_row(result):
 
 
 def table_head(names):
-    """Names, separated by spaces, and the line below them."""
+    """Return the header of a Markdown table and the line below it."""
     words = [name.replace("_", " ").replace(",", ", ") for name in names.split()]
     return f"{line(words)}\n{line(['---'] * len(words))}"
 
 
 def line(cells):
-    """One line of a Markdown table."""
+    """Return one row of a Markdown table."""
     return f"| {' | '.join(cells)} |"
 
 

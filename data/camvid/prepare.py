@@ -1,6 +1,6 @@
-"""Makes the usual CamVid with 11 classes from the original 701 stills and their masks in 32 colours.
+"""Conversion of the original CamVid, 701 stills with masks in 32 colors, to the usual 11 classes.
 
-Masks of the SegNet tutorial, which hold ids 0..10 and 11 for void, are taken too.
+Masks of the SegNet tutorial, with ids 0..10 and 11 for void, are accepted too.
 """
 
 import shutil
@@ -24,9 +24,8 @@ from rankmatch_keras.files import replacing
 PATH = click.Path(path_type=Path)
 IMAGES = {"train": 367, "val": 101, "test": 233}
 IGNORE = 255
-# Colours of the 32 original classes by the class of the 11 that they belong to, as in SegNet (Badrinarayanan et al.,
-# 2017); void, black, belongs to none.
-COLOURS = {
+# Colors of the 32 original classes by their class among the 11, as in SegNet (Badrinarayanan et al., 2017).
+COLORS = {
     "sky": [(128, 128, 128)],
     "building": [
         (128, 0, 0),  # Building
@@ -78,7 +77,7 @@ COLOURS = {
     ],
     "void": [(0, 0, 0)],
 }
-# One published mask has a few hundred blended pixels; a mask with more is not one of CamVid's.
+# One published mask has a few hundred blended pixels; a mask with more is not CamVid's.
 MAX_UNKNOWN = 0.01
 
 
@@ -88,12 +87,12 @@ MAX_UNKNOWN = 0.01
 @click.option("--lists", type=PATH, required=True, help="Folder with train.txt, val.txt and test.txt.")
 @click.option("--out", type=PATH, required=True, help="Folder to write images/ and masks/ into.")
 @click.option("--half", is_flag=True, help="Halve width and height: 480 x 360 pixels, as in most publications.")
-@click.option("--allow-incomplete", is_flag=True, help="Do not insist on 367, 101 and 233 images.")
+@click.option("--allow-incomplete", is_flag=True, help="Accept other numbers than 367, 101 and 233 images.")
 def prepare(images: Path, masks: Path, lists: Path, out: Path, half: bool, allow_incomplete: bool):
     """Write a folder for data.CamVid: images/PART and masks/PART with class ids 0..10 and 255.
 
-    The lists name an image per line, with or without folders and ending; further columns are not looked at. What
-    is written already is kept, so an interrupted run goes on where it stopped.
+    The lists name one image per line, with or without folder and extension; further columns are ignored. Files that
+    exist are kept, so the same command continues an interrupted run.
 
     \b
     python data/camvid/prepare.py --images 701_StillsRaw_full --masks LabeledApproved_full \\
@@ -111,7 +110,7 @@ def prepare(images: Path, masks: Path, lists: Path, out: Path, half: bool, allow
         show(done, len(pairs))
 
     if unknown:
-        click.echo(f"{unknown} pixels of colours that stand for no class became {IGNORE} (ignore).")
+        click.echo(f"{unknown} pixels with colors of no class became {IGNORE} (ignore).")
     found = data.CamVid(out)
     counts = {"train": len(found.train), "val": len(found.val), "test": len(found.test)}
     if counts != {part: len(listed) for part, listed in names.items()}:
@@ -120,12 +119,12 @@ def prepare(images: Path, masks: Path, lists: Path, out: Path, half: bool, allow
 
 
 def names_of(path: Path) -> list[str]:
-    """Names in one of the lists, without folder and ending."""
+    """Return the names in a list, without folder and extension."""
     return [Path(image).stem for image, _ in data.read_list(path)]
 
 
 def require_disjoint(names: dict[str, list[str]]) -> None:
-    """Raise UserError when a name is listed twice."""
+    """Raise `UserError` if a name is listed twice."""
     seen: dict[str, str] = {}
     for part, listed in names.items():
         for name in listed:
@@ -135,7 +134,7 @@ def require_disjoint(names: dict[str, list[str]]) -> None:
 
 
 def require_counts(counts: dict[str, int]) -> None:
-    """Raise UserError when these are not the usual numbers of images."""
+    """Raise `UserError` unless these are the usual numbers of images."""
     if counts != IMAGES:
         expected, found = (", ".join(f"{n} {part}" for part, n in c.items()) for c in (IMAGES, counts))
         raise UserError(f"{expected} images", found, "Use the usual lists, or give --allow-incomplete.")
@@ -144,10 +143,10 @@ def require_counts(counts: dict[str, int]) -> None:
 def find_pairs(
     images: Path, masks: Path, names: dict[str, list[str]], lists: Path
 ) -> list[tuple[str, str, Path, Path]]:
-    """Part, name, image file and mask file of every listed image.
+    """Return part, name, image file and mask file of every listed image.
 
     Raises:
-        UserError: files are missing; they are counted and the first five named.
+        UserError: Files are missing; the message counts them and names the first five.
     """
     found = {name: picture.path for name, picture in pictures_by_name(images).items()}
     found_masks = {name.removesuffix("_L"): p.path for name, p in pictures_by_name(masks, "masks").items()}
@@ -161,7 +160,7 @@ def find_pairs(
 
 
 def prepare_one(image: Path, mask: Path, out: Path, part: str, name: str, half: bool) -> int:
-    """Write an image and its mask where they are not there yet; return how many pixels had unknown colours."""
+    """Write an image and its mask unless both exist; return the number of pixels with unknown colors."""
     new_image = out / f"images/{part}/{name}{'.png' if half else image.suffix.lower()}"
     new_mask = out / f"masks/{part}/{name}.png"
     if new_image.is_file() and new_mask.is_file():
@@ -170,7 +169,7 @@ def prepare_one(image: Path, mask: Path, out: Path, part: str, name: str, half: 
     ids, unknown = read_ids(mask)
     if ids.shape != pixels.shape[:2]:
         raise UserError(
-            "a mask of the size of its image", f"'{mask}': {ids.shape}, '{image}': {pixels.shape[:2]}", "Check both."
+            "a mask as large as its image", f"'{mask}': {ids.shape}, '{image}': {pixels.shape[:2]}", "Check both."
         )
     write_mask(new_mask, ids[::2, ::2] if half else ids, PALETTE)
     with replacing(new_image) as temporary:
@@ -182,10 +181,10 @@ def prepare_one(image: Path, mask: Path, out: Path, part: str, name: str, half: 
 
 
 def read_ids(path: Path) -> tuple[np.ndarray, int]:
-    """Class ids (H, W) of a mask in colours or in SegNet's ids, and how many pixels had colours of no class.
+    """Return the class ids (H, W) of a mask, in colors or SegNet's ids, and the number of pixels with unknown colors.
 
     Raises:
-        UserError: it is no such mask.
+        UserError: The file is not such a mask.
     """
     raw = read_raw_mask(path)
     if raw.ndim == 2:
@@ -193,14 +192,14 @@ def read_ids(path: Path) -> tuple[np.ndarray, int]:
     codes, pixels = np.unique(pack_colors(raw, str(path)).ravel(), return_inverse=True)
     known = {
         65536 * red + 256 * green + blue: CLASSES.index(name) if name in CLASSES else IGNORE
-        for name, colours in COLOURS.items()
-        for red, green, blue in colours
+        for name, colors in COLORS.items()
+        for red, green, blue in colors
     }
     unknown = np.isin(codes, list(known), invert=True)[pixels]
     if unknown.mean() > MAX_UNKNOWN:
         y, x = divmod(int(unknown.argmax()), raw.shape[1])
         found = f"{tuple(raw[y, x].tolist())} and others at {int(unknown.sum())} pixels of '{path}'"
-        raise UserError("the 32 colours of CamVid", found, "Give the folder of the masks NAME_L.png as --masks.")
+        raise UserError("the 32 colors of CamVid", found, "Give the folder of the masks NAME_L.png as --masks.")
     ids = np.array([known.get(code, IGNORE) for code in codes.tolist()], np.uint8)
     return ids[pixels].reshape(raw.shape[:2]), int(unknown.sum())
 

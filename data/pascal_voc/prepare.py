@@ -1,6 +1,6 @@
-"""Makes the augmented training set of PASCAL VOC 2012, 10582 images, from VOC's own masks and those of SBD.
+"""Augmented training set of PASCAL VOC 2012: 10582 images with masks from VOC and SBD.
 
-The masks of SBD lie in .mat files; where an image has a mask in VOC too, that one is taken.
+SBD keeps its masks in .mat files. Where an image has masks in both, VOC's is used.
 """
 
 import shutil
@@ -21,19 +21,17 @@ from rankmatch_keras.files import replacing
 
 PATH = click.Path(path_type=Path)
 TRAIN_IMAGES, VAL_IMAGES = 10582, 1449
-MAX_BYTES = 4 << 20  # of a .mat file; those of SBD have some kilobytes
+MAX_BYTES = 4 << 20  # SBD's .mat files have a few kilobytes
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--voc", type=PATH, required=True, help="The folder VOC2012; the result goes there.")
-@click.option("--sbd", type=PATH, required=True, help="The folder `dataset` of SBD, which holds cls/*.mat.")
-@click.option(
-    "--allow-incomplete", is_flag=True, help="Take whatever there is: do not insist on 10582 and 1449 images."
-)
+@click.option("--voc", type=PATH, required=True, help="Folder VOC2012; the result goes there.")
+@click.option("--sbd", type=PATH, required=True, help="Folder `dataset` of SBD, with cls/*.mat inside.")
+@click.option("--allow-incomplete", is_flag=True, help="Accept other numbers than 10582 and 1449 images.")
 def prepare(voc: Path, sbd: Path, allow_incomplete: bool):
     """Write VOC2012/SegmentationClassAug and VOC2012/ImageSets/Segmentation/trainaug.txt.
 
-    Masks that are there already are kept, so an interrupted run goes on where it stopped.
+    Masks that exist are kept, so the same command continues an interrupted run.
 
     \b
     python data/pascal_voc/prepare.py --voc VOCdevkit/VOC2012 --sbd benchmark_RELEASE/dataset
@@ -67,12 +65,12 @@ def prepare(voc: Path, sbd: Path, allow_incomplete: bool):
 
 
 def names_of(voc: Path, part: str) -> list[str]:
-    """Names in one of VOC's own lists."""
+    """Return the names in one of VOC's lists."""
     return [Path(image).stem for image, _ in data.read_list(voc / LISTS / f"{part}.txt")]
 
 
 def mat_files(sbd: Path) -> dict[str, Path]:
-    """The .mat files of SBD by the name of their image."""
+    """Return SBD's .mat files by image name."""
     folder = next((sbd / inner for inner in ("cls", "dataset/cls") if (sbd / inner).is_dir()), None)
     files = sorted(folder.glob("[!.]*.mat")) if folder else []
     if not files:
@@ -81,7 +79,7 @@ def mat_files(sbd: Path) -> dict[str, Path]:
 
 
 def require_counts(train: int, val: int) -> None:
-    """Raise UserError when these are not the published numbers of images."""
+    """Raise `UserError` unless these are the published numbers of images."""
     if (train, val) != (TRAIN_IMAGES, VAL_IMAGES):
         raise UserError(
             f"{TRAIN_IMAGES} training and {VAL_IMAGES} validation images",
@@ -91,20 +89,20 @@ def require_counts(train: int, val: int) -> None:
 
 
 def read_mat(path: Path) -> np.ndarray:
-    """The class ids, uint8 (H, W), of one .mat file of SBD.
+    """Return the class ids of an SBD .mat file, uint8 (H, W).
 
     Raises:
-        UserError: it is no such file.
+        UserError: The file is not one of SBD's.
     """
     try:
         from scipy.io import loadmat
     except ImportError as error:
         raise UserError("scipy, to read .mat files", "none", "Install it: pip install scipy.") from error
     if path.stat().st_size > MAX_BYTES:
-        raise UserError("a .mat file of some kilobytes", f"{path.stat().st_size} bytes in '{path}'", "Get SBD again.")
+        raise UserError("a .mat file of a few kilobytes", f"{path.stat().st_size} bytes in '{path}'", "Get SBD again.")
     try:
         ids = np.asarray(loadmat(path, variable_names=["GTcls"])["GTcls"][0]["Segmentation"][0])
-    except Exception as error:  # loadmat raises what it likes on damaged files
+    except Exception as error:  # loadmat raises all kinds of errors on damaged files
         found = f"'{path}': {type(error).__name__}: {error}"
         raise UserError("a .mat file with GTcls.Segmentation", found, "Get SBD again.") from error
     if ids.ndim != 2 or ids.dtype.kind not in "ui" or not ids.size or ids.min() < 0 or ids.max() >= len(PALETTE):
@@ -116,11 +114,11 @@ def read_mat(path: Path) -> np.ndarray:
 
 
 def write_list(path: Path, names: list[str]) -> None:
-    """Write the list of names; one that is there already must name the same images."""
+    """Write the list of names; an existing list must name the same images."""
     if path.is_file():
         if {Path(image).stem for image, _ in data.read_list(path)} != set(names):
             raise UserError(
-                f"the {len(names)} training images", f"others in '{path}'", "Remove this list and try again."
+                f"the {len(names)} training images", f"other images in '{path}'", "Remove this list and try again."
             )
         return
     with replacing(path) as temporary:

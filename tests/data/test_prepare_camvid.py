@@ -100,7 +100,7 @@ def test_blended_pixels_are_told_and_ignored(prepare, tree, capsys):
     mask[3, 5] = (128, 128, 26)
     save(tree / "labels/b_L.png", mask)
     call(prepare, tree, "--allow-incomplete")
-    assert "1 pixels of colours that stand for no class became 255" in capsys.readouterr().out
+    assert "1 pixels with colors of no class became 255" in capsys.readouterr().out
     assert data.CamVid(tree / "out").train[1].read_mask()[3, 5] == 255
 
 
