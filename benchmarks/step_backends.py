@@ -23,7 +23,7 @@ def passes_of(method, batch):
 def _torch_passes(method, batch):
     import torch
 
-    from rankmatch_keras.training.steps_torch import run_stage
+    from rankmatch_keras.backend.torch.step import run_stage
 
     def run(function):
         teacher = None

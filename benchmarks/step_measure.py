@@ -46,8 +46,8 @@ def make_job(settings):
     """Return the job that the settings describe."""
     import keras
 
-    from rankmatch_keras.training.distribution import distribute
-    from rankmatch_keras.training.numerics import set_precision
+    from rankmatch_keras.backend.distribution import distribute
+    from rankmatch_keras.backend.numerics import set_precision
 
     keras.utils.set_random_seed(0)
     if settings["method"] == "plain":

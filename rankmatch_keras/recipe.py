@@ -17,6 +17,7 @@ require_environment()
 import keras  # noqa: E402
 
 from rankmatch_keras import callbacks, data, evaluation, methods, models, self_training, training  # noqa: E402
+from rankmatch_keras.backend.distribution import running  # noqa: E402
 from rankmatch_keras.building import build_method as build_method  # noqa: E402
 from rankmatch_keras.building import build_optimizer as build_optimizer  # noqa: E402
 from rankmatch_keras.building import build_segmenter as build_segmenter  # noqa: E402
@@ -31,7 +32,6 @@ from rankmatch_keras.options import METHOD_FLAGS, Options  # noqa: E402
 from rankmatch_keras.reporting import report as report  # noqa: E402
 from rankmatch_keras.reporting import score as score  # noqa: E402
 from rankmatch_keras.session import start as start  # noqa: E402
-from rankmatch_keras.training.distribution import running  # noqa: E402
 
 
 def recipe(any_data: bool = False, **defaults) -> Callable[[Callable[[Options], None]], click.Command]:

@@ -1,10 +1,10 @@
 """The end of a training run: the final score, tables, curves and pictures."""
 
 from rankmatch_keras import data, evaluation, models, training
+from rankmatch_keras.backend.distribution import running
 from rankmatch_keras.evaluation import progress_bar
 from rankmatch_keras.options import Options
 from rankmatch_keras.training import cost
-from rankmatch_keras.training.distribution import running
 
 PICTURES = 6
 

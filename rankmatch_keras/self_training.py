@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from rankmatch_keras import data, evaluation, methods, models, training
+from rankmatch_keras.backend.distribution import running
 from rankmatch_keras.errors import UserError
 from rankmatch_keras.evaluation import progress_bar
 from rankmatch_keras.files import replacing
@@ -20,7 +21,6 @@ from rankmatch_keras.methods.self_training import Labeling
 from rankmatch_keras.options import Options
 from rankmatch_keras.session import start
 from rankmatch_keras.training.callbacks import SNAPSHOTS
-from rankmatch_keras.training.distribution import running
 from rankmatch_keras.training.runs import STAGES
 
 FIRST = "supervised"  # method of the first stage

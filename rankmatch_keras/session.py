@@ -5,10 +5,10 @@ import sys
 
 import keras
 
+from rankmatch_keras.backend.distribution import Distribution, check_divisible, distribute, running
+from rankmatch_keras.backend.numerics import make_deterministic, set_precision
 from rankmatch_keras.data.batches.pipelines import describe_pipeline
 from rankmatch_keras.options import Options
-from rankmatch_keras.training.distribution import Distribution, check_divisible, distribute, running
-from rankmatch_keras.training.numerics import make_deterministic, set_precision
 
 
 def start(options: Options) -> Distribution:

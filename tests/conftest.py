@@ -12,7 +12,18 @@ CHECKOUT = pathlib.Path(__file__).resolve().parents[1]
 configuration.set_hypothesis_home_dir(CHECKOUT / ".pytest_cache" / "hypothesis")
 
 
-LONG = ("distributed", "commands", "training", "comparison", "keras_2", "models")
+LONG = (
+    "distributed",
+    "commands",
+    "training",
+    "backend",
+    "tensorflow",
+    "torch",
+    "jax",
+    "comparison",
+    "keras_2",
+    "models",
+)
 
 
 def pytest_collection_modifyitems(items):

@@ -4,7 +4,6 @@ import ast
 import importlib.util
 import os
 import pathlib
-import re
 import subprocess
 import sys
 
@@ -16,6 +15,7 @@ FRAMEWORKS = {"tensorflow", "torch", "jax"}
 
 # Libraries from outside, and folders of the package, that each folder may import.
 OUTSIDE = {
+    "backend": {"keras", "numpy"},
     "layers": {"keras", "numpy"},
     "losses": {"keras", "numpy"},
     "models": {"keras", "numpy", "keras_cv", "keras_hub", "h5py"},
@@ -28,13 +28,14 @@ OUTSIDE = {
     "commands": {"keras", "numpy", "PIL", "click"},
 }
 INSIDE = {
-    "layers": {"layers"},
-    "losses": {"layers", "losses"},
-    "models": {"layers", "losses", "models"},
-    "data": {"layers", "losses", "data"},
-    "methods": {"layers", "losses", "models", "methods"},
-    "training": {"layers", "losses", "models", "data", "methods.base", "evaluation", "training"},
-    "evaluation": {"layers", "losses", "models", "data", "methods.base", "evaluation"},
+    "backend": {"backend"},
+    "layers": {"backend", "layers"},
+    "losses": {"backend", "layers", "losses"},
+    "models": {"backend", "layers", "losses", "models"},
+    "data": {"backend", "layers", "losses", "data"},
+    "methods": {"backend", "layers", "losses", "models", "methods"},
+    "training": {"backend", "layers", "losses", "models", "data", "methods.base", "evaluation", "training"},
+    "evaluation": {"backend", "layers", "losses", "models", "data", "methods.base", "evaluation"},
     "comparison": {"evaluation", "training.runs", "comparison"},
     "figures": {"layers", "evaluation", "figures"},
     "commands": {
@@ -56,14 +57,6 @@ ALSO = {os.path.join("models", "keras_2", "files.py"): {"tensorflow"}}
 COMMON = {"errors", "files"}
 # Constants of the package itself.
 CONSTANTS = {"IGNORE_INDEX"}
-# Rooms of `training` that exist once per backend: the step, the distribution engine, precision and determinism.
-BACKEND_FILES = re.compile(r"(steps|distribution|numerics)_(tensorflow|torch|jax)(_\w+)?\.py")
-
-# Beside those, what may compare the backend's name, and why.
-BRANCHES = {
-    os.path.join("data", "batches", "tf_data.py"): "hides GPUs from TensorFlow where it only feeds another backend",
-    os.path.join("evaluation", "inference.py"): "keeps XLA from compiling anew for every image size on TensorFlow",
-}
 
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 RULED = [path for path in SOURCES if path.parent != PACKAGE]
@@ -86,8 +79,11 @@ def imported_modules(tree):
                 yield node.module
 
 
-def is_backend_file(path):
-    return path.parent.name == "training" and bool(BACKEND_FILES.fullmatch(path.name))
+def frameworks_of(path):
+    """The frameworks that a file may import: each folder of `backend` its own."""
+    if path.parent.parent == PACKAGE / "backend":
+        return {path.parent.name} & FRAMEWORKS
+    return ALSO.get(name_of(path), set())
 
 
 def test_every_folder_has_a_rule():
@@ -106,8 +102,7 @@ def test_imports_point_one_way(path):
             )
             assert allowed, f"{folder} must not import {module}"
         elif top not in sys.stdlib_module_names:
-            frameworks = FRAMEWORKS if is_backend_file(path) else ALSO.get(name_of(path), set())
-            libraries = OUTSIDE[folder] | frameworks
+            libraries = OUTSIDE[folder] | frameworks_of(path)
             assert top in libraries, f"{folder} must not import {module}"
 
 
@@ -117,28 +112,26 @@ def test_common_modules_need_only_the_standard_library(name):
     assert {module.partition(".")[0] for module in modules} <= sys.stdlib_module_names
 
 
-@pytest.mark.parametrize("path", [p for p in SOURCES if not is_backend_file(p)], ids=name_of)
-def test_few_files_branch_on_the_backend(path):
+@pytest.mark.parametrize("path", [p for p in SOURCES if PACKAGE / "backend" not in p.parents], ids=name_of)
+def test_only_the_backend_room_asks_which_backend_runs(path):
     comparisons = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Compare)]
     asked = [node.lineno for node in comparisons if "backend()" in ast.unparse(node)]
-    assert bool(asked) == (name_of(path) in BRANCHES), f"lines {asked}"
+    assert not asked, f"lines {asked}"
 
 
-def test_methods_load_only_step_modules_by_name():
-    calls = []
-    for path in (PACKAGE / "methods").glob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(("import_module", "__import__")):
-                calls.append(ast.unparse(node.args[0]))
-    assert len(calls) == 1 and "rankmatch_keras.training.steps_" in calls[0]
+@pytest.mark.parametrize("framework", sorted(FRAMEWORKS))
+def test_frameworks_do_not_import_each_other(framework):
+    for path in (PACKAGE / "backend" / framework).glob("*.py"):
+        for module in imported_modules(ast.parse(path.read_text())):
+            other = module.removeprefix("rankmatch_keras.backend.").partition(".")[0]
+            assert other not in FRAMEWORKS - {framework}, f"{name_of(path)} imports {module}"
 
 
-@pytest.mark.parametrize("path", sorted((PACKAGE / "training").glob("steps_*.py")), ids=name_of)
-def test_step_modules_import_only_layers_and_each_other(path):
-    """So that methods may load them."""
-    inside = [m for m in imported_modules(ast.parse(path.read_text())) if m.startswith("rankmatch_keras")]
-    allowed = ("rankmatch_keras.training", "rankmatch_keras.training.steps_", "rankmatch_keras.layers")
-    assert all(m == allowed[0] or m.startswith(allowed[1:]) for m in inside), inside
+@pytest.mark.parametrize("folder", ["backend", "layers", "losses", "methods"])
+def test_imports_are_plain(folder):
+    """No module is imported by a name that is put together."""
+    for path in (PACKAGE / folder).rglob("*.py"):
+        assert not {"importlib", "__import__"} & {*path.read_text().replace("(", " ").split()}, name_of(path)
 
 
 def modules_after(statement, backend):

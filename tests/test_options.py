@@ -1,8 +1,8 @@
 """The options that recipes share."""
 
 from rankmatch_keras import flags, options
+from rankmatch_keras.backend import distribution, numerics
 from rankmatch_keras.data.batches.pipelines import PIPELINES
-from rankmatch_keras.training import distribution, numerics
 
 
 def test_choices_are_those_of_the_rooms_they_come_from():

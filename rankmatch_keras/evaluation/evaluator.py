@@ -34,7 +34,7 @@ class Evaluator:
         limit: score this many samples only, spread evenly over the list; None: all. The scores tell.
         provenance: what the scores should be traceable to (set, split, seed, ...), copied into them in front of
             weights hash, backend and versions.
-        processes: anything with `process`, `processes` and `gather(array)`, as `training.distribution.Distribution`:
+        processes: anything with `process`, `processes` and `gather(array)`, as `backend.distribution.Distribution`:
             each process scores every so many-th image, counts are added up, and all get the same scores. All must
             call `evaluate`. None: this process scores all.
 

@@ -92,7 +92,9 @@ class _Predict:
     def __init__(self, predictor, num_classes=None):
         self.predictor = predictor
         self.num_classes = num_classes
-        _build_without_xla(predictor)
+        from rankmatch_keras import backend  # here, so that the package is imported without a framework
+
+        backend.step.prepare_prediction(predictor)
 
     def __call__(self, images):
         """Predicts: (B, h, w, C) -> float32 (B, h, w, K)."""
@@ -144,21 +146,3 @@ def _checked(image):
     if image.ndim != 3 or 0 in image.shape:
         raise UserError("an image (H, W, C)", f"shape {image.shape}", "Give one image with its channels last.")
     return image
-
-
-def _build_without_xla(predictor):
-    """Makes TensorFlow's predict function with XLA off, unless there is one; the model's setting is put back.
-
-    On GPUs Keras would switch XLA on, which compiles anew for every image size where a plain graph serves all.
-    """
-    import keras  # here, so that the package is imported without a framework
-
-    made = getattr(predictor, "predict_function", None) is not None
-    if made or keras.backend.backend() != "tensorflow" or not isinstance(predictor, keras.Model):
-        return
-    chosen = predictor.jit_compile
-    predictor.jit_compile = False
-    try:
-        predictor.make_predict_function()
-    finally:
-        predictor.jit_compile = chosen

@@ -5,7 +5,7 @@ from typing import Any
 
 import keras
 
-from rankmatch_keras.layers.replicas import replicas, share_of
+from rankmatch_keras.backend.replicas import replicas, share_of
 
 KERAS_ARGUMENTS = ("name", "trainable", "dtype")  # part of Keras' own configuration
 

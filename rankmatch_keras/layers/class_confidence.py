@@ -3,8 +3,8 @@
 import keras
 from keras import ops
 
+from rankmatch_keras.backend.replicas import gathered
 from rankmatch_keras.layers.base import Float32Layer
-from rankmatch_keras.layers.replicas import gathered
 
 
 @keras.saving.register_keras_serializable("rankmatch_keras")

@@ -5,10 +5,10 @@ import os
 import keras
 from keras import ops
 
+from rankmatch_keras.backend.replicas import replicas
 from rankmatch_keras.errors import UserError
 from rankmatch_keras.layers.base import Float32Layer
 from rankmatch_keras.layers.pixels import unit_length
-from rankmatch_keras.layers.replicas import replicas
 from rankmatch_keras.layers.sampling import sample_places
 
 

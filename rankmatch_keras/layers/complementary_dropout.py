@@ -3,8 +3,8 @@
 import keras
 from keras import ops
 
+from rankmatch_keras.backend.replicas import replicas, share_of
 from rankmatch_keras.layers.feature_dropout import Perturbation, each_map
-from rankmatch_keras.layers.replicas import replicas, share_of
 
 
 @keras.saving.register_keras_serializable("rankmatch_keras")

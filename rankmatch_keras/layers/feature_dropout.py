@@ -3,8 +3,8 @@
 import keras
 from keras import ops
 
+from rankmatch_keras.backend.replicas import replicas, share_of
 from rankmatch_keras.layers.base import ConfigFromArguments
-from rankmatch_keras.layers.replicas import replicas, share_of
 
 
 def each_map(maps, function):

@@ -3,8 +3,8 @@
 import keras
 from keras import ops
 
+from rankmatch_keras.backend.replicas import replicas
 from rankmatch_keras.layers.base import Float32Layer
-from rankmatch_keras.layers.replicas import replicas
 
 
 @keras.saving.register_keras_serializable("rankmatch_keras")

@@ -2,7 +2,7 @@
 
 from keras import ops
 
-from rankmatch_keras.layers.replicas import gathered, replicas
+from rankmatch_keras.backend.replicas import gathered, replicas
 
 
 def pseudo_labels(logits):

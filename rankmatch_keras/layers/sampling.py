@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 from keras import ops
 
+from rankmatch_keras.backend.replicas import gathered, replicas
 from rankmatch_keras.layers.base import uniform
-from rankmatch_keras.layers.replicas import gathered, replicas
 
 
 class Choice(NamedTuple):

@@ -2,9 +2,9 @@
 
 from keras import ops
 
+from rankmatch_keras.backend.replicas import ratio
 from rankmatch_keras.layers.agents import CHOICES
 from rankmatch_keras.layers.pixels import flatten_pixels, gather_agents, unit_length
-from rankmatch_keras.layers.replicas import ratio
 from rankmatch_keras.losses.base import Loss
 
 SIMILARITIES = ("dot", "cosine")

@@ -3,8 +3,8 @@
 import keras
 from keras import ops
 
+from rankmatch_keras.backend.replicas import ratio, replicas
 from rankmatch_keras.layers.pixels import unit_length
-from rankmatch_keras.layers.replicas import ratio, replicas
 from rankmatch_keras.losses.base import Loss
 
 LEFT_OUT = -1e4  # a similarity whose exponential is 0

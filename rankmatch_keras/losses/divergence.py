@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from rankmatch_keras.layers.replicas import ratio
+from rankmatch_keras.backend.replicas import ratio
 from rankmatch_keras.losses.base import Loss
 
 

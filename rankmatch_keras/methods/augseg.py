@@ -6,10 +6,10 @@ from typing import ClassVar
 import keras
 from keras import ops
 
+from rankmatch_keras.backend.replicas import ratio
 from rankmatch_keras.layers import RandomBoxes, pseudo_labels
 from rankmatch_keras.layers.base import uniform
 from rankmatch_keras.layers.pseudo_labels import pixel_entropy
-from rankmatch_keras.layers.replicas import ratio
 from rankmatch_keras.losses import WeightedConsistencyLoss
 from rankmatch_keras.methods.taught import Taught, View
 

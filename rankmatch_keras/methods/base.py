@@ -1,20 +1,15 @@
 """What every method shares: one segmenter, named loss terms, and a training step per backend."""
 
-import importlib
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import keras
 
-from rankmatch_keras.layers.replicas import replicas
+from rankmatch_keras import backend
+from rankmatch_keras.backend.replicas import replicas
 from rankmatch_keras.losses import SupervisedLoss
 
 LABELED = ("labeled_image", "labeled_mask")
-
-
-def backend_steps():
-    """The training step of the running backend: the module `training.steps_<backend>`."""
-    return importlib.import_module(f"rankmatch_keras.training.steps_{keras.backend.backend()}")
 
 
 def as_one(stages: tuple[Callable, ...]) -> tuple[Callable, ...]:
@@ -62,7 +57,7 @@ class Method(keras.Model):
         self.ignore_index = ignore_index
         self.ohem = ohem
         self.supervised_loss = SupervisedLoss(ignore_index, ohem)
-        self._steps = backend_steps()
+        self._steps = backend.step
         self._checked = False
 
     def _make_trackers(self):

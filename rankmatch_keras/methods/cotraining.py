@@ -5,8 +5,8 @@ from typing import ClassVar
 import keras
 from keras import ops
 
+from rankmatch_keras.backend.replicas import ratio
 from rankmatch_keras.layers import box_mask, mix, pseudo_labels
-from rankmatch_keras.layers.replicas import ratio
 from rankmatch_keras.losses import PixelConsistencyLoss
 from rankmatch_keras.methods.base import LABELED
 from rankmatch_keras.methods.cps import agreement

@@ -5,8 +5,8 @@ from typing import ClassVar
 import keras
 from keras import ops
 
+from rankmatch_keras.backend.replicas import replicas
 from rankmatch_keras.layers import RandomBoxes, mix, pseudo_labels
-from rankmatch_keras.layers.replicas import replicas
 from rankmatch_keras.losses import ProbabilityConsistencyLoss
 from rankmatch_keras.methods.taught import Taught, partners
 

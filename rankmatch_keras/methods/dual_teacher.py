@@ -5,9 +5,9 @@ from typing import ClassVar
 import keras
 from keras import ops
 
+from rankmatch_keras.backend.replicas import replicas
 from rankmatch_keras.layers import ClassMix, RandomBoxes, pseudo_labels
 from rankmatch_keras.layers.clock import Turns
-from rankmatch_keras.layers.replicas import replicas
 from rankmatch_keras.losses import PixelConsistencyLoss, WeightedConsistencyLoss, kept_fraction
 from rankmatch_keras.methods.taught import Taught, View
 from rankmatch_keras.models.segmenter import class_count

@@ -5,9 +5,9 @@ from typing import Any, ClassVar
 import keras
 from keras import ops
 
+from rankmatch_keras.backend.replicas import ratio, replicas
 from rankmatch_keras.layers import RandomBoxes, pseudo_labels
 from rankmatch_keras.layers.agreement import class_weighted_iou, opposite_ranks
-from rankmatch_keras.layers.replicas import ratio, replicas
 from rankmatch_keras.losses import WeightedConsistencyLoss
 from rankmatch_keras.methods.taught import Taught, View
 from rankmatch_keras.models.segmenter import class_count

@@ -5,9 +5,9 @@ from typing import Any, ClassVar
 import keras
 from keras import ops
 
+from rankmatch_keras.backend.replicas import ratio
 from rankmatch_keras.layers import RandomBoxes, mix
 from rankmatch_keras.layers.clock import Clock
-from rankmatch_keras.layers.replicas import ratio
 from rankmatch_keras.layers.sampling import random_scores
 from rankmatch_keras.losses import WeightedConsistencyLoss
 from rankmatch_keras.methods.taught import Taught, partners

@@ -4,8 +4,8 @@ from typing import Any, ClassVar, NamedTuple
 
 from keras import ops
 
+from rankmatch_keras.backend.replicas import ratio
 from rankmatch_keras.layers import box_mask, mix, pseudo_labels
-from rankmatch_keras.layers.replicas import ratio
 from rankmatch_keras.losses import PixelConsistencyLoss
 from rankmatch_keras.methods.base import LABELED, Method
 from rankmatch_keras.methods.teachers import AveragedTeacher

@@ -6,8 +6,8 @@ import keras
 import numpy as np
 from keras import layers, ops
 
+from rankmatch_keras.backend.replicas import ratio, replicas, share_of
 from rankmatch_keras.layers.base import ConfigFromArguments
-from rankmatch_keras.layers.replicas import ratio, replicas, share_of
 from rankmatch_keras.models.segmenter import Segmenter, class_count
 
 STRIDE = 4  # every fourth pixel tells what an image looks like

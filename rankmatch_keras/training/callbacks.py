@@ -7,9 +7,9 @@ import time
 
 import keras
 
+from rankmatch_keras.backend.distribution import check_equal_weights, running
 from rankmatch_keras.errors import NonFiniteLoss
 from rankmatch_keras.files import replacing
-from rankmatch_keras.training.distribution import check_equal_weights, running
 from rankmatch_keras.training.state import load_state, save_state
 
 SNAPSHOTS = 3

@@ -7,10 +7,10 @@ from numbers import Real
 import keras
 import numpy as np
 
+from rankmatch_keras.backend.distribution import running
 from rankmatch_keras.errors import UserError
 from rankmatch_keras.evaluation import ConfusionMatrix, predict_probabilities
 from rankmatch_keras.files import replacing
-from rankmatch_keras.training.distribution import running
 
 IGNORE = 255
 LARGEST_SIDE = 1024  # of a larger image the middle is labelled

@@ -16,7 +16,7 @@ import keras  # noqa: E402
 import numpy as np  # noqa: E402
 
 from rankmatch_keras import methods, models, training  # noqa: E402
-from rankmatch_keras.training import distribution  # noqa: E402
+from rankmatch_keras.backend import distribution  # noqa: E402
 
 BATCH, SIZE, CLASSES, STEPS = 4, 33, 3, 3
 

@@ -9,8 +9,8 @@ import keras
 import numpy as np
 
 from rankmatch_keras import command
+from rankmatch_keras.backend import distribution
 from rankmatch_keras.errors import UserError
-from rankmatch_keras.training import distribution
 
 BATCH = 4
 

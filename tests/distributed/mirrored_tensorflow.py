@@ -13,7 +13,7 @@ import tensorflow as tf
 from small_network import small_segmenter
 
 from rankmatch_keras import layers, methods, models, training
-from rankmatch_keras.training import distribution
+from rankmatch_keras.backend import distribution
 
 
 def supervised(running, sync_batch_norm=True, **optimizer):

@@ -128,8 +128,8 @@ def test_an_error_of_one_process_ends_the_other(processes, finish, tmp_path):
 
 def test_processes_that_never_come(begin, finish, free_port):
     script = (
-        "from rankmatch_keras.training import distribution, distribution_jax as engine;"
-        "engine.join(distribution.launcher_variables(engine.VARIABLES), 3)"
+        "from rankmatch_keras.backend.jax import distribution as engine;"
+        "engine.join(engine.launcher_variables(engine.VARIABLES), 3)"
     )
     address = f"127.0.0.1:{free_port()}"
     variables = dict(zip(PLACE, (address, "2", "1"), strict=True))
@@ -151,8 +151,8 @@ PLACE = ("KERAS_DISTRIBUTION_JOB_ADDRESSES", "KERAS_DISTRIBUTION_NUM_PROCESSES",
     ],
 )
 def test_wrong_variables(values, message):
+    from rankmatch_keras.backend.jax.distribution import join
     from rankmatch_keras.errors import UserError
-    from rankmatch_keras.training.distribution_jax import join
 
     with pytest.raises(UserError, match=message):
         join(dict(zip(PLACE, values, strict=True)))
@@ -161,8 +161,8 @@ def test_wrong_variables(values, message):
 def test_more_replicas_than_devices():
     import jax
 
+    from rankmatch_keras.backend.jax.distribution import choose_devices
     from rankmatch_keras.errors import UserError
-    from rankmatch_keras.training.distribution_jax import choose_devices
 
     count = len(jax.devices())
     assert choose_devices(None) == jax.devices()

@@ -139,7 +139,7 @@ def test_a_half_set_launcher_ends_with_one_line(text, said, rankmatch, monkeypat
 
 
 def test_the_place_in_a_cluster(monkeypatch):
-    from rankmatch_keras.training.distribution_tensorflow_cluster import read_cluster
+    from rankmatch_keras.backend.tensorflow.cluster import read_cluster
 
     monkeypatch.delenv("TF_CONFIG", raising=False)
     assert read_cluster() is None
@@ -153,7 +153,7 @@ def test_the_place_in_a_cluster(monkeypatch):
 
 
 def test_strategies_that_contradict_the_launcher(monkeypatch):
-    from rankmatch_keras.training import distribution
+    from rankmatch_keras.backend import distribution
 
     monkeypatch.delenv("TF_CONFIG", raising=False)
     with pytest.raises(UserError, match="all processes in TF_CONFIG; found no TF_CONFIG"):
@@ -168,7 +168,7 @@ def test_strategies_that_contradict_the_launcher(monkeypatch):
 def test_which_errors_mean_that_a_process_is_gone():
     import tensorflow as tf
 
-    from rankmatch_keras.training.distribution_tensorflow_cluster import or_lost
+    from rankmatch_keras.backend.tensorflow.cluster import or_lost
 
     said = "Graph execution error:\n\nCollective ops is aborted by: Connection reset by peer\nMore"
     with pytest.raises(WorkerLost, match=r"is gone \(Connection reset by peer\)"), or_lost():
@@ -178,7 +178,7 @@ def test_which_errors_mean_that_a_process_is_gone():
 
 
 def test_xla_on_several_devices_is_refused():
-    from rankmatch_keras.training.distribution_tensorflow import Mirrored
+    from rankmatch_keras.backend.tensorflow.distribution import Mirrored
 
     method = types.SimpleNamespace(jit_compile=True)
     with pytest.raises(UserError, match="no XLA on several devices; found --jit on"):

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import rankmatch_keras
+from rankmatch_keras.backend.replicas import Replicas, own_rows, set_replicas
 from rankmatch_keras.layers.base import ConfigFromArguments, Float32Layer, argument_names, random_source, uniform
-from rankmatch_keras.layers.replicas import Replicas, own_rows, set_replicas
 
 # Arguments that differ from the defaults, by class, wherever in the package it stands.
 PROTOTYPES = ("ClassPrototypes", {"num_classes": 3, "channels": 4})

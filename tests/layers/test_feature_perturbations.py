@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from keras import ops
 
+from rankmatch_keras import backend
 from rankmatch_keras.layers import feature_perturbations as perturbations
 from rankmatch_keras.layers.adversarial import AdversarialMove
-from rankmatch_keras.methods.base import backend_steps
 
 RNG = np.random.default_rng(0)
 MAPS = {"low": RNG.random((2, 9, 9, 6)).astype("float32"), "high": RNG.random((2, 3, 3, 40)).astype("float32")}
@@ -100,8 +100,7 @@ def test_the_adversarial_move_has_norm_two_and_does_more_than_a_random_one():
 
     maps = {"low": ops.convert_to_tensor(MAPS["low"]), "unread": ops.convert_to_tensor(MAPS["high"])}
     found = {
-        k: ops.convert_to_numpy(v)
-        for k, v in AdversarialMove(seed=0).move(maps, decode, backend_steps().gradient).items()
+        k: ops.convert_to_numpy(v) for k, v in AdversarialMove(seed=0).move(maps, decode, backend.step.gradient).items()
     }
     np.testing.assert_array_equal(found["unread"], MAPS["high"])
     moves = (found["low"] - MAPS["low"]).reshape(2, -1)

@@ -3,8 +3,8 @@ import numpy as np
 import pytest
 from keras import ops
 
+from rankmatch_keras.backend.replicas import Replicas, own_rows, set_replicas
 from rankmatch_keras.layers import ClassMix, RandomBoxes, box_mask, mix
-from rankmatch_keras.layers.replicas import Replicas, own_rows, set_replicas
 
 BOXES = np.array([[2, 3, 7, 5], [0, 0, 9, 6], [4, 4, 4, 4]], dtype="int32")  # some, all, none of a 9x6 image
 

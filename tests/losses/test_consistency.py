@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from rankmatch_keras.layers.replicas import Replicas, set_replicas
+from rankmatch_keras.backend.replicas import Replicas, set_replicas
 from rankmatch_keras.losses import (
     PixelConsistencyLoss,
     ProbabilityConsistencyLoss,

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from keras import layers, ops
 
+from rankmatch_keras.backend.replicas import Replicas, set_replicas
 from rankmatch_keras.errors import UserError
 from rankmatch_keras.layers import RandomBoxes
-from rankmatch_keras.layers.replicas import Replicas, set_replicas
 from rankmatch_keras.methods import CPS, CoTraining, build
 from rankmatch_keras.models import Segmenter
 

@@ -5,10 +5,10 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import keras
 import numpy as np
 import tensorflow as tf
 
+from rankmatch_keras.backend.numerics import keep_tensorflow_off_gpus
 from rankmatch_keras.data.batches.sample_order import LABELED, SOURCE, UNLABELED
 from rankmatch_keras.data.batches.settings import BatchRows, BatchSettings, Scaling, require_alike
 from rankmatch_keras.data.batches.tf_data_sources import ExampleSource, examples_of
@@ -39,7 +39,7 @@ def make_batches(
         UserError: there is no labelled sample, or one lacks its mask; labelled and unlabelled images differ in
             channels or type, or the normalisation has another number of channels.
     """
-    _hide_accelerators()
+    keep_tensorflow_off_gpus()
     calls = max(1, plan.parallel_calls)
     source = examples_of(labeled, with_masks=True, seed=(plan.seed, LABELED))
     views = _Views(plan, source.format)
@@ -150,12 +150,3 @@ def _options(parallel_calls: int) -> tf.data.Options:
     options.threading.private_threadpool_size = parallel_calls
     options.threading.max_intra_op_parallelism = 1
     return options
-
-
-def _hide_accelerators() -> None:
-    """Keep TensorFlow from taking all GPU memory where it only feeds another backend."""
-    if keras.backend.backend() != "tensorflow":
-        try:
-            tf.config.set_visible_devices([], "GPU")
-        except RuntimeError:  # TensorFlow already runs, and whoever started it chose its devices.
-            pass

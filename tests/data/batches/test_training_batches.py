@@ -7,12 +7,12 @@ import pytest
 from scipy.stats import ks_2samp
 
 from rankmatch_keras import data
+from rankmatch_keras.backend.replicas import own_rows
 from rankmatch_keras.data import Sample, SampleScenes, choose_labeled, training_batches
 from rankmatch_keras.data.batches.pipelines import TF_DATA, choose_pipeline
 from rankmatch_keras.data.sources import Array
 from rankmatch_keras.data.views.policies import POLICIES
 from rankmatch_keras.errors import UserError
-from rankmatch_keras.layers.replicas import own_rows
 
 SCENES = SampleScenes(Path(__file__).resolve().parents[3] / "data" / "sample")
 SPLIT = choose_labeled(SCENES.train[:11], 3, seed=0)

@@ -9,7 +9,7 @@ if keras.backend.backend() != "tensorflow":
 
 import tensorflow as tf
 
-from rankmatch_keras.training import steps_tensorflow_replicas as replicas
+from rankmatch_keras.backend.tensorflow import replicas as replicas
 
 
 def synchronized_layer():

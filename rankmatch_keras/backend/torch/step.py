@@ -6,7 +6,7 @@ import functools
 import keras
 import torch
 
-from rankmatch_keras.training.steps_torch_kernels import use_torch_kernels, use_torch_update
+from rankmatch_keras.backend.torch.kernels import use_torch_kernels, use_torch_update
 
 
 def train_step(method, data, replicated=None):
@@ -86,3 +86,7 @@ def gradient(function, value):
 def default_jit_compile():
     """Compiling a Keras model costs minutes of recompilation here, so it is left to those who ask for it."""
     return False
+
+
+def prepare_prediction(predictor):
+    """Nothing to do: Keras predicts as it trains."""

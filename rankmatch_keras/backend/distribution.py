@@ -7,7 +7,6 @@ has its module beside this one. Batch sizes are global. One process, the first, 
 import atexit
 import contextlib
 import hashlib
-import importlib
 import os
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -155,10 +154,20 @@ def distribute(strategy: str = "auto", replicas: int | None = None) -> Distribut
     if strategy == "none":
         _running = Distribution()
     else:
-        engine = importlib.import_module(f"rankmatch_keras.training.distribution_{backend}")
-        _running = engine.start(strategy, replicas)
+        _running = _engine().start(strategy, replicas)
         atexit.register(_running.close)
     return _running
+
+
+def _engine() -> Any:
+    """The running backend's module of engines."""
+    if keras.backend.backend() == "tensorflow":
+        from rankmatch_keras.backend.tensorflow import distribution
+    elif keras.backend.backend() == "torch":
+        from rankmatch_keras.backend.torch import distribution
+    else:
+        from rankmatch_keras.backend.jax import distribution
+    return distribution
 
 
 def check_divisible(distribution: Distribution, **batch_sizes: int) -> None:

@@ -9,11 +9,11 @@ import torch
 from torch import distributed
 from torch.distributed.rendezvous import rendezvous
 
+from rankmatch_keras.backend.distribution import Distribution, launcher_variables, whole_number
+from rankmatch_keras.backend.replicas import Replicas, own_rows, set_replicas
+from rankmatch_keras.backend.torch import step
+from rankmatch_keras.backend.torch.replicas import use_synchronized_batch_norm
 from rankmatch_keras.errors import UserError, WorkerLost
-from rankmatch_keras.layers.replicas import Replicas, own_rows, set_replicas
-from rankmatch_keras.training import steps_torch
-from rankmatch_keras.training.distribution import Distribution, launcher_variables, whole_number
-from rankmatch_keras.training.steps_torch_sync import use_synchronized_batch_norm
 
 VARIABLES = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 SIGNS = re.compile("gloo|nccl|connection.*peer", re.IGNORECASE)  # in messages of lost connections
@@ -142,20 +142,20 @@ class _Replicated(torch.nn.parallel.DistributedDataParallel):
 
 
 class _ReplicatedSteps:
-    """The training step of `steps_torch` with its stages run by DistributedDataParallel."""
+    """The training step of `torch.step` with its stages run by DistributedDataParallel."""
 
     def __init__(self, method):
         self._module: _Replicated | None = _Replicated(method)
 
     def __getattr__(self, name):
-        return getattr(steps_torch, name)
+        return getattr(step, name)
 
     def release(self):
         """Lets go of the process group; no step can follow."""
         self._module = None
 
     def train_step(self, method, data):
-        return _or_lost(steps_torch.train_step, method, data, self._module)
+        return _or_lost(step.train_step, method, data, self._module)
 
 
 def _or_lost(function, *arguments):

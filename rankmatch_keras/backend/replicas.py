@@ -1,6 +1,6 @@
 """What layers and losses must know of data-parallel training: how many replicas there are, and sums over them.
 
-Without a distribution engine there is one replica, which sees the whole batch; `training.distribution` puts another
+Without a distribution engine there is one replica, which sees the whole batch; `backend.distribution` puts another
 one in place. With it, one step on many replicas is one step on the whole batch: what is divided by a count of pixels
 is divided by the count over all replicas, and what is drawn per image is drawn for the whole batch.
 

@@ -4,8 +4,8 @@ import keras
 import numpy as np
 import pytest
 
+from rankmatch_keras.backend import distribution
 from rankmatch_keras.errors import UserError
-from rankmatch_keras.training import distribution
 
 LAUNCHERS = {
     "torch": ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"),

@@ -6,8 +6,8 @@ import pytest
 from small_network import small_segmenter
 
 from rankmatch_keras import methods, training
+from rankmatch_keras.backend import numerics
 from rankmatch_keras.errors import UserError
-from rankmatch_keras.training import numerics
 
 SIZE, CLASSES = 33, 3
 

@@ -22,7 +22,7 @@ def group():
 def test_outputs_gradients_and_statistics(group, shape, center_and_scale):
     import torch
 
-    from rankmatch_keras.training.steps_torch_sync import use_synchronized_batch_norm
+    from rankmatch_keras.backend.torch.replicas import use_synchronized_batch_norm
 
     rng = np.random.default_rng(0)
     values, slopes = (rng.normal(2.0, 3.0, shape).astype("float32") for _ in range(2))

@@ -1,6 +1,6 @@
 """PyTorch's own kernels in Keras' layers, and the optimizer's update: the same numbers, less time and memory.
 
-Which layer runs in what: convolutions, poolings and resizing in `steps_torch_convolution`; batch normalisation, five
+Which layer runs in what: convolutions, poolings and resizing in `torch.convolution`; batch normalisation, five
 operations under Keras that each keep a feature map for the backward pass, in one that keeps its input alone; a ReLU
 in the memory of what it reads, where nobody else reads that; zero padding inside the layer behind it.
 """
@@ -11,9 +11,7 @@ import keras
 import torch
 from torch.nn import functional
 
-from rankmatch_keras.layers.resize import FineCoarseConv2D, ResizeLike
-from rankmatch_keras.training import steps_torch_convolution as kernels
-from rankmatch_keras.training.steps_torch_graph import neighbours, writer
+from rankmatch_keras.backend.torch import convolution
 
 FLOATS = ("float32", "bfloat16", "float16")
 
@@ -30,7 +28,7 @@ def use_torch_kernels(model):
     Returns:
         The names of the layers that were changed.
     """
-    calls = {id(x): functools.partial(KERNELS[type(x)], x) for x in model._flatten_layers() if _is_plain(x)}
+    calls = {id(x): functools.partial(_kernel_of(x), x) for x in model._flatten_layers() if _is_plain(x)}
     for first, second in neighbours(model):
         if isinstance(first, keras.layers.ZeroPadding2D):
             calls |= _padding_inside(first, second, calls)
@@ -38,9 +36,10 @@ def use_torch_kernels(model):
             calls |= _in_place(first, second, calls)
     changed = [layer for layer in model._flatten_layers() if id(layer) in calls]
     for layer in changed:
-        setattr(layer, "convolve" if isinstance(layer, FineCoarseConv2D) else "call", calls[id(layer)])
-        if isinstance(layer, (keras.layers.Conv2D, FineCoarseConv2D)):
-            kernels.store_outputs_first(layer.kernel)
+        fine_and_coarse = _kernel_of(layer) is _fine_convolution
+        setattr(layer, "convolve" if fine_and_coarse else "call", calls[id(layer)])
+        if fine_and_coarse or isinstance(layer, keras.layers.Conv2D):
+            convolution.store_outputs_first(layer.kernel)
     return [layer.name for layer in changed]
 
 
@@ -56,7 +55,7 @@ def use_torch_update(optimizer):
     if not hasattr(optimizer, "head_multiplier"):
         return False
     for velocity in optimizer.momentums:
-        kernels.store_outputs_first(velocity)
+        convolution.store_outputs_first(velocity)
     optimizer._backend_update_step = functools.partial(_update_all, optimizer)
     return True
 
@@ -76,7 +75,7 @@ def _update_all(optimizer, gradients, variables, learning_rate):
 
 
 def _is_plain(layer):
-    if type(layer) not in KERNELS or not layer.built or layer.compute_dtype not in FLOATS:
+    if _kernel_of(layer) is None or not layer.built or layer.compute_dtype not in FLOATS:
         return False
     if isinstance(layer, keras.layers.BatchNormalization):
         special = layer.renorm or layer.synchronized or not (layer.scale and layer.center)
@@ -95,12 +94,36 @@ def _padding_inside(padding, reader, calls):
         fits = all(2 * side <= size for side, size in zip(before, reader.pool_size, strict=True))
         if not fits or reader.padding != "valid" or _rectifier(writer(padding)) is None:
             return {}
-        call = functools.partial(kernels.max_pooling, reader, before=before)
+        call = functools.partial(convolution.max_pooling, reader, before=before)
     elif id(reader) in calls and getattr(reader, "padding", None) == "valid":
         call = functools.partial(calls[id(reader)], before=before)
     else:
         return {}
     return {id(padding): lambda inputs: inputs, id(reader): call}
+
+
+def neighbours(model):
+    """Yields pairs of layers of which the second alone reads what the first writes.
+
+    Only layers that are called once count, and only maps that no functional model inside returns.
+
+    Args:
+        model: a built `keras.Model`.
+    """
+    layers = list(model._flatten_layers())
+    functional = [layer for layer in layers if isinstance(layer, keras.Model) and hasattr(layer, "operations")]
+    returned = {id(tensor) for inner in functional for tensor in inner.outputs}
+    for layer in layers:
+        readers = [node.operation for node in layer._outbound_nodes]
+        if len(layer._inbound_nodes) == len(readers) == 1 and len(readers[0]._inbound_nodes) == 1:
+            if not any(id(tensor) in returned for tensor in layer._inbound_nodes[0].output_tensors):
+                yield layer, readers[0]
+
+
+def writer(layer):
+    """The layer that writes what a layer with one input reads, or None."""
+    parents = layer._inbound_nodes[0].parent_nodes
+    return parents[0].operation if len(parents) == 1 else None
 
 
 def _rectifier(layer):
@@ -167,18 +190,27 @@ def _resize_like(layer, inputs, reference):
     """`ResizeLike.call`."""
     size = tuple(reference.shape[1:3])
     if inputs.device.type != "cpu" or size == tuple(inputs.shape[1:3]):
-        return ResizeLike.call(layer, inputs, reference)
-    return kernels.resize_align_corners(inputs, size)
+        return type(layer).call(layer, inputs, reference)
+    return convolution.resize_align_corners(inputs, size)
 
 
 def _fine_convolution(layer, fine, kernel):
-    return kernels.plain_convolution(fine, kernel)
+    return convolution.plain_convolution(fine, kernel)
 
 
 KERNELS = {
-    keras.layers.Conv2D: kernels.convolution,
-    keras.layers.DepthwiseConv2D: kernels.depthwise_convolution,
+    keras.layers.Conv2D: convolution.convolution,
+    keras.layers.DepthwiseConv2D: convolution.depthwise_convolution,
     keras.layers.BatchNormalization: _batch_normalization,
-    FineCoarseConv2D: _fine_convolution,
-    ResizeLike: _resize_like,
 }
+# Layers of the package, by the names that Keras has registered: this module imports none of them.
+KERNELS_BY_NAME = {
+    "rankmatch_keras>FineCoarseConv2D": _fine_convolution,
+    "rankmatch_keras>ResizeLike": _resize_like,
+}
+
+
+def _kernel_of(layer):
+    """The function in place of a layer's call, or None."""
+    kind = type(layer)
+    return KERNELS.get(kind) or KERNELS_BY_NAME.get(keras.saving.get_registered_name(kind))

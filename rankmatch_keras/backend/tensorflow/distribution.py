@@ -7,18 +7,25 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from rankmatch_keras.errors import UserError
-from rankmatch_keras.layers.replicas import Replicas, own_rows, set_replicas
-from rankmatch_keras.training import steps_tensorflow
-from rankmatch_keras.training.distribution import Distribution
-from rankmatch_keras.training.distribution_tensorflow_cluster import LAUNCH, or_lost, read_cluster, reason
-from rankmatch_keras.training.distribution_tensorflow_devices import choose_devices, mirrored_strategy, too_late
-from rankmatch_keras.training.steps_tensorflow_replicas import (
+from rankmatch_keras.backend.distribution import Distribution
+from rankmatch_keras.backend.replicas import Replicas, own_rows, set_replicas
+from rankmatch_keras.backend.tensorflow import step
+from rankmatch_keras.backend.tensorflow.cluster import (
+    LAUNCH,
+    choose_devices,
+    mirrored_strategy,
+    or_lost,
+    read_cluster,
+    reason,
+    too_late,
+)
+from rankmatch_keras.backend.tensorflow.replicas import (
     everyone,
     mean,
     use_own_updates,
     use_synchronized_batch_norm,
 )
+from rankmatch_keras.errors import UserError
 
 
 def start(strategy: str, replicas: int | None) -> Distribution:
@@ -102,12 +109,14 @@ class Mirrored(Distribution):
         if method.train_function is not None and not force:
             return
 
-        def step(iterator):
+        def replicated_step(iterator):
             logs = self.strategy.run(method.train_step, args=(iterator.get_next(),))
             # They are alike on all replicas.
             return {name: self.strategy.experimental_local_results(value)[0] for name, value in logs.items()}
 
-        method.train_function = self._guarded(step if method.run_eagerly else tf.function(step, autograph=False))
+        method.train_function = self._guarded(
+            replicated_step if method.run_eagerly else tf.function(replicated_step, autograph=False)
+        )
 
     def _guarded(self, function):
         """The function with its errors translated."""
@@ -209,13 +218,13 @@ class MultiWorker(Mirrored):
 
 
 class _ReplicatedSteps:
-    """The training step of `steps_tensorflow` as part of that of all replicas."""
+    """The training step of `tensorflow.step` as part of that of all replicas."""
 
     def __getattr__(self, name):
-        return getattr(steps_tensorflow, name)
+        return getattr(step, name)
 
     def train_step(self, method, data):
-        return steps_tensorflow.train_step(method, data, mean)
+        return step.train_step(method, data, mean)
 
 
 class _Replicas(Replicas):

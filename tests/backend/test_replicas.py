@@ -4,8 +4,8 @@ import keras
 import numpy as np
 import pytest
 
+from rankmatch_keras.backend.replicas import Replicas, own_rows, ratio, replicas, set_replicas, share_of
 from rankmatch_keras.layers import FeatureDropout, OrthogonalAgents
-from rankmatch_keras.layers.replicas import Replicas, own_rows, ratio, replicas, set_replicas, share_of
 from rankmatch_keras.losses import PixelConsistencyLoss, SupervisedLoss
 
 

@@ -10,7 +10,7 @@ if keras.backend.backend() != "torch":
 import torch
 from torch.nn import functional
 
-from rankmatch_keras.training import steps_torch_convolution as kernels
+from rankmatch_keras.backend.torch import convolution as kernels
 
 
 def tensor(*shape, seed=0):

@@ -74,3 +74,7 @@ def gradient(function, value):
 def default_jit_compile():
     """JAX is compiled by XLA."""
     return True
+
+
+def prepare_prediction(predictor):
+    """Nothing to do: Keras predicts as it trains."""

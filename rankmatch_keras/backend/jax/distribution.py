@@ -4,10 +4,12 @@ The program sees whole batches, of which every device holds its rows, and weight
 draws and the statistics of batch normalisation are those of the whole batch without further ado.
 """
 
+import atexit
 import collections
 import contextlib
 import functools
 import os
+import subprocess
 import sys
 import time
 
@@ -16,9 +18,8 @@ import keras
 import numpy as np
 from jax.experimental import multihost_utils
 
+from rankmatch_keras.backend.distribution import Distribution, launcher_variables, whole_number
 from rankmatch_keras.errors import UserError, WorkerLost
-from rankmatch_keras.training.distribution import Distribution, launcher_variables, whole_number
-from rankmatch_keras.training.last_words import LastWords
 
 VARIABLES = ADDRESSES, PROCESSES, PROCESS = (
     "KERAS_DISTRIBUTION_JOB_ADDRESSES",
@@ -28,6 +29,35 @@ VARIABLES = ADDRESSES, PROCESSES, PROCESS = (
 HEARTBEAT_SECONDS = 30  # without a sign of life a process counts as lost
 GRACE_SECONDS = 2  # for the others to come upon the same error
 LOST = ("gloo", "nccl", "peer", "heartbeat", "coordination")
+
+
+class LastWords:
+    """A last line for a process that a library ends by `abort()`, of which Python does not come to know.
+
+    A shell beside this process waits for its end and then prints what it was told last.
+
+    Example:
+        >>> words = LastWords()
+        >>> words.are("Error: the library has aborted this process.")
+        >>> words.close()  # all went well: nothing to say
+    """
+
+    def __init__(self):
+        script = 'while read -r line; do words=$line; done; test -z "$words" || echo "$words" >&2'
+        self._shell = subprocess.Popen(["sh", "-c", script], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+        # An abort runs no such functions.
+        atexit.register(self.close)
+
+    def are(self, words: str) -> None:
+        """Sets what is printed to the standard error when this process ends: one line, or nothing."""
+        assert self._shell.stdin is not None
+        self._shell.stdin.write(f"{words}\n".encode())
+        self._shell.stdin.flush()
+
+    def close(self) -> None:
+        """Ends the shell, which says nothing; also done when the interpreter ends by itself."""
+        atexit.unregister(self.close)
+        self._shell.communicate(b"\n")
 
 
 def start(strategy: str, replicas: int | None) -> Distribution:

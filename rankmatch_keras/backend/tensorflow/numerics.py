@@ -1,5 +1,7 @@
 """What TensorFlow's device can do. Imports nothing of the package."""
 
+import contextlib
+
 import tensorflow as tf
 
 
@@ -17,3 +19,9 @@ def make_deterministic() -> None:
     # keras-cv's layers ask for it when they are made, though the pipeline draws all numbers from seeds of its own.
     tf.random.set_global_generator(tf.random.Generator.from_seed(0))
     tf.config.experimental.enable_op_determinism()
+
+
+def hide_gpus() -> None:
+    """Leave the GPUs to the backend that trains, unless TensorFlow already runs on devices that its caller chose."""
+    with contextlib.suppress(RuntimeError):
+        tf.config.set_visible_devices([], "GPU")

@@ -59,3 +59,21 @@ def gradient(function, value):
 def default_jit_compile():
     """XLA slows this step down about fourfold on CPUs; elsewhere Keras decides."""
     return "auto" if tf.config.list_logical_devices("GPU") else False
+
+
+def prepare_prediction(predictor):
+    """Makes a model's predict function with XLA off, unless there is one; the model's setting is put back.
+
+    On GPUs Keras would switch XLA on, which compiles anew for every image size where a plain graph serves all.
+
+    Args:
+        predictor: a `keras.Model`; anything else stays as it is.
+    """
+    if not isinstance(predictor, keras.Model) or getattr(predictor, "predict_function", None) is not None:
+        return
+    chosen = predictor.jit_compile
+    predictor.jit_compile = False
+    try:
+        predictor.make_predict_function()
+    finally:
+        predictor.jit_compile = chosen

@@ -14,7 +14,7 @@ if keras.backend.backend() != "torch":
 
 import torch
 
-from rankmatch_keras.training.steps_torch_kernels import use_torch_kernels, use_torch_update
+from rankmatch_keras.backend.torch.kernels import use_torch_kernels, use_torch_update
 
 
 def small_model(native):

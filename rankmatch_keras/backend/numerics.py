@@ -1,10 +1,9 @@
 """Precision and determinism of a run, checked on the device before anything is built."""
 
-import importlib
-
 import keras
 from keras import ops
 
+from rankmatch_keras.backend import device
 from rankmatch_keras.errors import UserError
 
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
@@ -24,7 +23,7 @@ def set_precision(precision: str) -> None:
     """
     narrow = precision.removeprefix("mixed_")
     if narrow != "float32":
-        reason = numerics().missing(narrow) or _failure(narrow)
+        reason = device.missing(narrow) or _failure(narrow)
         if reason:
             raise UserError(
                 f"a device that computes in {narrow}", f"none ({reason})", "Leave --precision at float32, or change it."
@@ -34,12 +33,15 @@ def set_precision(precision: str) -> None:
 
 def make_deterministic() -> None:
     """Makes two runs with the same seed give the same bits on the same machine; may be slower."""
-    numerics().make_deterministic()
+    device.make_deterministic()
 
 
-def numerics():
-    """What the running backend can do: the module `training.numerics_<backend>`."""
-    return importlib.import_module(f"rankmatch_keras.training.numerics_{keras.backend.backend()}")
+def keep_tensorflow_off_gpus() -> None:
+    """Keep TensorFlow from taking all GPU memory where it only feeds another backend."""
+    if keras.backend.backend() != "tensorflow":
+        from rankmatch_keras.backend.tensorflow.numerics import hide_gpus
+
+        hide_gpus()
 
 
 def _failure(dtype):

@@ -1,0 +1,1 @@
+"""TensorFlow: the step by `tf.GradientTape`, replicas by `tf.distribute`."""

@@ -1,0 +1,1 @@
+"""PyTorch: the step by staged backward passes, replicas by DistributedDataParallel."""
