@@ -13,10 +13,10 @@ import click
 import numpy as np
 from PIL import Image
 
-from rankmatch_keras.data.checks import check
-from rankmatch_keras.data.duplicates import fingerprint, near
-from rankmatch_keras.data.inspection import inspect, inspect_header
-from rankmatch_keras.data.samples import Sample, SegmentationData
+from rankmatch_keras.check import check
+from rankmatch_keras.check.duplicates import fingerprint, near
+from rankmatch_keras.check.inspection import inspect, inspect_header
+from rankmatch_keras.data.sets.samples import Sample, SegmentationData
 
 CLASSES = ("ground", "stone", "plank", "tile", "ring")
 

@@ -27,7 +27,7 @@ from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 
 from rankmatch_keras.data import Sample, choose_pipeline, training_batches
 from rankmatch_keras.data.batches.pipelines import TF_DATA, WORKERS
-from rankmatch_keras.data.folders import unlabeled_samples
+from rankmatch_keras.data.sets.image_folder import unlabeled_samples
 
 SAMPLE = Path(__file__).resolve().parents[1] / "data" / "sample" / "train" / "images"
 NORMALIZATION = SimpleNamespace(mean=(123.7, 116.3, 103.5), std=(58.4, 57.1, 57.4), reverse_channels=False)

@@ -17,7 +17,7 @@ _PLACES = {
     "FixMatch": "rankmatch_keras.methods",
     "SupervisedOnly": "rankmatch_keras.methods",
 }
-_MODULES = ("callbacks", "data", "evaluation", "layers", "losses", "methods", "models", "training")
+_MODULES = ("callbacks", "check", "data", "evaluation", "layers", "losses", "methods", "models", "training")
 
 __all__ = ["FixMatch", "RankMatch", "SupervisedOnly", "UniMatch", *_MODULES]
 

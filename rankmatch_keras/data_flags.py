@@ -78,7 +78,7 @@ def opened(flags: dict[str, Any]):
     Raises:
         UserError: see `loader_of` and the loader.
     """
-    from rankmatch_keras.data.opening import open_data
+    from rankmatch_keras.data.sets.loaders import open_data
 
     loader, arguments = loader_of(flags)
     return open_data(loader, **arguments)

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from rankmatch_keras.data.protocol import BORDERS, MODES
+from rankmatch_keras.data.sets.protocol import BORDERS, MODES
 from rankmatch_keras.data_flags import FLAGS
 from rankmatch_keras.options import JIT, Options
 

@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from rankmatch_keras.data.protocol import Protocol
+from rankmatch_keras.data.sets.protocol import Protocol
 from rankmatch_keras.errors import UserError
 
 JIT: dict[str, Any] = {"auto": "auto", "on": True, "off": False}

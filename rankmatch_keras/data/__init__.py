@@ -1,61 +1,56 @@
 """From files on disk to training batches.
 
-Read in this order: `datasets` (what there is), `splits` (what is labelled), `decoding` (path to array),
-`checks` (before training), `views` (weak and strong views of one image), `batches` (the training batch).
+Rooms, in the order in which data passes through them: `readers` (files to arrays), `masks` (values, colors and polygons
+to class ids), `sets` (what images there are), `splits` (which of them are labeled), `views` (weak and strong views of
+one image), `batches` (the training batch).
 
-Names are loaded on first use, so that importing the package needs neither TensorFlow nor keras-cv.
+Names load on first use, so that importing the package needs neither TensorFlow nor keras-cv.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rankmatch_keras.data.arrays import from_arrays
     from rankmatch_keras.data.batches.pipelines import choose_pipeline, describe_pipeline
     from rankmatch_keras.data.batches.training_batches import training_batches
-    from rankmatch_keras.data.checks import CheckReport, check, check_samples, require_usable, without_bad
-    from rankmatch_keras.data.codings import (
-        Ids,
-        Legend,
-        Lookup,
-        TwoValues,
-        detect_coding,
-        legend_of,
-        read_legend,
-    )
-    from rankmatch_keras.data.datasets import (
+    from rankmatch_keras.data.masks.detection import detect_encoding
+    from rankmatch_keras.data.masks.encodings import Ids, Lookup, TwoValues
+    from rankmatch_keras.data.masks.legends import Legend, legend_of, read_legend
+    from rankmatch_keras.data.masks.mask_files import MaskFile, read_mask
+    from rankmatch_keras.data.masks.polygons import CocoMask, LabelMeMask, labelme_classes, read_coco
+    from rankmatch_keras.data.readers.images import image_info, read_colors, read_image, read_raw_mask
+    from rankmatch_keras.data.readers.sources import Array, ImageFile
+    from rankmatch_keras.data.readers.tiff import count_pages
+    from rankmatch_keras.data.sets.arrays import from_arrays
+    from rankmatch_keras.data.sets.lists import read_list
+    from rankmatch_keras.data.sets.loaders import (
         ADE20K,
         CamVid,
         Cityscapes,
         COCOStuff,
+        ImageFolder,
         Lucchi,
         PascalVOC,
         SampleScenes,
+        open_data,
     )
-    from rankmatch_keras.data.decoding import image_info, read_colors, read_image, read_mask, read_raw_mask
-    from rankmatch_keras.data.image_folder import ImageFolder
-    from rankmatch_keras.data.opening import open_data, with_val_list
-    from rankmatch_keras.data.polygons import CocoMask, LabelMeMask, labelme_classes, read_coco
-    from rankmatch_keras.data.protocol import Protocol
-    from rankmatch_keras.data.samples import Origin, Sample, SegmentationData
-    from rankmatch_keras.data.sources import Array, ImageFile, MaskFile
-    from rankmatch_keras.data.splits import (
+    from rankmatch_keras.data.sets.pixel_statistics import ImageFormat, channel_statistics, image_format
+    from rankmatch_keras.data.sets.protocol import Protocol
+    from rankmatch_keras.data.sets.samples import Origin, Sample, SegmentationData
+    from rankmatch_keras.data.splits.split import (
         Split,
         choose_labeled,
-        read_list,
         samples_from_list,
         split_from_lists,
         split_id,
+        with_val_list,
     )
-    from rankmatch_keras.data.statistics import ImageFormat, channel_statistics, image_format
-    from rankmatch_keras.data.tiff import count_pages
 
 __all__ = [
     "ADE20K",
     "Array",
     "COCOStuff",
     "CamVid",
-    "CheckReport",
     "Cityscapes",
     "CocoMask",
     "Ids",
@@ -76,13 +71,11 @@ __all__ = [
     "Split",
     "TwoValues",
     "channel_statistics",
-    "check",
-    "check_samples",
     "choose_labeled",
     "choose_pipeline",
     "count_pages",
     "describe_pipeline",
-    "detect_coding",
+    "detect_encoding",
     "from_arrays",
     "image_format",
     "image_info",
@@ -96,32 +89,83 @@ __all__ = [
     "read_list",
     "read_mask",
     "read_raw_mask",
-    "require_usable",
     "samples_from_list",
     "split_from_lists",
     "split_id",
     "training_batches",
     "with_val_list",
-    "without_bad",
 ]
 
 _MODULES = {
-    "arrays": ("from_arrays",),
-    "batches.pipelines": ("choose_pipeline", "describe_pipeline"),
+    "readers.images": (
+        "image_info",
+        "read_colors",
+        "read_image",
+        "read_raw_mask",
+    ),
+    "readers.sources": (
+        "Array",
+        "ImageFile",
+    ),
+    "readers.tiff": ("count_pages",),
+    "masks.detection": ("detect_encoding",),
+    "masks.encodings": (
+        "Ids",
+        "Lookup",
+        "TwoValues",
+    ),
+    "masks.legends": (
+        "Legend",
+        "legend_of",
+        "read_legend",
+    ),
+    "masks.mask_files": (
+        "MaskFile",
+        "read_mask",
+    ),
+    "masks.polygons": (
+        "CocoMask",
+        "LabelMeMask",
+        "labelme_classes",
+        "read_coco",
+    ),
+    "sets.arrays": ("from_arrays",),
+    "sets.lists": ("read_list",),
+    "sets.loaders": (
+        "ADE20K",
+        "COCOStuff",
+        "CamVid",
+        "Cityscapes",
+        "ImageFolder",
+        "Lucchi",
+        "PascalVOC",
+        "SampleScenes",
+        "open_data",
+    ),
+    "sets.pixel_statistics": (
+        "ImageFormat",
+        "channel_statistics",
+        "image_format",
+    ),
+    "sets.protocol": ("Protocol",),
+    "sets.samples": (
+        "Origin",
+        "Sample",
+        "SegmentationData",
+    ),
+    "splits.split": (
+        "Split",
+        "choose_labeled",
+        "samples_from_list",
+        "split_from_lists",
+        "split_id",
+        "with_val_list",
+    ),
     "batches.training_batches": ("training_batches",),
-    "checks": ("CheckReport", "check", "check_samples", "require_usable", "without_bad"),
-    "codings": ("Ids", "Legend", "Lookup", "TwoValues", "detect_coding", "legend_of", "read_legend"),
-    "datasets": ("ADE20K", "COCOStuff", "CamVid", "Cityscapes", "Lucchi", "PascalVOC", "SampleScenes"),
-    "decoding": ("image_info", "read_colors", "read_image", "read_mask", "read_raw_mask"),
-    "image_folder": ("ImageFolder",),
-    "opening": ("open_data", "with_val_list"),
-    "polygons": ("CocoMask", "LabelMeMask", "labelme_classes", "read_coco"),
-    "protocol": ("Protocol",),
-    "samples": ("Origin", "Sample", "SegmentationData"),
-    "sources": ("Array", "ImageFile", "MaskFile"),
-    "splits": ("Split", "choose_labeled", "read_list", "samples_from_list", "split_from_lists", "split_id"),
-    "statistics": ("ImageFormat", "channel_statistics", "image_format"),
-    "tiff": ("count_pages",),
+    "batches.pipelines": (
+        "choose_pipeline",
+        "describe_pipeline",
+    ),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
 

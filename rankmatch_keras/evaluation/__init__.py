@@ -4,10 +4,6 @@ Nothing here imports matplotlib before a picture is drawn.
 """
 
 from rankmatch_keras.evaluation.boundary import BoundaryCounts as BoundaryCounts
-from rankmatch_keras.evaluation.check_plots import save_class_chart as save_class_chart
-from rankmatch_keras.evaluation.check_plots import save_contact_sheet as save_contact_sheet
-from rankmatch_keras.evaluation.check_report import check_to_dict as check_to_dict
-from rankmatch_keras.evaluation.check_report import format_check as format_check
 from rankmatch_keras.evaluation.colors import default_palette as default_palette
 from rankmatch_keras.evaluation.colors import to_display as to_display
 from rankmatch_keras.evaluation.curves import save_curves as save_curves

@@ -27,7 +27,7 @@ class Evaluator:
     Args:
         samples: labelled samples: objects with `read_image()`, `read_mask()` and the sources `image`, `mask`.
         class_names: names of the K classes, in the order of their ids.
-        protocol: `data.protocol.Protocol`: how each image is shown to the network.
+        protocol: `data.Protocol`: how each image is shown to the network.
         ignore_index: mask value of the pixels to leave out.
         window_batch: how many windows of equal size are predicted at once.
         boundary: whether boundary IoU is measured too.

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from rankmatch_keras.data.protocol import Protocol
+from rankmatch_keras.data.sets.protocol import Protocol
 from rankmatch_keras.errors import UserError
 from rankmatch_keras.evaluation.windows import OneWindow, Picture, Resized, Sweep, row_blocks, scored_part, stride_of
 
@@ -24,7 +24,7 @@ def predict_classes(predictor, image, protocol=WHOLE, window_batch=4, num_classe
         predictor: ``keras.Model`` from raw images (B, H, W, C) to probabilities (B, H, W, K), or anything with such
             a ``predict_on_batch``.
         image: uint8 or float32 (H, W, C), in the units that the predictor was trained on.
-        protocol: `data.protocol.Protocol`: mode, crop, border, flip, scales.
+        protocol: `data.Protocol`: mode, crop, border, flip, scales.
         window_batch: how many windows of equal size are predicted at once.
         num_classes: how many classes the predictor must have; None: any number.
 

@@ -128,7 +128,7 @@ class ConfusionMatrix:
             raise UserError(
                 f"class ids 0..{self.num_classes - 1} (or {self.ignore_index}, ignored) in {name}",
                 f"{', '.join(map(str, odd))}",
-                "Check the number of classes and the mask's coding.",
+                "Check the number of classes and the mask's encoding.",
             )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from rankmatch_keras.data.protocol import Protocol
+from rankmatch_keras.data.sets.protocol import Protocol
 from rankmatch_keras.errors import UserError
 from rankmatch_keras.evaluation.metrics import mean_of_present
 from rankmatch_keras.files import replacing

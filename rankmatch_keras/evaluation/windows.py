@@ -44,7 +44,7 @@ def scored_part(array, protocol):
 
     Args:
         array: (H, W) or (H, W, C).
-        protocol: `data.protocol.Protocol`.
+        protocol: `data.Protocol`.
 
     Returns:
         A view, (min(H, crop), min(W, crop)) with "center_crop".

@@ -14,7 +14,7 @@ METHODS = "supervised,rankmatch[num_agents=8]"
 @pytest.fixture(scope="module")
 def scenes(tmp_path_factory):
     """Eight training and two validation scenes."""
-    from rankmatch_keras.data import synthetic
+    from rankmatch_keras.data.sets import sample_scenes as synthetic
 
     folder = tmp_path_factory.mktemp("scenes")
     synthetic.write_scenes(folder, {"train": 8, "val": 2})

@@ -26,7 +26,7 @@ def scene(number, size=(40, 52)):
 
 @pytest.fixture
 def write(tmp_path):
-    """Writes labelled and unlabelled images with the given codings; returns the flags that name them."""
+    """Writes labelled and unlabelled images with the given encodings; returns the flags that name them."""
 
     def run(image, mask, ending="png"):
         for folder in ("images", "masks", "unlabeled"):

@@ -9,7 +9,7 @@ from scipy.io import savemat
 
 from rankmatch_keras import data
 from rankmatch_keras.command import run
-from rankmatch_keras.data.datasets.pascal_voc import PALETTE
+from rankmatch_keras.data.sets.photographs import VOC_PALETTE
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,7 @@ def save_mat(path, ids):
 def save_mask(path, value):
     path.parent.mkdir(parents=True, exist_ok=True)
     picture = Image.fromarray(np.full((4, 6), value, np.uint8))
-    picture.putpalette([value for colour in PALETTE for value in colour])
+    picture.putpalette([value for colour in VOC_PALETTE for value in colour])
     picture.save(path)
 
 
@@ -76,7 +76,7 @@ def test_merged_set(prepare, tree, capsys):
     assert (merged.train[0].read_mask() == 20).all() and (merged.val[0].read_mask() == 20).all()  # VOC's masks win
     assert merged.train[1].read_mask().tolist() == [[0] * 6, *[[0, 0, 7, 7, 7, 7]] * 2, [0] * 6]
     with Image.open(voc / "SegmentationClassAug/d.png") as picture:
-        assert picture.mode == "P" and picture.convert("RGB").getpixel((3, 1)) == PALETTE[8]
+        assert picture.mode == "P" and picture.convert("RGB").getpixel((3, 1)) == VOC_PALETTE[8]
 
 
 @pytest.mark.parametrize("place", ["", "cls"])

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rankmatch_keras.data.protocol import Protocol
+from rankmatch_keras.data.sets.protocol import Protocol
 from rankmatch_keras.errors import UserError
 from rankmatch_keras.evaluation import BoundaryCounts, Evaluator, evaluator, predict_classes, weights_hash
 from rankmatch_keras.evaluation.evaluator import ReadAhead, evenly_spaced
@@ -173,7 +173,7 @@ def test_wrong_use(samples, brightness_predictor):
 
 def test_real_files():
     """A predictor that says "road" everywhere, on three street scenes."""
-    from rankmatch_keras.data.samples import Sample
+    from rankmatch_keras.data.sets.samples import Sample
 
     root = pathlib.Path(__file__).resolve().parents[2].parent / "shared" / "data" / "camvid"
     if not root.exists():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from keras import layers
 
-from rankmatch_keras.data.protocol import Protocol
+from rankmatch_keras.data.sets.protocol import Protocol
 from rankmatch_keras.errors import UserError
 from rankmatch_keras.evaluation import inference, predict_classes, predict_probabilities
 

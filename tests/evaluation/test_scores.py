@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import pytest
 
-from rankmatch_keras.data.protocol import Protocol
+from rankmatch_keras.data.sets.protocol import Protocol
 from rankmatch_keras.errors import UserError
 from rankmatch_keras.evaluation import BoundaryCounts, ConfusionMatrix, Scores, weights_hash, write_csv, write_json
 from rankmatch_keras.evaluation.scores import default_provenance

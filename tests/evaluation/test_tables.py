@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from rankmatch_keras.data.protocol import Protocol
+from rankmatch_keras.data.sets.protocol import Protocol
 from rankmatch_keras.errors import UserError
 from rankmatch_keras.evaluation import Scores, format_comparison, format_table
 

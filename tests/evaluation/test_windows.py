@@ -3,7 +3,7 @@ import importlib.util
 import numpy as np
 import pytest
 
-from rankmatch_keras.data.protocol import Protocol
+from rankmatch_keras.data.sets.protocol import Protocol
 from rankmatch_keras.evaluation.windows import (
     OneWindow,
     Picture,

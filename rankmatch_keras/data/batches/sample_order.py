@@ -5,7 +5,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from rankmatch_keras.data.samples import Sample
+from rankmatch_keras.data.sets.samples import Sample
 from rankmatch_keras.errors import UserError
 
 # Numbers of the random streams: whatever is drawn has a seed of its own.

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from rankmatch_keras.data.statistics import ImageFormat
+from rankmatch_keras.data.sets.pixel_statistics import ImageFormat
 from rankmatch_keras.errors import UserError
 
 

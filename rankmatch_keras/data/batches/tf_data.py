@@ -12,8 +12,8 @@ from rankmatch_keras.backend.numerics import keep_tensorflow_off_gpus
 from rankmatch_keras.data.batches.sample_order import LABELED, SOURCE, UNLABELED
 from rankmatch_keras.data.batches.settings import BatchRows, BatchSettings, Scaling, require_alike
 from rankmatch_keras.data.batches.tf_data_sources import ExampleSource, examples_of
-from rankmatch_keras.data.samples import Sample
-from rankmatch_keras.data.statistics import ImageFormat
+from rankmatch_keras.data.sets.pixel_statistics import ImageFormat
+from rankmatch_keras.data.sets.samples import Sample
 from rankmatch_keras.data.views.boxes_tensorflow import cutmix_box
 from rankmatch_keras.data.views.intensity_keras_cv import IntensityAugmentation
 from rankmatch_keras.data.views.policies import INTENSITIES, JITTERS

@@ -8,8 +8,8 @@ import tensorflow as tf
 
 from rankmatch_keras.data.batches.sample_order import SampleOrder, require_masks
 from rankmatch_keras.data.batches.settings import BatchRows
-from rankmatch_keras.data.samples import Sample
-from rankmatch_keras.data.statistics import ImageFormat, image_format
+from rankmatch_keras.data.sets.pixel_statistics import ImageFormat, image_format
+from rankmatch_keras.data.sets.samples import Sample
 from rankmatch_keras.errors import UserError
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from rankmatch_keras.data.batches.pipelines import TF_DATA, choose_pipeline, default_parallel_calls
 from rankmatch_keras.data.batches.settings import BatchRows, BatchSettings
-from rankmatch_keras.data.samples import Sample
+from rankmatch_keras.data.sets.samples import Sample
 from rankmatch_keras.data.views.policies import require_policy
 from rankmatch_keras.errors import UserError
 

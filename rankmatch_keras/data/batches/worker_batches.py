@@ -12,8 +12,8 @@ from rankmatch_keras.data.batches.sample_order import LABELED, UNLABELED, Sample
 from rankmatch_keras.data.batches.settings import BatchSettings, Scaling, require_alike
 from rankmatch_keras.data.batches.worker_examples import Examples
 from rankmatch_keras.data.batches.worker_processes import Pool
-from rankmatch_keras.data.samples import Sample
-from rankmatch_keras.data.statistics import image_format
+from rankmatch_keras.data.sets.pixel_statistics import image_format
+from rankmatch_keras.data.sets.samples import Sample
 
 # Batches that are made while one is used.
 AHEAD = 2

@@ -8,8 +8,8 @@ import numpy as np
 
 from rankmatch_keras.data.batches.sample_order import LABELED, SOURCE, UNLABELED
 from rankmatch_keras.data.batches.settings import Scaling
-from rankmatch_keras.data.samples import Sample
-from rankmatch_keras.data.statistics import ImageFormat
+from rankmatch_keras.data.sets.pixel_statistics import ImageFormat
+from rankmatch_keras.data.sets.samples import Sample
 from rankmatch_keras.data.views.boxes_numpy import cutmix_box
 from rankmatch_keras.data.views.intensity_numpy import IntensityAugmentation
 from rankmatch_keras.data.views.policies import INTENSITIES, JITTERS

@@ -1,7 +1,7 @@
 from pathlib import Path
 
 from rankmatch_keras.data.batches.sample_order import SampleOrder
-from rankmatch_keras.data.samples import Sample
+from rankmatch_keras.data.sets.samples import Sample
 
 SAMPLES = [Sample(str(i), Path(str(i))) for i in range(7)]
 

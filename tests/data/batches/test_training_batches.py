@@ -10,7 +10,7 @@ from rankmatch_keras import data
 from rankmatch_keras.backend.replicas import own_rows
 from rankmatch_keras.data import Sample, SampleScenes, choose_labeled, training_batches
 from rankmatch_keras.data.batches.pipelines import TF_DATA, choose_pipeline
-from rankmatch_keras.data.sources import Array
+from rankmatch_keras.data.readers.sources import Array
 from rankmatch_keras.data.views.policies import POLICIES
 from rankmatch_keras.errors import UserError
 

@@ -6,7 +6,7 @@ import pytest
 from rankmatch_keras.data import Array, Sample
 from rankmatch_keras.data.batches.settings import Scaling
 from rankmatch_keras.data.batches.worker_examples import Examples
-from rankmatch_keras.data.statistics import ImageFormat
+from rankmatch_keras.data.sets.pixel_statistics import ImageFormat
 from rankmatch_keras.errors import UserError
 
 RNG = np.random.default_rng(0)

@@ -48,7 +48,7 @@ def test_results_belong_to_their_jobs(pool):
 
 def test_workers_import_no_framework(pool):
     modules = pool.submit(MODULES).result()
-    assert "numpy" in modules and "rankmatch_keras.data.samples" in modules
+    assert "numpy" in modules and "rankmatch_keras.data.sets.samples" in modules
     assert not {"keras", "tensorflow", "keras_cv", "torch", "jax", "pytest"} & set(modules)
 
 
@@ -64,7 +64,7 @@ def test_what_is_printed_is_not_taken_for_a_result(capfd):
 
 
 def test_errors_of_the_user_come_back_as_they_are(pool):
-    broken = "__import__('rankmatch_keras.data.decoding').data.decoding.read_image('nowhere.png')"
+    broken = "__import__('rankmatch_keras.data.readers.images').data.readers.images.read_image('nowhere.png')"
     with pytest.raises(UserError, match="nowhere.png") as caught:
         pool.submit(broken).result()
     assert caught.value.expected and caught.value.found and caught.value.remedy

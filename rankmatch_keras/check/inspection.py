@@ -1,0 +1,167 @@
+"""Looks at one sample: what it holds, and everything that is wrong with it."""
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from rankmatch_keras import IGNORE_INDEX
+from rankmatch_keras.check.duplicates import Fingerprint, fingerprint
+from rankmatch_keras.data.readers.images import image_info
+from rankmatch_keras.data.readers.sources import ImageFile
+from rankmatch_keras.data.sets.samples import Sample
+from rankmatch_keras.errors import UserError
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that makes a sample unusable.
+
+    Attributes:
+        kind: a key of `findings.KINDS`.
+        error: what was expected and found, and what can be done.
+    """
+
+    kind: str
+    error: UserError
+
+
+@dataclass(frozen=True, eq=False)
+class Inspection:
+    """What was seen of one sample.
+
+    Attributes:
+        sample: the sample.
+        part: the part of the data set that it belongs to.
+        size: height and width of the image; None if it could not be read.
+        pixels: type of the pixels and number of channels, e.g. `("uint8", 3)`; None if unknown.
+        low: smallest value of each channel; empty where no values were looked at.
+        high: largest value of each channel.
+        mean: mean value of each channel.
+        fingerprint: to compare it with other images, where that was asked for.
+        class_pixels: int64 (256,), pixels of the mask of each value; None without a good mask.
+        problems: everything that is wrong with it.
+    """
+
+    sample: Sample
+    part: str
+    size: tuple[int, int] | None = None
+    pixels: tuple[str, int] | None = None
+    low: tuple[float, ...] = ()
+    high: tuple[float, ...] = ()
+    mean: tuple[float, ...] = ()
+    fingerprint: Fingerprint | None = None
+    class_pixels: np.ndarray | None = None
+    problems: tuple[Problem, ...] = field(default=())
+
+
+def inspect(sample: Sample, part: str, num_classes: int, *, compare: bool = True) -> Inspection:
+    """Decode image and mask of a sample and look at them; whatever is wrong is returned, not raised.
+
+    Args:
+        sample: the sample; without mask only its image is looked at.
+        part: the part of the data set that it belongs to.
+        num_classes: K; masks may hold 0..K-1 and 255.
+        compare: whether value ranges and a fingerprint are wanted too.
+    """
+    image, problem = _read(sample.read_image, "image-unreadable", str(sample.image))
+    problems = [problem] if problem else []
+    facts: dict = {}
+    if image is not None and (image.ndim != 3 or not image.size):
+        found = f"shape {image.shape} in '{sample.image}'"
+        problems.append(Problem("image-unreadable", UserError("an image (H, W, C)", found, "Check its source.")))
+    elif image is not None:
+        facts = {"size": image.shape[:2], "pixels": (str(image.dtype), image.shape[-1])}
+        if image.dtype != np.uint8 and not np.isfinite(image).all():
+            problems.append(_not_finite(image, sample))
+        elif compare:
+            facts |= _values(image)
+            facts["fingerprint"] = fingerprint(image)
+    if sample.mask is not None:
+        mask, problem = _read(sample.read_mask, "mask-unreadable", str(sample.mask))
+        wrong = [problem] if mask is None else _mask_problems(mask, image, sample, num_classes)
+        problems += [p for p in wrong if p]
+        if mask is not None and not wrong:
+            facts["class_pixels"] = np.bincount(mask.ravel(), minlength=256)
+    return Inspection(sample, part, **facts, problems=tuple(problems))
+
+
+def inspect_header(sample: Sample, part: str) -> Inspection:
+    """Look at the two ends of an image file, which is some 20 times faster: its header, and that it is not cut off.
+
+    Where this does not show that all is well, as with TIFF files, the image is decoded.
+    """
+    source = sample.image
+    if isinstance(source, ImageFile) and _is_whole(source.path):
+        info, problem = _read(lambda: image_info(source.path, source.page), "image-unreadable", str(source))
+        if info is None:
+            return Inspection(sample, part, problems=(problem,))
+        if source.channels in (None, info.channels) or info.channels == 1:
+            pixels = ("uint8" if info.eight_bit else "float32", source.channels or info.channels)
+            return Inspection(sample, part, size=(info.height, info.width), pixels=pixels)
+    return inspect(sample, part, 0, compare=False)
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a file ends as a JPEG or PNG file does."""
+    try:
+        with open(path, "rb") as file:
+            file.seek(-min(64, os.fstat(file.fileno()).st_size), os.SEEK_END)
+            tail = file.read(64)
+    except OSError:
+        return False
+    return b"\xff\xd9" in tail or b"IEND" in tail
+
+
+def _read(read, kind, name):
+    """Return `(what was read, None)` or `(None, the problem)`."""
+    try:
+        return read(), None
+    except UserError as error:
+        return None, Problem(kind, error)
+    except (OSError, ValueError, MemoryError) as error:  # of sources that others have written
+        found = f"'{name}': {error or type(error).__name__}"
+        return None, Problem(kind, UserError("a readable file", found, "Check or replace it."))
+
+
+def _not_finite(image: np.ndarray, sample: Sample) -> Problem:
+    count = int((~np.isfinite(image)).any(-1).sum())
+    found = f"NaN or infinity at {count} pixels of '{sample.image}'"
+    return Problem("image-values", UserError("finite pixel values", found, "Replace them, or leave the image out."))
+
+
+def _values(image: np.ndarray) -> dict[str, tuple[float, ...]]:
+    """Smallest, largest and mean value of each channel."""
+    # One channel at a time: NumPy is ten times slower over the first two axes at once.
+    channels = [image[..., channel] for channel in range(image.shape[-1])]
+    return {
+        "low": tuple(float(channel.min()) for channel in channels),
+        "high": tuple(float(channel.max()) for channel in channels),
+        "mean": tuple(float(channel.mean(dtype=np.float64)) for channel in channels),
+    }
+
+
+def _mask_problems(mask: np.ndarray, image: np.ndarray | None, sample: Sample, num_classes: int) -> list[Problem]:
+    problems = []
+    if image is not None and mask.shape != image.shape[:2]:
+        height, width = image.shape[:2]
+        error = UserError(
+            f"a mask of the size of its image ({width} x {height})",
+            f"{mask.shape[1]} x {mask.shape[0]} in '{sample.mask}'",
+            f"Make it fit '{sample.image}'.",
+        )
+        problems.append(Problem("mask-size", error))
+    wrong = (mask < 0) | ((mask >= num_classes) & (mask != IGNORE_INDEX))
+    if wrong.any():
+        error = UserError(
+            f"mask values 0..{num_classes - 1} or 255 (ignore)",
+            f"{_listed(np.unique(mask[wrong]))} at {int(wrong.sum())} pixels of '{sample.mask}'",
+            "Correct the mask, or the number of classes; write 255 where a pixel shall be ignored.",
+        )
+        problems.append(Problem("mask-values", error))
+    return problems
+
+
+def _listed(values: np.ndarray) -> str:
+    return ", ".join(str(value) for value in values[:4].tolist()) + (", ..." if len(values) > 4 else "")

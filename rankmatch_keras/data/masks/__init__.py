@@ -1,0 +1,1 @@
+"""Masks: what their values, colors or polygons mean, and how they become class ids."""

@@ -1,0 +1,201 @@
+"""What all readers of picture files share: bounds, orientation, silence, and errors that name the file."""
+
+import logging
+import os
+import stat
+import threading
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO, NamedTuple, TypeVar
+
+import numpy as np
+
+from rankmatch_keras.errors import UserError
+
+MAX_PIXELS = 100_000_000
+# Bounds the memory of pictures with many bands: as much as the largest picture with four of them.
+MAX_VALUES = 4 * MAX_PIXELS
+_ONE_AT_A_TIME = threading.Lock()
+
+T = TypeVar("T")
+
+
+class ImageInfo(NamedTuple):
+    """What the header of an image says.
+
+    Attributes:
+        height: rows, after the orientation is applied.
+        width: columns, after the orientation is applied.
+        channels: grey 1, colour (also palette and CMYK) 3, TIFF with N bands N; alpha does not count.
+        eight_bit: whether the image is read as uint8 (true) or as float32 (false).
+    """
+
+    height: int
+    width: int
+    channels: int
+    eight_bit: bool
+
+
+def printable(path: str | Path, page: int | None = None) -> str:
+    """Return a path, and the page of a stack, as text for a message; line breaks and control characters are escaped."""
+    text = str(path)
+    text = text if text.isprintable() else text.encode("unicode_escape", "surrogatepass").decode()
+    return text if page is None else f"{text}, page {page}"
+
+
+@contextmanager
+def reading(path: str | Path, what: str = "a readable image") -> Iterator[None]:
+    """Turn whatever goes wrong while a file is read into one line that names the file.
+
+    Raises:
+        UserError: in place of any other exception.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    # Decoders raise nearly any type on damaged or hostile files, down to RecursionError and MemoryError, and
+    # which one differs between versions: a list of them would never be complete.
+    except Exception as error:
+        reason = (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
+        reason = printable(" ".join(reason.split())[:200])
+        raise UserError(what, f"'{printable(path)}': {reason}", "Check or replace the file.") from error
+
+
+def open_regular(path: str | Path) -> BinaryIO:
+    """Open a regular file for reading.
+
+    Raises:
+        UserError: the path is a folder, a pipe or a device (which would never end).
+        OSError: there is no such file, or it may not be read.
+    """
+    mode = os.stat(path).st_mode
+    if not stat.S_ISREG(mode):
+        found = "a folder" if stat.S_ISDIR(mode) else "a pipe or device"
+        raise UserError("a file", f"{found} at '{printable(path)}'", "Give the path of the file itself.")
+    return open(path, "rb")
+
+
+def only_readable(files: Sequence[T], read: Callable[[T], object]) -> list[T]:
+    """Return the files that can be read, in their order, for what must go on without the others.
+
+    Args:
+        files: the files.
+        read: reads one, or raises UserError.
+
+    Raises:
+        UserError: none can be read; the message is that of the first.
+    """
+
+    def error_of(file: T) -> UserError | None:
+        try:
+            read(file)
+        except UserError as error:
+            return error
+        return None
+
+    with ThreadPoolExecutor((os.cpu_count() or 1) + 1) as executor:
+        errors = list(executor.map(error_of, files))
+    first = next((error for error in errors if error is not None), None)
+    if first is not None and None not in errors:
+        raise first
+    return [file for file, error in zip(files, errors, strict=True) if error is None]
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Silence Pillow's warnings about flawed headers: a file is read or refused, nothing in between.
+
+    Catching warnings changes the state of the whole process, so only one thread is in here at a time.
+    """
+    logger = logging.getLogger("PIL")
+    with _ONE_AT_A_TIME, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"PIL\.")
+        level = logger.level
+        logger.setLevel(logging.CRITICAL)
+        try:
+            yield
+        finally:
+            logger.setLevel(level)
+
+
+def require_bounded(path: str | Path, height: int, width: int, bands: int = 1) -> None:
+    """Refuse a picture by its header, before memory for it is asked for.
+
+    Raises:
+        UserError: no pixels, more than 100 megapixels, or more than 400 million values.
+    """
+    if min(height, width, bands) < 1:
+        raise UserError("at least one pixel", f"{width} x {height} pixels in '{printable(path)}'", "Replace the file.")
+    if height * width > MAX_PIXELS or height * width * bands > MAX_VALUES:
+        size = f"{width} x {height} pixels" + (f" with {bands} bands" if bands > 1 else "")
+        raise UserError(
+            f"a picture of at most {MAX_PIXELS // 10**6} megapixels and {MAX_VALUES // 10**6} million values",
+            f"{size} in '{printable(path)}'",
+            "Cut it into tiles.",
+        )
+
+
+def oriented(picture: np.ndarray, orientation: int) -> np.ndarray:
+    """Turn a picture as its Orientation tag says.
+
+    Args:
+        picture: (H, W) or (H, W, C) as stored.
+        orientation: 1..8 of the EXIF standard; any other number means upright.
+
+    Returns:
+        The upright picture; H and W are exchanged for 5..8.
+    """
+    if orientation in (5, 6, 7, 8):
+        picture = picture.swapaxes(0, 1)
+    if orientation in (2, 3, 6, 7):
+        picture = picture[:, ::-1]
+    if orientation in (3, 4, 7, 8):
+        picture = picture[::-1]
+    return np.ascontiguousarray(picture)
+
+
+def as_float32(picture: np.ndarray, path: str | Path) -> np.ndarray:
+    """Return an image as float32 in the units of its file.
+
+    Raises:
+        UserError: NaN or infinity, also where a number is beyond the range of float32.
+    """
+    with np.errstate(all="ignore"):
+        picture = picture.astype(np.float32)
+    if picture.size and not np.isfinite(picture).all():
+        count = int(np.sum(~np.isfinite(picture)))
+        raise UserError(
+            "finite pixel values",
+            f"{count} values that are NaN or infinite in '{printable(path)}'",
+            "Replace them by a number.",
+        )
+    return picture
+
+
+def as_int32(values: np.ndarray, path: str | Path) -> np.ndarray:
+    """Return the values of a mask as int32.
+
+    Raises:
+        UserError: NaN, infinity, fractions, or numbers beyond 32 bits.
+    """
+    if values.dtype.kind == "f":
+        values = values.astype(np.float64)
+        # NaN compares unequal to itself, infinity is caught by the range below.
+        wrong = values != np.floor(values)
+        if wrong.any():
+            first = values[wrong][0]
+            raise _no_ids(f"{first} and the like (NaN or fractions) at {int(wrong.sum())} pixels", path)
+    if values.dtype.kind != "b" and values.dtype.itemsize >= 4 and values.size:
+        low, high = values.min(), values.max()
+        if low < -(2**31) or high >= 2**31:
+            count = int(np.sum((values < -(2**31)) | (values >= 2**31)))
+            raise _no_ids(f"numbers beyond 32 bits at {count} pixels", path)
+    return values.astype(np.int32)
+
+
+def _no_ids(found: str, path: str | Path) -> UserError:
+    return UserError("a mask of whole numbers", f"{found} in '{printable(path)}'", "Save class ids.")

@@ -1,0 +1,140 @@
+"""JPEG and PNG files, read by Pillow; the same three functions as `tiff`."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from PIL import Image
+from PIL.ImageFile import ImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+
+from rankmatch_keras.data.readers.guards import (
+    ImageInfo,
+    as_float32,
+    open_regular,
+    oriented,
+    printable,
+    quiet,
+    require_bounded,
+)
+from rankmatch_keras.errors import UserError
+
+_ORIENTATION = 0x0112
+_GREY = ("1", "L", "LA", "I", "I;16", "I;16B")
+
+
+def page_info(path: str | Path, page: int | None) -> ImageInfo:
+    """Return what the header says; see `image_info`."""
+    with _opened(path, page) as header:
+        height, width = header.image.height, header.image.width
+        if header.orientation in (5, 6, 7, 8):
+            height, width = width, height
+        return ImageInfo(height, width, 1 if header.is_grey else 3, header.depth <= 8)
+
+
+def read_page(path: str | Path, page: int | None) -> np.ndarray:
+    """Return the image (H, W, C), uint8 or float32; see `read_image`."""
+    with _opened(path, page) as header:
+        image = header.image
+        if header.depth > 8:
+            picture = as_float32(header.stored(), path)
+        elif image.mode in ("P", "CMYK"):
+            # Pillow warns of a palette with transparency, which is dropped on purpose.
+            image.load()
+            image.info.pop("transparency", None)
+            picture = np.array(image.convert("RGB"))
+        elif image.mode == "1":
+            picture = np.array(image.convert("L"))
+        else:
+            picture = _without_alpha(image)
+    picture = oriented(picture, header.orientation)
+    return picture if picture.ndim == 3 else picture[..., None]
+
+
+def read_page_values(path: str | Path, page: int | None) -> np.ndarray:
+    """Return the values as stored, without alpha: (H, W), or (H, W, C) for colours; palette: indices."""
+    with _opened(path, page) as header:
+        values = header.stored()
+    return oriented(values, header.orientation)
+
+
+@dataclass(frozen=True)
+class _Header:
+    file: BinaryIO
+    image: ImageFile
+    depth: int
+    orientation: int
+
+    @property
+    def is_grey(self) -> bool:
+        # Pillow has no mode for 16-bit grey with alpha and announces RGBA.
+        return self.image.mode in _GREY or self._rawmode == "LA;16B"
+
+    @property
+    def _rawmode(self) -> str:
+        return str(self.image.tile[0][3])
+
+    def stored(self) -> np.ndarray:
+        """Decode the values as the file holds them, without alpha."""
+        if self.depth == 16 and self.image.mode in ("RGB", "RGBA"):
+            return self._deep()
+        values = _without_alpha(self.image)
+        if self.image.mode == "L" and self.depth < 8:
+            # Pillow has stretched 2 and 4 bits to 0..255.
+            return values // np.uint8(255 // (2**self.depth - 1))
+        return values
+
+    def _deep(self) -> np.ndarray:
+        """Return uint16 of a 16-bit file for which Pillow has 8-bit modes only.
+
+        PNG stores the high byte first. Asked for little-endian samples, Pillow keeps what is the low byte here; so
+        the file is decoded once for each half. Grey with alpha has four bytes per pixel, as RGBA has.
+        """
+        if self.is_grey:
+            halves = self._decoded_as("RGBA")
+            return halves[..., 0] * np.uint16(256) + halves[..., 1]
+        mode = self.image.mode
+        high, low = self._decoded_as(f"{mode};16B"), self._decoded_as(f"{mode};16L")
+        return (high * np.uint16(256) + low)[..., :3]
+
+    def _decoded_as(self, rawmode: str) -> np.ndarray:
+        self.file.seek(0)
+        with quiet():
+            image = PngImageFile(self.file)
+        image.tile = [image.tile[0]._replace(args=rawmode)]
+        return np.array(image)
+
+
+@contextmanager
+def _opened(path: str | Path, page: int | None) -> Iterator[_Header]:
+    """Open a file of one picture and check its header; nothing is decoded yet.
+
+    The class of the format is called in place of `Image.open`: no other decoder sees the file, and the bound on
+    the size is ours. Of a JPEG with several pictures (MPO) that is the main one.
+    """
+    with open_regular(path) as file:
+        head = file.read(26)
+        file.seek(0)
+        is_png = head.startswith(b"\x89PNG")
+        with quiet():
+            image = PngImageFile(file) if is_png else JpegImageFile(file)
+            # The method of the base class, as that of PNG would decode the picture to look behind it.
+            orientation = Image.Image.getexif(image).get(_ORIENTATION, 1)
+        frames = getattr(image, "n_frames", 1)
+        if frames > 1:
+            raise UserError("one picture", f"animated, {frames} frames, in '{printable(path)}'", "Save one as PNG.")
+        if page not in (None, 0):
+            raise UserError("no page, or page 0", f"{page} for '{printable(path)}'", "Only TIFF files have pages.")
+        require_bounded(path, image.height, image.width)
+        yield _Header(file, image, head[24] if is_png else 8, orientation)
+
+
+def _without_alpha(image: Image.Image) -> np.ndarray:
+    values = np.array(image)
+    if image.mode == "LA":
+        return values[..., 0]
+    return values[..., :3] if image.mode == "RGBA" else values

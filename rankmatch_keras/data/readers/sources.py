@@ -1,0 +1,71 @@
+"""Where an image or a mask comes from: a file, a page of a stack, an array in memory.
+
+A source is a small record that can be printed, compared and sent to another process; `read` opens it.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+
+from rankmatch_keras.data.readers.guards import printable
+from rankmatch_keras.data.readers.images import read_image
+
+
+@runtime_checkable
+class ImageSource(Protocol):
+    """Anything with `read() -> (H, W, C)`, uint8 or float32, and a name for messages as its `str`."""
+
+    def read(self) -> np.ndarray:
+        """Return the image."""
+
+
+@runtime_checkable
+class MaskSource(Protocol):
+    """Anything with `read() -> int32 (H, W)` of class ids, and a name for messages as its `str`."""
+
+    def read(self) -> np.ndarray:
+        """Return the mask."""
+
+
+@dataclass(frozen=True)
+class ImageFile:
+    """An image file, or one page of a TIFF stack.
+
+    Attributes:
+        path: the file.
+        page: number of the page from 0; None for a file of one picture.
+        channels: how many channels are wanted: grey is repeated, anything else must fit. None: as in the file.
+    """
+
+    path: Path
+    page: int | None = None
+    channels: int | None = 3
+
+    def read(self) -> np.ndarray:
+        """Return (H, W, C), uint8 or float32; see `read_image`."""
+        return read_image(self.path, self.page, self.channels)
+
+    def __str__(self) -> str:
+        return printable(self.path, self.page)
+
+
+@dataclass(frozen=True, eq=False)
+class Array:
+    """An image or a mask that is in memory.
+
+    Attributes:
+        values: (H, W, C) uint8 or float32 for an image, int32 (H, W) for a mask.
+        name: what messages call it.
+    """
+
+    values: np.ndarray
+    name: str
+
+    def read(self) -> np.ndarray:
+        """Return the array itself."""
+        return self.values
+
+    def __str__(self) -> str:
+        return self.name

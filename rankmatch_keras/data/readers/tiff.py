@@ -1,0 +1,248 @@
+"""TIFF files: one picture, one with many bands, or a stack of pages that is never loaded as a whole."""
+
+import functools
+import logging
+import math
+import os
+import struct
+import weakref
+from pathlib import Path
+
+import numpy as np
+from PIL.TiffImagePlugin import TiffImageFile
+from tifffile import COMPRESSION, PHOTOMETRIC, TiffFile, TiffPage
+
+from rankmatch_keras.data.readers.guards import ImageInfo, as_float32, open_regular, oriented, printable, quiet, reading
+from rankmatch_keras.data.readers.tiff_layout import Layout
+from rankmatch_keras.errors import UserError
+
+MAX_PAGES = 1_000_000
+OPEN_FILES = 32
+_NARROW = 16
+
+# Flaws that matter are raised as errors; the rest is nothing that a person could mend.
+logging.getLogger("tifffile").setLevel(logging.CRITICAL)
+
+
+def count_pages(path: str | Path) -> int:
+    """Return how many pictures a TIFF file holds; thumbnails and transparency masks do not count.
+
+    The tags decide: a picture with N bands is one page, an array (N, H, W) saved as one volume has N pages, also
+    where ImageJ or tifffile wrote a single header for all of them. A JPEG or PNG file that is called .tif has one.
+
+    Raises:
+        UserError: no TIFF file, damaged, or its chain of pages is cut off or runs in a circle.
+    """
+    with reading(path, "a readable TIFF file"):
+        with open_regular(path) as file:
+            is_other_picture = file.read(8).startswith((b"\x89PNG", b"\xff\xd8\xff"))
+        return 1 if is_other_picture else _kept_open(path).count
+
+
+def page_info(path: str | Path, page: int | None) -> ImageInfo:
+    """Return what the tags say of a page; see `image_info`."""
+    stack = _stack(path, page)
+    with stack.lock:
+        return Layout.of(stack.header(page or 0), path).info
+
+
+def read_page(path: str | Path, page: int | None) -> np.ndarray:
+    """Return a page as an image (H, W, C), uint8 or float32; see `read_image`."""
+    layout, values = _read(path, page)
+    picture = layout.picture(values)
+    return picture if picture.dtype == np.uint8 else as_float32(picture, path)
+
+
+def read_page_values(path: str | Path, page: int | None) -> np.ndarray:
+    """Return a page as it is stored, without alpha: (H, W), or (H, W, C) where it has several bands."""
+    layout, values = _read(path, page)
+    values = values[..., layout.kept]
+    return values[..., 0] if values.shape[-1] == 1 else values
+
+
+class _Stack:
+    """An open TIFF file that knows where its pages are, so that none is searched for twice."""
+
+    def __init__(self, path: str | Path):
+        open_regular(path).close()
+        self.path = path
+        self.file = TiffFile(path)
+        # Closes the file as soon as nobody uses it any more, and at the latest when the program ends.
+        weakref.finalize(self, self.file.close)
+        self.file.filehandle.set_lock(True)
+        self.lock = self.file.filehandle.lock
+        self._offsets = _chain(self.file, path)
+        self._numbers = self._pictures()
+        self._repeats = self._pictures_behind_one_header() if len(self._offsets) == 1 else 1
+        self.count = len(self._numbers) * self._repeats
+        self._pillow: TiffImageFile | None = None
+
+    def header(self, index: int) -> TiffPage:
+        """Parse the tags of a page; hold the lock."""
+        return self._parsed(self._numbers[index // self._repeats])
+
+    def values(self, index: int, page: TiffPage) -> tuple[np.ndarray, bool]:
+        """Return (H, W, bands) as stored, and whether the orientation is applied already."""
+        _require_whole(page, self.path)
+        if self._repeats > 1:
+            with self.lock:
+                handle = page.parent.filehandle
+                handle.seek(page.dataoffsets[0] + index * page.nbytes)
+                values = handle.read_array(page.parent.byteorder + np.dtype(page.dtype).char, page.size)
+            return _bands_last(values.reshape(page.shaped)), False
+        try:
+            return _bands_last(page.asarray(squeeze=False, maxworkers=1)), False
+        except (ValueError, NotImplementedError) as error:
+            if "imagecodecs" not in str(error):
+                raise
+        return self._read_with_pillow(self._numbers[index], page), True
+
+    def _parsed(self, number: int) -> TiffPage:
+        self.file.filehandle.seek(self._offsets[number])
+        return TiffPage(self.file, index=number)
+
+    def _pictures(self) -> list[int]:
+        """Numbers of the pages that are neither thumbnail nor mask; looks closer only where the first two tell to."""
+        numbers = list(range(len(self._offsets)))
+        if all(_is_picture(self._parsed(number)) for number in numbers[:2]):
+            return numbers
+        return [number for number in numbers if _is_picture(self._parsed(number))] or numbers
+
+    def _pictures_behind_one_header(self) -> int:
+        """How many pictures lie behind each other where ImageJ or tifffile saved a volume under one header."""
+        page = self.file.pages.first
+        if self.file.is_imagej:
+            count = int((self.file.imagej_metadata or {}).get("images", 1))
+        elif self.file.is_shaped and self.file.shaped_metadata and self.file.shaped_metadata[0].get("truncated"):
+            count = math.prod(self.file.shaped_metadata[0]["shape"]) // max(1, page.size)
+        else:
+            return 1
+        if count < 2 or not page.is_contiguous:
+            return 1
+        room = (self.file.filehandle.size - page.dataoffsets[0]) // max(1, page.nbytes)
+        # Programs that take one page out of a stack may leave the text that announces all.
+        if 1 < room < count:
+            raise _cut_off(f"{room} of {count} pages", self.path)
+        return count if room >= count else 1
+
+    def _read_with_pillow(self, number: int, page: TiffPage) -> np.ndarray:
+        """Return (H, W, bands) upright, for a compression that tifffile cannot read without imagecodecs."""
+        try:
+            with self.lock, quiet():
+                if self._pillow is None:
+                    file = open_regular(self.path)
+                    weakref.finalize(self, file.close)
+                    self._pillow = TiffImageFile(file)
+                self._pillow.seek(number)
+                mode, values = self._pillow.mode, np.array(self._pillow)
+            values = values if values.ndim == 3 else values[..., None]
+            # Pillow reads deep colours with 8 bits, and drops bands.
+            if values.shape[-1] != page.samplesperpixel or values.dtype.itemsize < np.dtype(page.dtype).itemsize:
+                raise ValueError(f"Pillow reads it as {mode}")
+        # Whatever Pillow raises, the better decoder is the remedy.
+        except Exception as error:
+            raise UserError(
+                "a TIFF compression that can be read",
+                f"{_codec(page)} in '{printable(self.path)}' ({printable(str(error))})",
+                "Install the package imagecodecs, or save the file uncompressed or with Deflate.",
+            ) from error
+        # Pillow has stretched 2 and 4 bits to 0..255, and inverted where 0 is white.
+        highest = 2**page.bitspersample - 1
+        if mode == "L":
+            values = values // (255 // highest)
+        if page.photometric == PHOTOMETRIC.MINISWHITE and mode in ("1", "L"):
+            values = highest - values.astype(np.uint8)
+        return values.astype(page.dtype)
+
+
+def _read(path: str | Path, page: int | None) -> tuple[Layout, np.ndarray]:
+    stack = _stack(path, page)
+    with stack.lock:
+        layout = Layout.of(stack.header(page or 0), path)
+    values, turned = stack.values(page or 0, layout.page)
+    return layout, values if turned else oriented(values, layout.orientation)
+
+
+def _stack(path: str | Path, page: int | None) -> _Stack:
+    """Return the open file; a stack is kept open, a file of one picture is not."""
+    stack = _Stack(path) if page is None else _kept_open(path)
+    if page is None and stack.count > 1:
+        narrow = stack.file.pages.first.imagewidth <= _NARROW
+        raise UserError(
+            "a file of one picture",
+            f"{stack.count} pages in '{printable(path)}'",
+            "Save an array (H, W, N) with planarconfig='contig'."
+            if narrow
+            else "Give the path of the stack itself in place of a folder.",
+        )
+    if page is not None and not 0 <= page < stack.count:
+        raise UserError(f"a page from 0 to {stack.count - 1}", f"{page} for '{printable(path)}'", "Correct the number.")
+    return stack
+
+
+def _kept_open(path: str | Path) -> _Stack:
+    status = os.stat(path)
+    # A replaced file is opened anew, and so is every file in a forked process: file positions are shared.
+    return _open_stack(os.path.abspath(path), status.st_mtime_ns, status.st_size, os.getpid())
+
+
+@functools.lru_cache(maxsize=OPEN_FILES)
+def _open_stack(path: str, mtime_ns: int, size: int, process: int) -> _Stack:
+    return _Stack(path)
+
+
+def _chain(file: TiffFile, path: str | Path) -> list[int]:
+    """Return the offset of every page header; unlike the library's list, one that breaks off is an error."""
+    handle, layout = file.filehandle, file.tiff
+    offsets: dict[int, None] = {}
+    offset = file.pages.first.offset
+    while offset:
+        if offset in offsets or len(offsets) >= MAX_PAGES:
+            raise UserError(
+                f"a chain of at most {MAX_PAGES} pages", f"a circle in '{printable(path)}'", "Replace the file."
+            )
+        offsets[offset] = None
+        try:
+            handle.seek(offset)
+            count = struct.unpack(layout.tagnoformat, handle.read(layout.tagnosize))[0]
+            handle.seek(offset + layout.tagnosize + count * layout.tagsize)
+            offset = struct.unpack(layout.offsetformat, handle.read(layout.offsetsize))[0]
+        except (struct.error, OSError, OverflowError):
+            raise _cut_off(f"page {len(offsets) - 1} without header", path) from None
+    return list(offsets)
+
+
+def _is_picture(page: TiffPage) -> bool:
+    return not page.is_reduced and not page.is_mask
+
+
+def _codec(page: TiffPage) -> str:
+    if page.compression == COMPRESSION.NONE:
+        return f"{page.bitspersample} bits per sample"
+    return getattr(page.compression, "name", f"unknown compression {page.compression}")
+
+
+def _require_whole(page: TiffPage, path: str | Path) -> None:
+    """Refuse missing data, which would be read as zeros, and data that unpacks to more than the picture."""
+    size = page.parent.filehandle.size
+    if not page.is_contiguous and len(page.dataoffsets) < math.prod(page.chunked):
+        raise _cut_off(f"{len(page.dataoffsets)} of {math.prod(page.chunked)} strips or tiles", path)
+    segments = list(zip(page.dataoffsets, page.databytecounts, strict=False))
+    if not segments or any(offset + count > size for offset, count in segments):
+        raise _cut_off("pixels behind the end", path)
+    if page.is_contiguous and sum(page.databytecounts) < page.nbytes:
+        raise _cut_off(f"{sum(page.databytecounts)} of {page.nbytes} bytes", path)
+    # Packed data is at worst a little longer than unpacked; much longer data is there to fill the memory.
+    if page.compression != COMPRESSION.NONE and max(page.databytecounts) > 2 * page.nbytes + 2**20:
+        raise _cut_off("more packed data than pixels", path)
+
+
+def _bands_last(values: np.ndarray) -> np.ndarray:
+    """(planes, 1, H, W, samples), of which planes or samples is 1 -> (H, W, bands)."""
+    planes, _, height, width, samples = values.shape
+    values = values[:, 0].transpose(1, 2, 0, 3).reshape(height, width, planes * samples)
+    return values.astype(values.dtype.newbyteorder("="), copy=False)
+
+
+def _cut_off(found: str, path: str | Path) -> UserError:
+    return UserError("a whole TIFF file", f"{found} in '{printable(path)}'", "Copy or save it again.")

@@ -1,0 +1,95 @@
+"""What the tags of a TIFF page say about its values: bands, palette, inks, alpha, orientation."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from tifffile import COMPRESSION, TiffPage
+
+from rankmatch_keras.data.readers.guards import ImageInfo, printable, require_bounded
+from rankmatch_keras.errors import UserError
+
+_ORIENTATION = 274
+_ALPHA = (1, 2)
+_READABLE = ("MINISWHITE", "MINISBLACK", "RGB", "PALETTE", "MASK", "SEPARATED", "YCBCR")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The tags of one page that decide what its values mean."""
+
+    page: TiffPage
+    orientation: int
+    kept: list[int]
+    colormap: np.ndarray | None
+
+    @classmethod
+    def of(cls, page: TiffPage, path: str | Path) -> "Layout":
+        """Read the tags of a page.
+
+        Raises:
+            UserError: too large, or a kind of picture that is not read.
+        """
+        kind = _kind(page)
+        require_bounded(path, page.imagelength, page.imagewidth, page.samplesperpixel)
+        if page.imagedepth > 1:
+            raise _unsupported(f"tiles that are {page.imagedepth} pictures deep", path)
+        if page.dtype is None or np.dtype(page.dtype).kind not in "buif" or not isinstance(page.bitspersample, int):
+            raise _unsupported(f"samples of type {page.dtype} ({page.bitspersample} bits)", path)
+        if kind not in _READABLE or (kind == "YCBCR" and page.compression == COMPRESSION.NONE):
+            raise _unsupported(f"{kind} colours", path)
+        colors = page.samplesperpixel - len(page.extrasamples)
+        kept = [n for n in range(page.samplesperpixel) if n < colors or page.extrasamples[n - colors] not in _ALPHA]
+        if kind == "PALETTE" and (page.colormap is None or np.dtype(page.dtype).kind not in "bu"):
+            raise _unsupported("a palette image without palette", path)
+        return cls(page, page.tags.valueof(_ORIENTATION, default=1), kept, page.colormap if kind == "PALETTE" else None)
+
+    @property
+    def info(self) -> ImageInfo:
+        """Size and channels of the picture, upright and without alpha."""
+        height, width = self.page.imagelength, self.page.imagewidth
+        if self.orientation in (5, 6, 7, 8):
+            height, width = width, height
+        channels = 3 if self.colormap is not None or self._is_cmyk else len(self.kept)
+        return ImageInfo(height, width, channels, self.page.dtype in (np.bool_, np.uint8) or self.colormap is not None)
+
+    @property
+    def _is_cmyk(self) -> bool:
+        return _kind(self.page) == "SEPARATED" and len(self.kept) == 4
+
+    def picture(self, values: np.ndarray) -> np.ndarray:
+        """Return (H, W, C) as it looks, from (H, W, bands) as stored."""
+        if self.colormap is not None:
+            # Some programs write 0..255 where the standard asks for 0..65535.
+            scale = 256 if self.colormap.max() > 255 else 1
+            return (self.colormap.T // scale).astype(np.uint8)[values[..., 0].astype(np.int64)]
+        values = values[..., self.kept]
+        if values.dtype.kind in "bu":
+            highest = 2**self.page.bitspersample - 1
+            if _kind(self.page) == "MINISWHITE":
+                values = highest - values.astype(np.uint8 if highest == 1 else values.dtype)
+            if highest < 255:
+                values = values.astype(np.uint8) * (255 // highest)
+        return _rgb_of_cmyk(values) if self._is_cmyk else values
+
+
+def _kind(page: TiffPage) -> str:
+    if "PhotometricInterpretation" not in page.tags:
+        return "MINISBLACK"
+    return getattr(page.photometric, "name", f"unknown ({page.photometric})")
+
+
+def _rgb_of_cmyk(values: np.ndarray) -> np.ndarray:
+    """Ink 0..maximum -> light 0..maximum, of the same type."""
+    highest = np.iinfo(values.dtype).max if values.dtype.kind in "ui" else 1
+    light = highest - values.astype(np.float64)
+    rgb = light[..., :3] * light[..., 3:] / highest
+    return np.rint(rgb).astype(values.dtype) if values.dtype.kind in "ui" else rgb
+
+
+def _unsupported(found: str, path: str | Path) -> UserError:
+    return UserError(
+        "a TIFF file of grey, colour, palette or N bands, integer or float",
+        f"{found} in '{printable(path)}'",
+        "Save it as one of these.",
+    )

@@ -1,0 +1,175 @@
+"""Your own images: folders or TIFF stacks of images and masks."""
+
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from rankmatch_keras.data.masks.mask_sets import MaskSet, describe_masks, kind_of_masks
+from rankmatch_keras.data.readers.folders import Picture, pictures_by_name
+from rankmatch_keras.data.readers.guards import only_readable
+from rankmatch_keras.data.readers.images import image_info
+from rankmatch_keras.data.readers.sources import ImageFile
+from rankmatch_keras.data.sets.samples import Sample, SegmentationData, seeded_order
+from rankmatch_keras.errors import UserError
+
+
+def image_folder(
+    images: str | Path,
+    masks: str | Path,
+    unlabeled: str | Path | None = None,
+    classes: int | Sequence[str] | None = None,
+    val_images: str | Path | None = None,
+    val_masks: str | Path | None = None,
+    legend: Mapping[str, Sequence[int]] | str | Path | None = None,
+    hold_out: float = 0.0,
+    seed: int = 0,
+    strict: bool = True,
+) -> SegmentationData:
+    """Your own images: a folder of images, a folder of masks, a folder of unlabelled images.
+
+    Folders are searched with their sub-folders. Image and mask are matched by their path below the folder without
+    ending; endings are jpg, jpeg, png, tif or tiff in any case. In place of a folder each argument may be a TIFF
+    stack, of which every page is a sample; masks may also be a folder of LabelMe files, or one COCO-style JSON file.
+
+    What the masks mean is found out from all of them: class ids with 255 for pixels to ignore; two grey values such
+    as 0 and 255, of which the smaller one is the background; or colours, named by a legend or as "#rrggbb". Images
+    may have 8 or more bits and any number of bands; grey ones are repeated where others of the set are colours.
+
+    Args:
+        images: the labelled images.
+        masks: their masks; every image must have one.
+        unlabeled: images without masks; named `unlabeled/...` where some have the names of labelled images.
+        classes: the class names in the order of their ids, or how many classes there are; None: as the masks say.
+        val_images: validation images.
+        val_masks: their masks, of the same kind and meaning as `masks`; given together with `val_images`.
+        legend: what the colours of masks mean: a file of `name,red,green,blue` lines (or `red green blue name`), or
+            a dict of colours by class name; names such as "void" and "ignore" stand for pixels to ignore. A file
+            legend.csv, legend.txt or label_colors.txt in or beside the folder of the masks is found by itself.
+        hold_out: without validation images, this part of the labelled images (at least one) becomes `val`.
+        seed: which images are held out.
+        strict: False leaves what is wrong with single files to `check`, which lists all of it: an image without mask
+            becomes a training sample without mask, and files that cannot be read have no say in what masks mean.
+
+    Raises:
+        UserError: a place is missing, empty or unreadable; an image has no mask; masks are of no known kind or
+            contradict `classes` or `legend`; images differ in their number of channels, or are of 8 bits and of
+            other types; one file is in two parts of the data; or numbers are out of range.
+    """
+    _require_together(val_images, val_masks)
+    _require_part(hold_out)
+    images, masks = Path(images), Path(masks)
+    pictures = pictures_by_name(images)
+    others = {} if unlabeled is None else pictures_by_name(unlabeled, "unlabelled images")
+    val_pictures = {} if val_images is None else pictures_by_name(val_images, "validation images")
+    _require_apart(pictures, others, "labelled and unlabelled images")
+    _require_apart(pictures | others, val_pictures, "training and validation images")
+    if pictures.keys() & others.keys():  # two folders that number their images alike
+        others = {f"unlabeled/{name}": picture for name, picture in others.items()}
+    channels = common_channels([*pictures.values(), *others.values(), *val_pictures.values()], strict)
+
+    mask_set = describe_masks(masks, images, pictures, classes, legend, strict)
+    train = _samples(mask_set, masks, images, pictures, channels, strict)
+    val: tuple[Sample, ...] = ()
+    if val_images is not None and val_masks is not None:
+        val = _samples(mask_set, Path(val_masks), Path(val_images), val_pictures, channels, strict)
+    elif hold_out:
+        train, val = _held_out(train, hold_out, seed)
+    return SegmentationData(
+        name=images.parent.resolve().name or "images",
+        train=train,
+        val=val,
+        class_names=mask_set.class_names,
+        unlabeled=tuple(Sample(name, ImageFile(*picture, channels)) for name, picture in others.items()),
+        palette=mask_set.palette,
+    )
+
+
+def unlabeled_samples(place: str | Path, channels: int | None = 3) -> tuple[Sample, ...]:
+    """Return one sample without mask per picture of a folder or stack.
+
+    Args:
+        place: see `pictures_by_name`.
+        channels: see `ImageFile`.
+    """
+    found = pictures_by_name(place, "unlabelled images")
+    return tuple(Sample(name, ImageFile(*picture, channels)) for name, picture in found.items())
+
+
+def common_channels(pictures: Sequence[Picture], strict: bool = True) -> int:
+    """Return the number of channels that all pictures can be read with, from their headers.
+
+    Args:
+        pictures: the pictures.
+        strict: False: the number of most of those that can be read.
+
+    Raises:
+        UserError: a file is no image, or two do not fit together (both are named).
+    """
+    if not strict:
+        pictures = only_readable(pictures, lambda picture: image_info(*picture))
+    with ThreadPoolExecutor((os.cpu_count() or 1) + 1) as executor:
+        infos = list(executor.map(lambda picture: image_info(*picture), pictures))
+    first: dict[int, Picture] = {}
+    depth: dict[bool, Picture] = {}
+    for picture, info in zip(pictures, infos, strict=True):
+        first.setdefault(info.channels, picture)
+        depth.setdefault(info.eight_bit, picture)
+    if len(depth) > 1 and strict:
+        raise UserError(
+            "images of 8 bits, or of other types, but not both",
+            f"8 bits in '{depth[True]}', more in '{depth[False]}'",
+            "Save all of them in one type.",
+        )
+    if first.keys() == {1, 3}:
+        return 3
+    if not strict:
+        return Counter(info.channels for info in infos).most_common(1)[0][0]
+    if len(first) > 1:
+        (some, one), (more, other) = sorted(first.items())[-2:]
+        raise UserError(
+            "images with one number of channels",
+            f"{some} in '{one}' and {more} in '{other}'",
+            "Save all of them with the same channels, or take them apart.",
+        )
+    return next(iter(first))
+
+
+def _samples(
+    mask_set: MaskSet, masks: Path, images: Path, pictures: Mapping[str, Picture], channels: int, strict: bool
+) -> tuple[Sample, ...]:
+    kind = kind_of_masks(masks, images)
+    if kind is not type(mask_set):
+        raise UserError(f"{mask_set.kind} as the training masks are", f"{kind.kind} at '{masks}'", "Convert them.")
+    found = mask_set.find(masks, images, pictures, strict)
+    return tuple(Sample(name, ImageFile(*picture, channels), found.get(name)) for name, picture in pictures.items())
+
+
+def _held_out(samples: tuple[Sample, ...], part: float, seed: int) -> tuple[tuple[Sample, ...], tuple[Sample, ...]]:
+    """Divide into training and validation samples, in the order that also decides which images are labelled."""
+    if len(samples) < 2:
+        raise UserError("at least 2 labelled images to hold one out", f"{len(samples)} labelled image", "Add more.")
+    count = min(max(1, round(part * len(samples))), len(samples) - 1)
+    chosen = set(seeded_order((sample.name for sample in samples), seed)[:count])
+    train, val = (tuple(s for s in samples if (s.name in chosen) == held) for held in (False, True))
+    return train, val
+
+
+def _require_together(val_images: str | Path | None, val_masks: str | Path | None) -> None:
+    if (val_images is None) != (val_masks is None):
+        given, other = ("val_masks", "val_images") if val_images is None else ("val_images", "val_masks")
+        raise UserError("val_images and val_masks together", f"only {given}", f"Give {other} too.")
+
+
+def _require_part(hold_out: float) -> None:
+    if isinstance(hold_out, bool) or not isinstance(hold_out, (int, float)) or not 0 <= hold_out < 1:
+        raise UserError("hold_out from 0 to less than 1", f"{hold_out!r}", "Give e.g. 0.2.")
+
+
+def _require_apart(some: Mapping[str, Picture], more: Mapping[str, Picture], what: str) -> None:
+    """Refuse one file, however it is linked, in two parts of the data."""
+    known = {(picture.path.resolve(), picture.page) for picture in some.values()}
+    for picture in more.values():
+        if (picture.path.resolve(), picture.page) in known:
+            raise UserError(f"{what} that are different files", f"'{picture}' in both", "Take them apart.")

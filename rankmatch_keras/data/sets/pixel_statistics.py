@@ -1,0 +1,164 @@
+"""What the images of a set are like: channels, type, mean and spread for normalisation."""
+
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+
+from rankmatch_keras.data.sets.samples import Sample
+from rankmatch_keras.errors import UserError
+
+BLOCK = 1_000_000
+
+
+@dataclass(frozen=True)
+class ImageFormat:
+    """What images look like as arrays.
+
+    Attributes:
+        channels: number of channels C of (H, W, C).
+        dtype: "uint8" (0..255) or "float32" (the file's own units).
+    """
+
+    channels: int
+    dtype: str
+
+    @property
+    def is_colour(self) -> bool:
+        """Whether these are 8-bit colour images, for which pretrained networks and colour jitter are made."""
+        return self.channels == 3 and self.dtype == "uint8"
+
+    def __str__(self) -> str:
+        """Describe the format in messages."""
+        return f"{self.channels} channels of {self.dtype}"
+
+
+def image_format(samples: Sequence[Sample]) -> ImageFormat:
+    """Return the format of the first image; all images of a data set share it.
+
+    Raises:
+        UserError: there are no samples, or the image cannot be read.
+    """
+    _require_some(samples)
+    image = samples[0].read_image()
+    return ImageFormat(image.shape[-1], str(image.dtype))
+
+
+def channel_statistics(
+    samples: Sequence[Sample], limit: int | None = 200
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Measure mean and standard deviation of each channel over all pixels, for normalisation.
+
+    Every pixel counts the same, so a large image counts more. The samples are read once, several at a time, and
+    summed in float64 in their order: the result does not depend on the number of threads.
+
+    Args:
+        samples: the samples, usually all training images with or without masks.
+        limit: read so many at most, spread evenly over the list; None for all.
+
+    Returns:
+        `(mean, std)`, one float per channel in the images' own units. The std of a constant channel is 1, so that
+        normalised it is 0 and not undefined.
+
+    Raises:
+        UserError: there are no samples, one cannot be read, holds values that are not finite, or has another number
+            of channels or another type than the first.
+    """
+    chosen = spread(samples, limit)
+    first, names = image_format(chosen), (str(sample.image) for sample in chosen)
+    count, mean, squares = 0, np.zeros(first.channels), np.zeros(first.channels)
+    for name, (shape, dtype, part_mean, part_squares) in zip(names, _in_threads(chosen), strict=True):
+        _require_format(ImageFormat(shape[-1], dtype), first, name, str(chosen[0].image))
+        if not np.isfinite(part_squares).all():
+            raise UserError("finite pixels", f"NaN or infinity in '{name}'", "Replace them.")
+        # Sums of squared deviations are joined by Chan's formula: plain sums of squares lose the digits of a small
+        # spread around a large mean.
+        part = shape[0] * shape[1]
+        difference = part_mean - mean
+        squares += part_squares + difference**2 * count * part / (count + part)
+        mean += difference * part / (count + part)
+        count += part
+    std = np.sqrt(squares / count)
+    # Rounding alone can leave a constant channel a spread of some 1e-16 of its value.
+    std = np.where(std > 1e-12 * np.abs(mean), std, 1.0)
+    return tuple(map(float, mean)), tuple(map(float, std))
+
+
+def spread(samples: Sequence[Sample], limit: int | None) -> list[Sample]:
+    """Return `limit` samples at even distances, or all where there are no more.
+
+    Raises:
+        UserError: there are no samples, or `limit` is below 1.
+    """
+    _require_some(samples)
+    if limit is None or limit >= len(samples):
+        return list(samples)
+    if limit < 1:
+        raise UserError("at least 1 image to look at", f"{limit}", "Raise the limit.")
+    return [samples[n * len(samples) // limit] for n in range(limit)]
+
+
+def class_pixels(samples: Sequence[Sample], num_classes: int) -> np.ndarray:
+    """Count the pixels of each class in each mask.
+
+    Args:
+        samples: samples with masks.
+        num_classes: K.
+
+    Returns:
+        int64 (number of samples, K).
+
+    Raises:
+        UserError: there are no samples, a mask cannot be read or holds an id without class.
+    """
+    _require_some(samples)
+    with ThreadPoolExecutor((os.cpu_count() or 1) + 1) as executor:
+        return np.stack(list(executor.map(lambda sample: _histogram(sample, num_classes), samples)))
+
+
+def _histogram(sample: Sample, num_classes: int) -> np.ndarray:
+    mask = sample.read_mask()
+    wrong = (mask < 0) | ((mask >= num_classes) & (mask != 255))
+    if wrong.any():
+        raise UserError(
+            f"mask values 0..{num_classes - 1} or 255 (ignore)",
+            f"{int(mask[wrong][0])} at {int(wrong.sum())} pixels of '{sample.mask}'",
+            "Correct the mask, or the number of classes.",
+        )
+    return np.bincount(mask.ravel(), minlength=256)[:num_classes]
+
+
+def _in_threads(samples: Sequence[Sample]) -> Iterator[tuple[tuple[int, ...], str, np.ndarray, np.ndarray]]:
+    executor = ThreadPoolExecutor((os.cpu_count() or 1) + 1)
+    try:
+        yield from executor.map(_moments, samples)
+    finally:
+        executor.shutdown(cancel_futures=True)
+
+
+def _moments(sample: Sample) -> tuple[tuple[int, ...], str, np.ndarray, np.ndarray]:
+    """Shape, type, mean and sum of squared deviations per channel of one image."""
+    image = sample.read_image()
+    # Rows in blocks, so that a large image does not need eight times its memory.
+    rows = max(1, BLOCK // image.shape[1])
+    blocks = [image[start : start + rows] for start in range(0, len(image), rows)]
+    with np.errstate(invalid="ignore"):
+        mean = image.mean(axis=(0, 1), dtype=np.float64)
+        squares = sum(np.square(block - mean).sum(axis=(0, 1)) for block in blocks)
+    return image.shape, str(image.dtype), mean, np.asarray(squares)
+
+
+def _require_some(samples: Sequence[Sample]) -> None:
+    if not samples:
+        raise UserError("at least one image", "an empty list", "Check the folders or the list.")
+
+
+def _require_format(found: ImageFormat, first: ImageFormat, name: str, first_name: str) -> None:
+    if found != first:
+        raise UserError(
+            f"images with {first.channels} channels of {first.dtype} as in '{first_name}'",
+            f"{found.channels} channels of {found.dtype} in '{name}'",
+            "Convert one kind into the other, or take them apart.",
+        )

@@ -1,0 +1,106 @@
+"""What a data set is made of: samples, and lists of them with their class names."""
+
+import hashlib
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rankmatch_keras.data.masks.mask_files import MaskFile
+from rankmatch_keras.data.readers.sources import ImageFile, ImageSource, MaskSource
+from rankmatch_keras.data.sets.protocol import Protocol
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One image and, where there is one, its mask; nothing is read before it is asked for.
+
+    Attributes:
+        name: what identifies the sample within its data set, whatever folder the set lies in.
+        image: where the image comes from; a path stands for `ImageFile(path)`.
+        mask: where the mask comes from, None for an unlabelled image; a path stands for `MaskFile(path)`, a
+            file of class ids.
+    """
+
+    name: str
+    image: ImageSource
+    mask: MaskSource | None = None
+
+    def __post_init__(self):
+        if isinstance(self.image, (str, os.PathLike)):
+            object.__setattr__(self, "image", ImageFile(Path(self.image)))
+        if isinstance(self.mask, (str, os.PathLike)):
+            object.__setattr__(self, "mask", MaskFile(Path(self.mask)))
+
+    def read_image(self) -> np.ndarray:
+        """Read the image: (H, W, C), uint8 for 8-bit files, float32 in the file's units for all others.
+
+        Raises:
+            UserError: the image cannot be read; the message names it.
+        """
+        return self.image.read()
+
+    def read_mask(self) -> np.ndarray:
+        """Read the mask: int32 (H, W), class ids 0..K-1 and 255 for pixels to ignore.
+
+        Raises:
+            UserError: the mask cannot be read or holds values that stand for no class; the message names it.
+            ValueError: the sample has no mask.
+        """
+        if self.mask is None:
+            raise ValueError(f"Sample {self.name!r} has no mask.")
+        return self.mask.read()
+
+
+@dataclass(frozen=True)
+class Origin:
+    """How a data set was opened, so that it can be opened again: `open_data(origin.loader, **origin.arguments)`.
+
+    Attributes:
+        loader: a name of `LOADERS`.
+        arguments: its keyword arguments, fit for JSON.
+    """
+
+    loader: str
+    arguments: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class SegmentationData:
+    """A data set as lists of samples.
+
+    Attributes:
+        name: name of the data set, as printed with scores.
+        train: samples with masks, from which the labelled ones are chosen.
+        val: samples with masks that are never trained on.
+        class_names: name of class 0, 1, ...; masks are read as these ids and 255 (ignore).
+        unlabeled: further training images without masks.
+        test: samples with masks of a separate test set, where the data set has one.
+        palette: one colour (red, green, blue in 0..255) per class for pictures; None for the default colours.
+        protocol: how scores on this set are usually measured.
+        origin: how the set was opened, where `open_data` has opened it; two sets of the same samples are equal
+            whatever their origin.
+    """
+
+    name: str
+    train: tuple[Sample, ...]
+    val: tuple[Sample, ...]
+    class_names: tuple[str, ...]
+    unlabeled: tuple[Sample, ...] = ()
+    test: tuple[Sample, ...] = ()
+    palette: tuple[tuple[int, int, int], ...] | None = None
+    protocol: Protocol = Protocol()
+    origin: Origin | None = field(default=None, compare=False)
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes K; masks are read as 0..K-1 and 255."""
+        return len(self.class_names)
+
+
+def seeded_order(names: Iterable[str], seed: int) -> list[str]:
+    """Order names by SHA-256 of seed and name: random, and the same on every machine and library version."""
+    return sorted(names, key=lambda name: hashlib.sha256(f"{seed}/{name}".encode()).digest())

@@ -1,0 +1,180 @@
+"""Every kind of finding, provoked in a miniature set, with its exact names and details."""
+
+import numpy as np
+import pytest
+
+from rankmatch_keras.check import check
+from rankmatch_keras.check.findings import ERROR, KINDS, NOTE, WARNING
+from rankmatch_keras.data.readers.sources import Array
+from rankmatch_keras.data.sets.samples import Sample, SegmentationData
+
+CLASSES = ("ground", "cell", "edge")
+MASK = [[0, 1, 2, 255], [0, 1, 2, 255], [0, 0, 1, 1]]
+
+
+def picture(seed, channels=3, dtype=np.uint8):
+    """A picture like no other: 12 x 12, coarse structure of its seed."""
+    values = np.random.default_rng(seed).integers(0, 200, (3, 4, channels))
+    return np.repeat(np.repeat(values, 4, 0), 3, 1).astype(dtype)
+
+
+def sample(name, image, mask=None):
+    if mask is not None:
+        # Each value of a mask covers 4 x 3 pixels.
+        mask = Array(np.repeat(np.repeat(np.array(mask, np.int32), 4, 0), 3, 1), f"{name}-mask")
+    return Sample(name, Array(image, name), mask)
+
+
+def data(train, val=(), unlabeled=(), test=()):
+    return SegmentationData("mini", tuple(train), tuple(val), CLASSES, tuple(unlabeled), tuple(test))
+
+
+def found(dataset):
+    return {finding.kind: finding for finding in check(dataset).findings}
+
+
+def clean():
+    return {
+        "train": [sample(f"t{n}", picture(n), MASK) for n in range(3)],
+        "val": [sample(f"v{n}", picture(10 + n), MASK) for n in range(2)],
+        "unlabeled": [sample(f"u{n}", picture(20 + n)) for n in range(3)],
+        "test": [sample("x0", picture(30), MASK)],
+    }
+
+
+def test_a_clean_set_has_no_findings():
+    report = check(data(**clean()))
+    assert report.findings == () and report.faults == () and report.trainable
+    assert (len(report.seen), report.num_masks) == (9, 6)
+    assert report.class_pixels == tuple(6 * 12 * n for n in (4, 4, 2)) and report.ignored_pixels == 6 * 12 * 2
+
+
+def bad(image=None, mask=None):
+    return sample("bad", picture(99) if image is None else image, MASK if mask is None else mask)
+
+
+BACKGROUND = np.zeros((3, 4), int)
+FAULTS = {
+    "mask-size": (bad(mask=[[0, 1], [1, 2]]), "bad-mask", "6 x 8 in 'bad-mask'"),
+    "mask-values": (bad(mask=[*MASK[:2], [0, 0, 3, 9]]), "bad-mask", "3, 9 at 24 pixels of 'bad-mask'"),
+    "mixed-channels": (bad(picture(99, channels=5)), "bad", "5 channels"),
+    "mixed-depth": (bad(picture(99, dtype=np.float32)), "bad", "float32"),
+    "ignored-mask": (bad(mask=BACKGROUND + 255), "bad-mask", ""),
+    "background-mask": (bad(mask=BACKGROUND), "bad-mask", "only ground"),
+    "shared-images": (bad(picture(11)), "v1", "validation, like labelled bad"),
+    "near-duplicates": (bad(picture(11) + np.uint8(9)), "v1", "validation, like labelled bad"),
+    "plain-image": (bad(np.full((12, 12, 3), 7, np.uint8)), "bad", "value 7/7/7"),
+    "labelled-and-unlabelled": (bad(picture(21)), "u1", "unlabelled, like labelled bad"),
+    "repeated-images": (bad(picture(1)), "bad", "labelled, like labelled t1"),
+    "similar-images": (bad(picture(1) + np.uint8(9)), "bad", "labelled, like labelled t1"),
+}
+
+
+@pytest.mark.parametrize("kind", FAULTS)
+def test_one_bad_labelled_sample_is_one_finding(kind):
+    one, name, detail = FAULTS[kind]
+    parts = clean()
+    parts["train"].append(one)
+    findings = found(data(**parts))
+    assert findings.keys() == {kind}
+    assert (findings[kind].names, findings[kind].details) == ((name,), (detail,))
+    assert findings[kind].severity == KINDS[kind][0] and findings[kind].remedy == KINDS[kind][2]
+
+
+def test_undefined_pixels():
+    train = [sample(f"t{n}", picture(n, dtype=np.float32), MASK) for n in range(3)]
+    train[1].image.values[0, 0] = np.nan
+    findings = found(data(train))
+    assert findings.keys() == {"image-values"} and findings["image-values"].names == ("t1",)
+
+
+def test_files_that_are_not_there(tmp_path):
+    parts = clean()
+    parts["train"].append(Sample("a", tmp_path / "größe.png", tmp_path / "マスク.png"))
+    findings = found(data(**parts))
+    assert findings.keys() == {"image-unreadable", "mask-unreadable"}
+    assert findings["image-unreadable"].names == (str(tmp_path / "größe.png"),)
+    assert findings["mask-unreadable"].names == (str(tmp_path / "マスク.png"),)
+
+
+def test_images_without_mask():
+    parts = clean()
+    parts["train"].append(sample("t9", picture(77)))
+    parts["val"].append(sample("v9", picture(78)))
+    findings = found(data(**parts))
+    assert findings.keys() == {"mask-missing"} and findings["mask-missing"].names == ("t9", "v9")
+    assert [str(error) for error in findings["mask-missing"].errors] == [
+        f"Expected a mask for every labelled image; found none for '{name}'. Add it." for name in ("t9", "v9")
+    ]
+
+
+def test_black_and_white_masks():
+    train = [sample(f"t{n}", picture(n), [[0, 0, 255, 255]] * 3) for n in range(3)]
+    findings = found(data(train))
+    assert findings.keys() == {"black-and-white", "background-mask", "absent-class"}
+    assert findings["black-and-white"].names == ("t0-mask", "t1-mask", "t2-mask")
+    assert "only 0 and 255" in str(findings["black-and-white"].errors[0])
+
+
+def test_absent_classes_are_named_with_their_part():
+    parts = clean()
+    parts["val"] = [sample("v0", picture(10), [[0, 1, 1, 1]] * 3)]
+    parts["test"] = [sample("x0", picture(30), [[2, 2, 2, 2]] * 3)]
+    absent = found(data(**parts))["absent-class"]
+    assert list(zip(absent.names, absent.details, strict=True)) == [
+        ("edge", "in none of the 1 validation masks"),
+        ("ground", "in none of the 1 test masks"),
+        ("cell", "in none of the 1 test masks"),
+    ]
+
+
+def test_what_no_labelled_mask_shows_cannot_be_learnt():
+    parts = clean()
+    assert check(data(**parts)).never_labeled == ()
+    parts["train"] = [sample(f"t{n}", picture(n), [[0, 2, 2, 255]] * 3) for n in range(3)]
+    assert check(data(**parts)).never_labeled == ("cell",)
+    parts["train"] = [sample("t0", picture(0), [[0, 0, 0, 255]] * 3)]
+    assert check(data(**parts)).never_labeled == ("cell", "edge")
+
+
+def test_a_class_in_a_single_labelled_mask_is_noted():
+    parts = clean()
+    for n in (0, 2):
+        parts["train"][n] = sample(f"t{n}", picture(n), [[0, 1, 1, 255]] * 3)
+    rare = found(data(**parts))["rare-class"]
+    assert (rare.names, rare.details, rare.severity) == (("edge",), ("only in t1-mask",), NOTE)
+
+
+def test_leaks_are_looked_for_between_all_parts():
+    parts = clean()
+    parts["val"][0] = sample("v0", picture(22), MASK)  # as u2
+    parts["test"] += [sample("x1", picture(2), MASK), sample("x2", picture(11), MASK)]  # as t2 and v1
+    shared = found(data(**parts))["shared-images"]
+    assert list(zip(shared.names, shared.details, strict=True)) == [
+        ("v0", "validation, like unlabelled u2"),
+        ("x1", "test, like labelled t2"),
+        ("x2", "test, like validation v1"),
+    ]
+
+
+def test_masks_of_unlabelled_images_are_not_looked_at():
+    parts = clean()
+    parts["unlabeled"].append(sample("u9", picture(29), [[9, 9]]))
+    assert found(data(**parts)) == {}
+
+
+def test_findings_come_in_one_order_errors_first():
+    parts = clean()
+    parts["train"] += [fault for fault, *_ in FAULTS.values()]
+    findings = check(data(**parts)).findings
+    assert [f.kind for f in findings] == [kind for kind in KINDS if kind in {f.kind for f in findings}]
+    severities = [f.severity for f in findings]
+    assert severities == sorted(severities, key=[ERROR, WARNING, NOTE].index)
+    assert [(f.kind, f.names, f.details) for f in findings] == [
+        (f.kind, f.names, f.details) for f in check(data(**parts)).findings
+    ]
+
+
+def test_severities_in_the_table_come_in_order():
+    severities = [severity for severity, *_ in KINDS.values()]
+    assert severities == sorted(severities, key=[ERROR, WARNING, NOTE].index)
