@@ -88,13 +88,13 @@ def _look_at(run, label, config, pictures, weights, num_agents, out, dataset, nu
 
 
 def _draw_health(runs, labels, dataset, out):
-    from rankmatch_keras.figures.pseudo_labels import save_health
+    from rankmatch_keras.figures.pseudo_labels import save_pseudo_labels
     from rankmatch_keras.training.runs import Run, read_rows
 
     histories = {label: Run(run).read_history() for label, run in zip(labels, runs, strict=True)}
     checks = {label: read_rows(Run(run).pseudo_labels) for label, run in zip(labels, runs, strict=True)}
     try:
-        save_health(out, histories, checks, dataset.class_names)
+        save_pseudo_labels(out, histories, checks, dataset.class_names)
     except UserError as error:
         click.echo(f"No picture of pseudo-labels: {error}", err=True)
 

@@ -1,4 +1,4 @@
-"""A comparison as charts: learning curves and IoU per class, means over seeds."""
+"""Charts of a comparison: learning curves and per-class IoU, means over seeds."""
 
 import math
 import textwrap
@@ -14,14 +14,14 @@ FORMATS = ("png", "svg")
 
 
 def save_learning_curves(folder: Path, comparison: Comparison) -> list[Path]:
-    """Writes `curves.png` and `.svg`: mean IoU on the validation images during training, a panel per number of labels.
+    """Write `curves.png` and `.svg`: mean IoU on validation images during training, one panel per number of labels.
 
     Args:
-        folder: where to.
+        folder: output folder.
         comparison: the runs.
 
     Returns:
-        The files; none where no run has a history.
+        The files; none if no run has a history.
     """
     panels = {count: _curves(comparison, count) for count in comparison.labels}
     panels = {count: lines for count, lines in panels.items() if lines}
@@ -40,14 +40,14 @@ def save_learning_curves(folder: Path, comparison: Comparison) -> list[Path]:
 
 
 def save_class_chart(folder: Path, comparison: Comparison) -> list[Path]:
-    """Writes `classes.png` and `.svg`: IoU per class after the last step, a panel per number of labels.
+    """Write `classes.png` and `.svg`: per-class IoU after the last step, one panel per number of labels.
 
     Args:
-        folder: where to.
+        folder: output folder.
         comparison: the runs.
 
     Returns:
-        The files; none where no run is finished.
+        The files; none if no run is finished.
     """
     finished = comparison.finished
     counts = [count for count in comparison.labels if any(record.labels == count for record in finished)]
@@ -62,7 +62,7 @@ def save_class_chart(folder: Path, comparison: Comparison) -> list[Path]:
                 continue
             values = [summarize([100 * run.mean_iou for run in runs])]
             values += [summarize([100 * run.iou[k] for run in runs]) for k in range(len(names) - 1)]
-            # A small step down per method, so that their bars do not cover each other.
+            # Each method is a little lower, so that bars do not overlap.
             y = np.arange(len(names)) + 0.62 * ((number + 0.5) / len(comparison.methods) - 0.5)
             sd = [0.0 if math.isnan(value.sd) else value.sd for value in values]
             style = _style(comparison, method)
@@ -90,7 +90,7 @@ def _class_names(finished):
 
 
 def _curves(comparison, count):
-    """Method -> (x, mean, sd), numpy arrays, over the epochs that all of its seeds have."""
+    """Return method -> (x, mean, sd), numpy arrays over the epochs that all seeds of the method have."""
     lines = {}
     for method in comparison.methods:
         runs = [record for record in comparison.runs_of(method, count) if record.history]
@@ -110,11 +110,11 @@ def _unit(comparison):
 
 
 def _title(count):
-    return "" if count is None else f"{count} labelled images"
+    return "" if count is None else f"{count} labeled images"
 
 
 def _style(comparison, method):
-    """A method's colour: black for the baseline, since the wheel has a grey; the others by their order."""
+    """Return the color of a method: black for the baseline, as the wheel has a gray; the others by order."""
     if method == BASELINE:
         return {"color": "0"}
     others = [name for name in comparison.methods if name != BASELINE]

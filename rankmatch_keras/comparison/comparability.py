@@ -1,4 +1,4 @@
-"""Whether runs may stand in one table: same data, splits, evaluation and training but for what is compared."""
+"""Checks that runs may share a table: equal data, splits, evaluation and training except for what is compared."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -34,13 +34,13 @@ FREE = {
 
 
 def require_comparable(records: Sequence[Record]) -> None:
-    """Checks the runs' own records against each other.
+    """Check the records of runs against each other.
 
-    Runs of the same seed and number of labels must have the same labelled images; all must have the same data, classes,
-    evaluation, steps, batch, crop, network and so on. Runs without a record are passed over.
+    Runs of the same seed and number of labels must have the same labeled images; all must have the same data, classes,
+    evaluation, steps, batch, crop, network and so on. Runs without a record are skipped.
 
     Raises:
-        UserError: naming what differs, with both values and runs.
+        UserError: if something differs; it names both values and runs.
     """
     known = [record for record in records if record.config]
     _require_equal(known, _common_facts)
@@ -62,12 +62,12 @@ def _require_equal(records: Iterable[Record], facts) -> None:
                 raise UserError(
                     f"runs with the same {name}",
                     f"{_short(other)} in {where.folder} and {_short(value)} in {record.folder}",
-                    "Compare runs that differ in the method only.",
+                    "Compare runs that differ only in the method.",
                 )
 
 
 def _common_facts(record):
-    """Facts by name. What an older record does not say is not compared."""
+    """Return facts by name; what an older record lacks is not compared."""
     data = record.config.get("data", {})
     arguments = {f"data ({name})": value for name, value in data.get("arguments", {}).items() if name != "seed"}
     options = record.config.get("options", {})
@@ -81,13 +81,13 @@ def _split_facts(record):
     return {
         f"split (of {record.labels} labels and seed {record.seed})": split.get("id"),
         f"split of the run to start from (of {record.labels} labels and seed {record.seed})": _splits_seen(record),
-        "number of unlabelled images": split.get("unlabeled"),
+        "number of unlabeled images": split.get("unlabeled"),
         "images left out": split.get("skipped"),
     }
 
 
 def _splits_seen(record):
-    """Ids of all labelled images that the network learnt from: the run's own, those of its start, of that one's, ..."""
+    """Return the split ids of all labels that the network learned from, through the whole chain of warm starts."""
     seen = {record.config.get("split", {}).get("id")}
     start = record.config.get("start")
     while start:

@@ -1,4 +1,4 @@
-"""Making the runs of a comparison: a process each, one after another or on several devices."""
+"""Execution of the runs of a comparison: one process each, in sequence or on several devices."""
 
 import os
 import re
@@ -17,14 +17,14 @@ from rankmatch_keras.training.runs import STAGES, Run
 FINISHED, CUT_OFF, MISSING = "finished", "cut off", "missing"
 COMMAND = (sys.executable, "-m", "rankmatch_keras", "train")
 DEVICE_VARIABLES = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES")
-POLL = 0.2  # seconds between two looks at the processes
-GRACE = 5.0  # seconds that an interrupted run has to end by itself: Ctrl-C reaches it too
-PATIENCE = 30.0  # seconds after it was asked to end
+POLL = 0.2  # seconds between checks of the processes
+GRACE = 5.0  # seconds for an interrupted run to end by itself: Ctrl-C reaches it too
+PATIENCE = 30.0  # seconds for it to end once asked to
 _ERROR = re.compile(r"(\w+\.)*\w*(Error|Exception)\b|Interrupted;|Stopped from outside;")
 
 
 def state_of(folder: Path) -> str:
-    """Whether a run is finished, was cut off, or is missing."""
+    """Return whether a run is finished, was cut off, or is missing."""
     run = Run(folder)
     if run.scores.is_file():
         return FINISHED
@@ -33,46 +33,46 @@ def state_of(folder: Path) -> str:
 
 @dataclass
 class _Started:
-    """A run under way."""
+    """A running run."""
 
     run: PlannedRun
     process: subprocess.Popen
     device: str | None
     log: IO[bytes]
-    begin: int  # where its part of the log begins
+    begin: int  # offset of its part of the log
     time: float
 
 
 def execute(
-    plan: Sequence[PlannedRun],
+    runs: Sequence[PlannedRun],
     words: Sequence[str],
     logs: Path,
     devices: Sequence[str] = (),
     jobs: int | None = None,
     say: Callable[[str], None] = print,
 ) -> dict[Path, str]:
-    """Starts the missing runs and goes on with those that were cut off; a failure does not stop the others.
+    """Start the missing runs and resume those that were cut off; a failure does not stop the others.
 
-    What a run prints goes to `<logs>/<its folder's name>.log`. When this process is interrupted, the runs under way
-    are ended too: each keeps its last whole epoch.
+    The output of a run goes to `<logs>/<name of its folder>.log`. When this process is interrupted, the running runs
+    are ended too; each keeps its last whole epoch.
 
     Args:
-        plan: all runs; the finished ones are left as they are.
+        runs: all runs; finished ones are left as they are.
         words: recipe and flags that all runs share, as after `rankmatch train`; `{labels}` and `{seed}` in them stand
             for those of each run.
         logs: folder of the logs.
-        devices: accelerators by the names that CUDA_VISIBLE_DEVICES takes; each run sees one of them.
-        jobs: how many runs at a time; one, or one per device.
+        devices: accelerators, as CUDA_VISIBLE_DEVICES names them; each run sees one.
+        jobs: number of runs at a time; None: one, or one per device.
         say: called with a line when a run starts or ends.
 
     Returns:
-        Why runs failed, in one line, by folder.
+        Run folder -> why the run failed, in one line.
     """
-    states = {run.folder: state_of(run.folder) for run in plan}
-    waiting = deque(run for run in plan if states[run.folder] != FINISHED)
+    states = {run.folder: state_of(run.folder) for run in runs}
+    waiting = deque(run for run in runs if states[run.folder] != FINISHED)
     counts = {state: list(states.values()).count(state) for state in (FINISHED, CUT_OFF, MISSING)}
     total, done = len(waiting), 0
-    say(f"{len(plan)} runs: {counts[FINISHED]} finished, {counts[CUT_OFF]} to go on with, {counts[MISSING]} to start")
+    say(f"{len(runs)} runs: {counts[FINISHED]} finished, {counts[CUT_OFF]} to resume, {counts[MISSING]} to start")
     slots: list[str | None] = list(devices) or [None]
     at_once = jobs or len(slots)
     free = deque(slots[number % len(slots)] for number in range(at_once))
@@ -83,7 +83,7 @@ def execute(
             while waiting and free:
                 run = waiting.popleft()
                 running.append(_start(run, words, logs, free.popleft(), states[run.folder] == CUT_OFF))
-                verb = "goes on" if states[run.folder] == CUT_OFF else "starts"
+                verb = "resumes" if states[run.folder] == CUT_OFF else "starts"
                 where = f" on device {running[-1].device}" if devices else ""
                 say(f"{run}: {verb}{where}, {len(waiting)} waiting; log in {running[-1].log.name}")
             time.sleep(POLL)
@@ -115,7 +115,7 @@ def _start(run, words, logs, device, resume):
 
 
 def _environment(device):
-    """This process's own, with the package where this one found it."""
+    """Return this process's environment, with the package importable from where this process found it."""
     package = str(Path(__file__).resolve().parents[2])
     path = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
     chosen = {} if device is None else dict.fromkeys(DEVICE_VARIABLES, device)
@@ -123,14 +123,14 @@ def _environment(device):
 
 
 def _failure(started):
-    """Why a run that has ended is not finished, on one line; None if it is."""
+    """Return why a run that ended is not finished, in one line; None if it is."""
     code, finished = started.process.returncode, state_of(started.run.folder) == FINISHED
     if code == 0 and finished:
         return None
     if code == 0:
         return "it left no scores.json in its --out"
     if code < 0:
-        return f"ended by signal {-code}" + (", perhaps for want of memory" if code == -9 else "")
+        return f"ended by signal {-code}" + (", perhaps out of memory" if code == -9 else "")
     with open(started.log.name, "rb") as file:
         file.seek(started.begin)
         reason = last_error(file.read().decode("utf-8", "replace"))
@@ -138,13 +138,13 @@ def _failure(started):
 
 
 def last_error(text: str) -> str:
-    """The line of a run's output that says why it failed: the last one that looks like an error, or the last.
+    """Find the line of a run's output that says why it failed: the last one that looks like an error, or the last.
 
     Args:
-        text: what the run printed.
+        text: output of the run.
 
     Returns:
-        One line of at most 300 characters, empty where nothing was printed.
+        One line of at most 300 characters; empty if nothing was printed.
     """
     lines = [line.strip() for line in re.split(r"[\r\n\b]+", text) if line.strip()]
     errors = [line for line in lines if _ERROR.match(line)]
@@ -152,7 +152,7 @@ def last_error(text: str) -> str:
 
 
 def _stop(running):
-    """Ends what is still running, gently first."""
+    """End what is still running, gently first."""
     for attempt, seconds in ((None, GRACE), ("terminate", PATIENCE), ("kill", PATIENCE)):
         end = time.monotonic() + seconds
         for started in running:

@@ -1,4 +1,4 @@
-"""Which runs a comparison is made of: one per method, number of labels and seed."""
+"""The grid of runs of a comparison: one per method, number of labels and seed."""
 
 import re
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rankmatch_keras.errors import UserError
 
-# What the comparison itself gives to every run.
+# Flags that the comparison itself gives to every run.
 OWN_FLAGS = ("--method", "--seed", "--out", "--resume")
 # Flags of a recipe that each method may have its own value of: a sum of losses and its learning rate belong together.
 OPTIMIZER_OPTIONS = ("learning_rate", "head_multiplier", "l2")
@@ -16,7 +16,7 @@ _METHOD = re.compile(r"(\w+)(?:\[(.*)\])?")
 
 @dataclass(frozen=True)
 class MethodChoice:
-    """A method as the person wrote it, with options where it is an ablation.
+    """A method as the user wrote it, with options if it is an ablation.
 
     Attributes:
         label: as written, e.g. `rankmatch[top_k=6]`.
@@ -30,12 +30,12 @@ class MethodChoice:
 
     @property
     def option_names(self) -> list[str]:
-        """The names of its options."""
+        """Names of its options."""
         return [name for name, _ in self._pairs]
 
     @property
     def flags(self) -> list[str]:
-        """The flags of a recipe that ask for it."""
+        """Flags of a recipe that select it."""
         return ["--method", self.name, *(word for pair in self._pairs for word in _flag(*pair))]
 
     @property
@@ -48,10 +48,10 @@ class PlannedRun:
     """One run of the comparison.
 
     Attributes:
-        method: how it trains.
-        labels: number of labelled images; None: as the recipe has it.
+        method: its method.
+        labels: number of labeled images; None: the recipe's default.
         seed: its seed.
-        folder: where it goes.
+        folder: its run directory.
     """
 
     method: MethodChoice
@@ -61,12 +61,12 @@ class PlannedRun:
 
     @property
     def flags(self) -> list[str]:
-        """The flags of a recipe that ask for it."""
+        """Flags of a recipe that select it."""
         labels = [] if self.labels is None else ["--labels", str(self.labels)]
         return [*self.method.flags, *labels, "--seed", str(self.seed), "--out", str(self.folder)]
 
     def fill(self, word: str) -> str:
-        """A flag that all runs share, with this run's own numbers for `{labels}` and `{seed}`."""
+        """Replace `{labels}` and `{seed}` in a flag that all runs share by this run's own."""
         return word.replace("{labels}", str(self.labels)).replace("{seed}", str(self.seed))
 
     def __str__(self):
@@ -77,38 +77,38 @@ class PlannedRun:
 def make_grid(
     methods: Sequence[MethodChoice], labels: Sequence[int | None], seeds: Sequence[int], folder: Path
 ) -> list[PlannedRun]:
-    """All runs, one seed after another, so that a comparison that is cut off has whole seeds.
+    """List all runs seed by seed, so that an interrupted comparison has whole seeds.
 
     Args:
-        methods: what is compared.
-        labels: numbers of labelled images.
+        methods: the methods to compare.
+        labels: numbers of labeled images.
         seeds: seeds of each.
-        folder: runs go to `<method>-l<labels>-s<seed>` in it.
+        folder: parent of the run directories `<method>-l<labels>-s<seed>`.
 
     Raises:
-        UserError: two runs would share a folder.
+        UserError: if two runs would share a folder.
     """
-    plan: dict[Path, PlannedRun] = {}
+    grid: dict[Path, PlannedRun] = {}
     for seed in seeds:
         for count in labels:
             for method in methods:
                 middle = "" if count is None else f"-l{count}"
                 place = folder / f"{_safe(method.label)}{middle}-s{seed}"
-                if place in plan:
+                if place in grid:
                     raise UserError(
                         "methods whose folders have different names",
-                        f"{plan[place].method.label} and {method.label}, both {place.name}",
-                        "Leave one of them.",
+                        f"{grid[place].method.label} and {method.label}, both {place.name}",
+                        "Remove one of them.",
                     )
-                plan[place] = PlannedRun(method, count, seed, place)
-    return list(plan.values())
+                grid[place] = PlannedRun(method, count, seed, place)
+    return list(grid.values())
 
 
 def read_methods(text: str) -> list[MethodChoice]:
-    """`"unimatch,rankmatch[top_k=6,num_agents=32]"` -> two methods.
+    """Parse methods: `"unimatch,rankmatch[top_k=6,num_agents=32]"` gives two.
 
     Raises:
-        UserError: something else, or the same method twice.
+        UserError: if the text is malformed, or names a method twice.
     """
     choices = []
     for label in _split(text):
@@ -126,10 +126,10 @@ def read_methods(text: str) -> list[MethodChoice]:
 
 
 def read_seeds(text: str) -> list[int]:
-    """`"3"` -> 0, 1, 2; `"0,2,5"` -> these.
+    """Parse seeds: `"3"` gives 0, 1, 2; `"0,2,5"` gives these.
 
     Raises:
-        UserError: something else.
+        UserError: if the text is malformed.
     """
     if "," not in text:
         count = _numbers(text, "--seeds", "a number of seeds like 3, or a list like 0,2,5")[0]
@@ -140,25 +140,25 @@ def read_seeds(text: str) -> list[int]:
 
 
 def read_labels(text: str | None) -> list[int | None]:
-    """`"10,20"` -> these; None where the recipe decides.
+    """Parse numbers of labels, e.g. `"10,20"`; None leaves them to the recipe.
 
     Raises:
-        UserError: something else.
+        UserError: if the text is malformed.
     """
-    return [None] if text is None else [*_numbers(text, "--labels", "numbers of labelled images like 10,20")]
+    return [None] if text is None else [*_numbers(text, "--labels", "numbers of labeled images like 10,20")]
 
 
 def require_free(flags: Sequence[str]) -> None:
-    """Checks that no flag of the recipe is one that the comparison sets itself.
+    """Check that no shared flag is one that the comparison sets itself.
 
     Raises:
-        UserError: one is.
+        UserError: if one is.
     """
     for word in flags:
         flag = word.partition("=")[0]
         if flag in OWN_FLAGS:
             instead = {"--method": "--methods", "--seed": "--seeds"}.get(flag)
-            remedy = f"Give {instead}." if instead else "Leave it out: cut-off runs are resumed in any case."
+            remedy = f"Give {instead}." if instead else "Omit it: cut-off runs are resumed in any case."
             raise UserError("flags that all runs share", flag, remedy)
 
 
@@ -174,7 +174,7 @@ def _numbers(text, flag, wanted):
 
 
 def _split(text):
-    """Parts between commas that are in no brackets."""
+    """Split at commas outside brackets."""
     parts, depth = [""], 0
     for letter in text:
         depth += {"[": 1, "]": -1}.get(letter, 0)

@@ -1,4 +1,4 @@
-"""The numbers of a comparison: measures by method, number of labels and seed; means and paired tests over seeds."""
+"""Numbers of a comparison: measures by method, number of labels and seed; means and paired tests over seeds."""
 
 import math
 import statistics
@@ -10,7 +10,7 @@ from rankmatch_keras.comparison.comparability import require_comparable
 from rankmatch_keras.comparison.records import BASELINE, Record
 from rankmatch_keras.errors import UserError
 
-# Below, the exact two-sided Wilcoxon test cannot fall under 0.05, whatever the values: 2 / 2^5 = 0.0625.
+# With fewer seeds the exact two-sided Wilcoxon test cannot fall below 0.05, whatever the values: 2 / 2^5 = 0.0625.
 WILCOXON_SEEDS = 6
 
 
@@ -28,12 +28,12 @@ class PairedTest:
     """A paired comparison over seeds.
 
     Attributes:
-        n: seeds that both methods have.
+        n: number of seeds that both methods have.
         difference: mean of the first minus the second.
         sd: sample standard deviation of the differences; NaN for one seed.
-        t_test: two-sided p of the paired t-test; None where it cannot be computed.
+        t_test: two-sided p of the paired t-test; None if it cannot be computed.
         wilcoxon: two-sided p of the signed-rank test; None below `WILCOXON_SEEDS` seeds.
-        note: why there is no p; empty where there is one.
+        note: why there is no p; empty if there is one.
     """
 
     n: int
@@ -45,14 +45,14 @@ class PairedTest:
 
 
 def summarize(values: Sequence[float]) -> Summary:
-    """Mean and standard deviation; NaN values are left out."""
+    """Compute mean and standard deviation, ignoring NaN."""
     known = [value for value in values if not math.isnan(value)]
     mean = statistics.fmean(known) if known else math.nan
     return Summary(len(known), mean, statistics.stdev(known) if len(known) > 1 else math.nan)
 
 
 def paired_test(first: Mapping[int, float], second: Mapping[int, float]) -> PairedTest:
-    """Compares two methods.
+    """Compare two methods over the seeds that both have.
 
     Args:
         first: score by seed; NaN counts as missing.
@@ -64,16 +64,16 @@ def paired_test(first: Mapping[int, float], second: Mapping[int, float]) -> Pair
     if summary.n < 2:
         found = "one seed" if summary.n else "no seed"
         return PairedTest(summary.n, summary.mean, summary.sd, note=f"no test: {found} in common")
-    # Equal but for rounding: t would be infinite or meaningless.
+    # Equal up to rounding: t would be infinite or meaningless.
     if summary.sd <= 1e-9 * max(1.0, abs(summary.mean)):
         return PairedTest(summary.n, summary.mean, summary.sd, note="no test: all differences are equal")
-    from scipy import stats  # here, as it takes a second
+    from scipy import stats  # here: it takes a second
 
     a, b = [first[seed] for seed in seeds], [second[seed] for seed in seeds]
     t_test = float(stats.ttest_rel(a, b).pvalue)
     wilcoxon = None
     if summary.n >= WILCOXON_SEEDS:
-        with warnings.catch_warnings():  # of ties, where it takes the normal approximation
+        with warnings.catch_warnings():  # with ties it warns of its normal approximation
             warnings.simplefilter("ignore")
             wilcoxon = float(stats.wilcoxon(differences).pvalue)
     return PairedTest(summary.n, summary.mean, summary.sd, t_test, wilcoxon)
@@ -85,7 +85,7 @@ class Measure:
 
     Attributes:
         name: its name in files.
-        of: its value for a finished run, in percent; NaN where there is none.
+        of: function from a finished run to its value in percent; NaN if there is none.
     """
 
     name: str
@@ -120,23 +120,23 @@ class Comparison:
     """Runs by method, number of labels and seed.
 
     Args:
-        records: the runs, in the order that their methods shall have in tables; the baseline comes first.
+        records: the runs, in the order of their methods in tables, where the baseline comes first.
 
     Attributes:
         records: the runs.
         methods: their methods, in order.
-        labels: numbers of labelled images, rising.
+        labels: numbers of labeled images, ascending.
 
     Raises:
-        UserError: there are none, or they cannot be compared.
+        UserError: if there are no runs, or they cannot be compared.
     """
 
     def __init__(self, records: Sequence[Record]):
         if not records:
-            raise UserError("runs to compare", "none", "Give methods, or folders of runs.")
+            raise UserError("runs to compare", "none", "Give methods, or run directories.")
         require_comparable(records)
         counts = sorted({record.labels for record in records if record.labels is not None})
-        if len(counts) == 1:  # a run that failed before it could say how many labels it has
+        if len(counts) == 1:  # a run may have failed before it recorded its number of labels
             records = [replace(record, labels=counts[0]) for record in records]
         self.records = tuple(records)
         self.methods = sorted(dict.fromkeys(record.label for record in records), key=lambda name: name != BASELINE)
@@ -149,59 +149,59 @@ class Comparison:
 
     @property
     def finished(self) -> list[Record]:
-        """The runs with scores."""
+        """Runs with scores."""
         return [record for record in self.records if record.scores is not None]
 
     @property
     def failed(self) -> list[Record]:
-        """The runs without."""
+        """Runs without scores."""
         return [record for record in self.records if record.scores is None]
 
     @property
     def has_baseline(self) -> bool:
-        """Whether supervised training is among the methods."""
+        """Whether supervised training is one of several methods."""
         return BASELINE in self.methods and len(self.methods) > 1
 
     def runs_of(self, method: str, labels: int | None = None) -> list[Record]:
-        """All runs of a method, or those of one number of labels."""
+        """Return all runs of a method, or those with one number of labels."""
         cells = self.labels if labels is None else [labels]
         return [record for count in cells for record in self._by_cell.get((method, count), ())]
 
     def values(self, measure: Measure, method: str, labels: int | None) -> Mapping[int, float]:
-        """Percent by seed, of the finished runs of a cell of the table."""
+        """Return seed -> percent for the finished runs of a cell of the table."""
         cell = self._by_cell.get((method, labels), ())
         return {record.seed: measure.of(record) for record in cell if record.scores is not None}
 
     def summary(self, measure: Measure, method: str, labels: int | None) -> Summary:
-        """Mean and standard deviation over the seeds of a cell."""
+        """Compute mean and standard deviation over the seeds of a cell."""
         return summarize(list(self.values(measure, method, labels).values()))
 
     def gain(self, measure: Measure, labels: int | None) -> float:
-        """The largest mean of the other methods minus that of the baseline; NaN where one is missing."""
+        """Compute the largest mean of the other methods minus the baseline's; NaN if one is missing."""
         means = [self.summary(measure, method, labels).mean for method in self.methods if method != BASELINE]
         known = [mean for mean in means if not math.isnan(mean)]
         return max(known, default=math.nan) - self.summary(measure, BASELINE, labels).mean
 
     def best(self, measure: Measure, labels: int | None) -> str | None:
-        """The method with the largest mean of a column; None where no run is finished."""
+        """Return the method with the largest mean of a column; None if no run is finished."""
         means = {method: self.summary(measure, method, labels).mean for method in self.methods}
         known = {method: mean for method, mean in means.items() if not math.isnan(mean)}
         return max(known, key=known.__getitem__) if known else None
 
     def paired(self, measure: Measure, first: str, second: str, labels: int | None) -> PairedTest:
-        """The first method against the second, over the seeds that both have."""
+        """Test the first method against the second, over the seeds that both have."""
         return paired_test(self.values(measure, first, labels), self.values(measure, second, labels))
 
     def pairs(self, most: int | None = None) -> list[tuple[str, str]]:
-        """Pairs of methods, a later one first; of more than `most` methods only those with the baseline."""
+        """Return pairs of methods, the later one first; of more than `most` methods only pairs with the baseline."""
         pairs = [(b, a) for i, a in enumerate(self.methods) for b in self.methods[i + 1 :]]
         if most is None or len(self.methods) <= most:
             return pairs
-        centre = BASELINE if self.has_baseline else self.methods[0]
-        return [(method, centre) for method in self.methods if method != centre]
+        center = BASELINE if self.has_baseline else self.methods[0]
+        return [(method, center) for method in self.methods if method != center]
 
     def describe(self, measure: Measure) -> str:
-        """What a measure was measured on, in words."""
+        """Describe what a measure was measured on."""
         finished = self.finished
         if measure is LAST:
             sets = dict.fromkeys(
@@ -214,5 +214,5 @@ class Comparison:
         count = options.get("val_limit")
         images = f"{count} validation images" if count else "all validation images"
         if measure is BEST:
-            return f"best epoch on {images}: chosen on the images that it is scored on, so that it is optimistic"
+            return f"best epoch on {images}: chosen on the images that it is scored on, hence optimistic"
         return f"last epoch on {images}"

@@ -1,4 +1,4 @@
-"""What is known of a run after its end: its record, its scores, its history, its cost."""
+"""Records of runs: configuration, scores, history and cost."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -18,17 +18,17 @@ DISTINGUISHING = ("preset", "threshold", "num_agents", "rank_weight", "box_sourc
 
 @dataclass(frozen=True)
 class Record:
-    """One run, or one that was to be.
+    """A finished, interrupted or planned run.
 
     Attributes:
-        folder: where it is.
+        folder: its run directory.
         label: its method, as tables name it.
-        labels: number of labelled images; None where nothing is known of it.
+        labels: number of labeled images; None if unknown.
         seed: its seed.
-        config: its `config.json`; empty where there is none.
-        scores: its scores after the last epoch; None where it is not finished.
+        config: its `config.json`; empty if there is none.
+        scores: its scores after the last epoch; None unless it is finished.
         history: one row per epoch, numbers by column.
-        cost: its `cost.json`, see `training.cost`, earlier stages added; empty for runs older than that.
+        cost: its `cost.json` with the cost of earlier stages added; empty for older runs without one.
         error: why there are no scores.
     """
 
@@ -44,19 +44,19 @@ class Record:
 
     @property
     def key(self) -> tuple[str, int | None, int]:
-        """What a run is the only one of in a comparison."""
+        """Method, number of labels and seed, unique in a comparison."""
         return self.label, self.labels, self.seed
 
     @property
     def backend(self) -> str:
-        """The backend that it began on, and those that it went on with."""
+        """Backends that it was started and resumed on."""
         resumed = (part.get("backend") for part in self.config.get("resumed", ()))
         names = dict.fromkeys([self.config.get("backend"), *resumed])
         return ", ".join(name for name in names if name)
 
     @property
     def steps_per_epoch(self) -> int | None:
-        """Optimizer steps between two evaluations; None for a run that lasted whole epochs."""
+        """Optimizer steps between evaluations; None for a run measured in epochs."""
         options = self.config.get("options", {})
         if options.get("epochs") is not None or "interval" not in options:
             return None
@@ -64,17 +64,17 @@ class Record:
 
 
 def read_record(folder: Path, label: str, labels: int | None, seed: int, error: str | None = None) -> Record:
-    """Reads what a run has left, whether it is finished or not.
+    """Read the files of a run, finished or not.
 
     Args:
-        folder: the run's folder.
-        label: its method, as tables shall name it.
-        labels: number of labelled images that it was asked to take; None: as its record says.
-        seed: its seed, where it has no record.
-        error: why it failed, where that is known.
+        folder: the run directory.
+        label: its method, as tables name it.
+        labels: number of labeled images that was asked for; None: as its record says.
+        seed: its seed, used if it has no record.
+        error: why it failed, if known.
 
     Raises:
-        UserError: a file of the run cannot be used.
+        UserError: if a file of the run cannot be used.
     """
     config = _json(folder / "config.json") or {}
     scores = _json(folder / "scores.json")
@@ -88,7 +88,7 @@ def read_record(folder: Path, label: str, labels: int | None, seed: int, error: 
         labels,
         config.get("options", {}).get("seed", seed),
         config,
-        # The last column is that after the last epoch.
+        # The last column holds the scores after the last epoch.
         None if not scores or error else Scores.from_dict(list(scores.values())[-1]),
         Run(folder).read_history(),
         _cost(folder),
@@ -97,18 +97,18 @@ def read_record(folder: Path, label: str, labels: int | None, seed: int, error: 
 
 
 def read_runs(folders: Sequence[Path]) -> list[Record]:
-    """Reads existing runs and names them by their methods and by the options in which they differ.
+    """Read existing runs, and name them by method and by the options in which they differ.
 
     Args:
-        folders: the runs' folders.
+        folders: the run directories.
 
     Raises:
-        UserError: a folder holds no run, or two runs are of the same method, labels and seed.
+        UserError: if a folder holds no run, or two runs have the same method, labels and seed.
     """
     for folder in folders:
         if not (folder / "config.json").is_file():
             raise UserError(
-                "folders of runs, with their config.json", f"none in {folder}", "Give the --out of training runs."
+                "run directories with a config.json", f"none in {folder}", "Give the --out of training runs."
             )
     names = labels_of([_json(folder / "config.json") or {} for folder in folders])
     records = [read_record(folder, name, None, 0) for folder, name in zip(folders, names, strict=True)]
@@ -119,19 +119,19 @@ def read_runs(folders: Sequence[Path]) -> list[Record]:
             raise UserError(
                 "one run of each method, number of labels and seed",
                 f"two of {record.label}, {record.labels} labels, seed {record.seed}: {other.folder}, {record.folder}",
-                "Leave one of them.",
+                "Remove one of them.",
             )
     return records
 
 
 def labels_of(configs: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Names for runs: `method[options]`, with the backend where runs of that name differ in it.
+    """Name runs as `method[options]`, with the backend if runs of that name differ in it.
 
-    A run names its learning rate, and the like, where it is not that of the baseline, or of the first run without one;
-    and the method of the run that it starts from.
+    The name includes optimizer options that differ from the baseline's (or the first run's, without a baseline), and
+    the method of the run that a warm start comes from.
 
     Args:
-        configs: the runs' records.
+        configs: the configurations of the runs.
     """
     options = [config.get("options", {}) for config in configs]
     parts = [[*o.get("set", ()), *_own_optimizer(o, options)] for o in options]
@@ -154,14 +154,14 @@ def labels_of(configs: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _own_optimizer(options, all_options):
-    """How a run's optimizer differs from the baseline's. What an older record does not say is not compared."""
+    """Return how a run's optimizer differs from the baseline's; what an older record lacks is not compared."""
     baseline = next((o for o in all_options if o.get("method") == BASELINE), all_options[0])
     shared = [name for name in OPTIMIZER_OPTIONS if name in options and name in baseline]
     return [f"{name}={options[name]}" for name in shared if options[name] != baseline[name]]
 
 
 def _cost(folder):
-    """What a run cost, with the runs of earlier stages that it began with."""
+    """Read the cost of a run, including its earlier stages."""
     own = _json(Run(folder).cost)
     if own is None:
         return {}
@@ -176,7 +176,7 @@ def _cost(folder):
 
 
 def _groups(keys):
-    """Positions of equal keys."""
+    """Return the positions of equal keys, grouped."""
     groups: dict[Any, list[int]] = {}
     for i, key in enumerate(keys):
         groups.setdefault(key, []).append(i)
@@ -184,17 +184,17 @@ def _groups(keys):
 
 
 def _json(path):
-    """A file's content; None where there is no such file.
+    """Read a JSON object; None if there is no such file.
 
     Raises:
-        UserError: it is no JSON object.
+        UserError: if it is not a JSON object.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
-        raise UserError("a file of a run", f"{path}, which cannot be read ({error})", "Leave out this run.") from error
+        raise UserError("a file of a run", f"{path}, which cannot be read ({error})", "Omit this run.") from error
     if not isinstance(content, dict):
-        raise UserError("a file of a run", f"{path} with something else", "Leave out this run.")
+        raise UserError("a file of a run", f"{path}, which is not a JSON object", "Omit this run.")
     return content

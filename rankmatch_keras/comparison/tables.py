@@ -1,4 +1,4 @@
-"""A comparison as tables: Markdown, LaTeX and CSV."""
+"""Tables of a comparison: Markdown, LaTeX and CSV."""
 
 import csv
 import math
@@ -15,7 +15,7 @@ _LATEX = {"\\": r"\textbackslash{}", **{letter: f"\\{letter}" for letter in "&%$
 
 
 def to_markdown(comparison: Comparison) -> str:
-    """All tables, with what they were measured on.
+    """Format all tables, with what they were measured on.
 
     Args:
         comparison: the runs.
@@ -27,7 +27,7 @@ def to_markdown(comparison: Comparison) -> str:
     parts = [
         "# Comparison",
         f"Mean IoU in %, mean ± sample standard deviation over seeds ({', '.join(map(str, seeds))}); the number of "
-        f"seeds in brackets where some are missing. Columns: labelled images. The best mean is bold.",
+        f"seeds in parentheses if some are missing. Columns: labeled images. The best mean is bold.",
     ]
     for measure in MEASURES:
         parts += [f"## {_title(comparison.describe(measure))}", _scores(comparison, measure, len(seeds))]
@@ -42,7 +42,7 @@ def to_markdown(comparison: Comparison) -> str:
 
 
 def to_latex(comparison: Comparison) -> str:
-    """The tables of the last and of the best epoch, for `\\usepackage{booktabs}`.
+    """Format the tables of the last and of the best epoch, for `\\usepackage{booktabs}`.
 
     Args:
         comparison: the runs.
@@ -54,10 +54,10 @@ def to_latex(comparison: Comparison) -> str:
 
 
 def write_tables(folder: Path, comparison: Comparison) -> None:
-    """Writes `table.csv` (means), `pairs.csv` (tests) and `runs.csv` (single runs), percent throughout.
+    """Write `table.csv` (means), `pairs.csv` (tests) and `runs.csv` (single runs), in percent throughout.
 
     Args:
-        folder: where to; made if needed.
+        folder: output folder; made if needed.
         comparison: the runs.
     """
     _write_csv(folder / "table.csv", _mean_rows(comparison))
@@ -108,8 +108,8 @@ def _tests(comparison):
         return "No two methods have a seed in common."
     header = ["method", "minus", "labels", "seeds", "difference", "p, paired t-test", "p, Wilcoxon"]
     notes = (
-        "Score after the last step, same seed against same seed. p is two-sided and of each pair by itself: of many "
-        f"pairs some fall below 0.05 by chance. Wilcoxon's test needs {WILCOXON_SEEDS} seeds."
+        "Score after the last step, same seed against same seed. p is two-sided and uncorrected: of many pairs "
+        f"some fall below 0.05 by chance. Wilcoxon's test needs {WILCOXON_SEEDS} seeds."
     )
     more = "" if len(comparison.methods) <= PAIRED_METHODS else " All other pairs are in pairs.csv."
     return f"{notes}{more}\n\n{_table(header, rows)}"
@@ -135,7 +135,7 @@ def _costs(comparison):
         return "No finished run."
     header = ["method", "backend", "s per step", "training, s", "with evaluation, s", "peak memory, GB"]
     note = (
-        "Over all labels and seeds: median, means, largest. Memory is that of a run's processes, evaluation included."
+        "Over all labels and seeds: median, means, largest. Memory is that of all processes of a run, with evaluation."
     )
     return f"{note}\n\n{_table(header, rows)}"
 
@@ -253,7 +253,7 @@ def _write_csv(path, rows):
 
 
 def _plain(value):
-    """Six decimals of a number, nothing for what is unknown."""
+    """Round to six decimals; unknown values become empty."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
     return round(value, 6) if isinstance(value, float) else value

@@ -1,6 +1,6 @@
-"""Scoring and looking: inference by an evaluation protocol, confusion matrix, evaluator, tables, pictures.
+"""Evaluation: inference by a protocol, metrics, scores, tables and pictures.
 
-Nothing here imports matplotlib before a picture is drawn.
+matplotlib is imported only when a picture is drawn.
 """
 
 from rankmatch_keras.evaluation.boundary import BoundaryCounts as BoundaryCounts

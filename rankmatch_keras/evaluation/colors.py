@@ -1,15 +1,15 @@
-"""Colors for classes, and images of any kind as RGB."""
+"""Colors of classes, and RGB versions of any image."""
 
 import functools
 
 import numpy as np
 
+from rankmatch_keras import IGNORE_INDEX
 from rankmatch_keras.errors import UserError
 from rankmatch_keras.evaluation.windows import row_blocks
 
-IGNORE = 255
 IGNORED_COLOR = (240, 240, 240)
-# Oklab lightness and chroma of the candidates: neither lost on black nor glaring on a photograph.
+# Oklab lightness and chroma of the candidates: visible on black, not glaring on a photograph.
 LIGHTNESS = (0.48, 0.92)
 CHROMA = (0.08, 0.22)
 PERCENTILES = (2, 98)
@@ -17,63 +17,62 @@ SAMPLED = 1 << 20  # pixels from which percentiles are estimated
 
 
 def default_palette(n):
-    """Colours for class ids, as far apart to the eye as the number allows.
+    """Make colors for class ids, perceptually as far apart as their number allows.
 
-    Class 0 is black, as in the PASCAL VOC colour map; each further class takes the colour farthest (in
-    Oklab, where distances follow the eye) from all before it. A longer palette thus begins with the
-    shorter one: a class keeps its colour.
+    Class 0 is black, as in the PASCAL VOC color map; each further class takes the color farthest from all before it in
+    Oklab, a perceptual color space. A longer palette therefore begins with the shorter one: a class keeps its color.
 
     Args:
-        n: number of colours, 1..256.
+        n: number of colors, 1..256.
 
     Returns:
         uint8 (n, 3) RGB.
     """
-    return np.array(_farthest_colours()[:n], np.uint8)
+    return np.array(_farthest_colors()[:n], np.uint8)
 
 
 def full_palette(palette=None):
-    """A colour for every value of a mask.
+    """Make a color for every value of a mask.
 
     Args:
-        palette: colours of the first classes, (n, 3) of 0..255, e.g. a data set's own; None: none given.
+        palette: colors of the first classes, (n, 3) in 0..255, e.g. a data set's own; None: the default colors.
 
     Returns:
-        uint8 (256, 3) RGB: the given colours, then those of `default_palette`; 255 (ignored pixels) almost white.
+        uint8 (256, 3) RGB: the given colors, then those of `default_palette`; 255 (ignored pixels) is almost white.
 
     Raises:
-        UserError: if the palette is something else.
+        UserError: if the palette has another shape, type or range.
     """
-    colours = default_palette(256)
+    colors = default_palette(256)
     if palette is not None and len(palette):
         given = np.asarray(palette)
         numbers = given.ndim == 2 and given.shape[1] == 3 and np.issubdtype(given.dtype, np.integer)
         if not numbers or len(given) > 256 or given.min() < 0 or given.max() > 255:
             raise UserError(
-                "a palette of at most 256 colours, red, green and blue in 0..255",
+                "a palette of at most 256 colors, red, green and blue in 0..255",
                 f"shape {given.shape}, {given.dtype}",
                 "Correct the palette or leave it out.",
             )
-        colours[: len(given)] = given
-    colours[IGNORE] = IGNORED_COLOR
-    return colours
+        colors[: len(given)] = given
+    colors[IGNORE_INDEX] = IGNORED_COLOR
+    return colors
 
 
 def to_display(image):
-    """An image of any channel count and dtype as RGB for pictures; never for the network.
+    """Convert an image of any channel count and dtype to RGB for pictures, never for the network.
 
-    One or two channels are shown grey, by the first; of more than three the first three are shown. Values that are not
-    uint8 are stretched, each channel for itself, so that its 2nd percentile becomes 0 and its 98th 255; a channel
-    without contrast becomes 0, and so do NaN and infinity.
+    One or two channels are shown as gray, by the first; of more than three, the first three are shown. Other dtypes
+    than uint8 are stretched per channel, from the 2nd percentile at 0 to the 98th at 255; a channel without contrast
+    becomes 0, and so do NaN and infinity.
 
     Args:
         image: (H, W) or (H, W, C), uint8, integer, bool or float.
 
     Returns:
-        uint8 (H, W, 3); a view of the image where it can be shown as it is.
+        uint8 (H, W, 3); a view of the image if it can be shown as it is.
 
     Raises:
-        UserError: for another shape.
+        UserError: if the image has another shape.
     """
     image = np.asarray(image)
     if image.ndim == 2:
@@ -87,7 +86,7 @@ def to_display(image):
 
 
 @functools.cache
-def _farthest_colours():
+def _farthest_colors():
     steps = np.linspace(0, 255, 16)
     candidates = np.stack(np.meshgrid(steps, steps, steps, indexing="ij"), -1).reshape(-1, 3)
     lab = _oklab(candidates)
@@ -97,16 +96,16 @@ def _farthest_colours():
     candidates, lab = candidates[pleasant], lab[pleasant]
     taken = np.array([(0, 0, 0), IGNORED_COLOR, (128, 128, 128)], np.float64)
     nearest = np.min(np.linalg.norm(lab[:, None] - _oklab(taken)[None], axis=-1), axis=1)
-    colours: list[tuple[int, ...]] = [(0, 0, 0)]
-    while len(colours) < 256:
+    colors: list[tuple[int, ...]] = [(0, 0, 0)]
+    while len(colors) < 256:
         best = int(np.argmax(nearest))
-        colours.append(tuple(int(round(v)) for v in candidates[best]))
+        colors.append(tuple(int(round(v)) for v in candidates[best]))
         nearest = np.minimum(nearest, np.linalg.norm(lab - lab[best], axis=-1))
-    return colours
+    return colors
 
 
 def _oklab(rgb):
-    """SRGB (n, 3) in 0..255 to Oklab (n, 3): lightness 0..1, green to red, blue to yellow (Ottosson, 2020)."""
+    """Convert sRGB (n, 3) in 0..255 to Oklab (n, 3): lightness 0..1, green to red, blue to yellow (Ottosson, 2020)."""
     c = np.asarray(rgb, np.float64) / 255.0
     linear = np.where(c > 0.04045, ((c + 0.055) / 1.055) ** 2.4, c / 12.92)
     to_cones = np.array(
@@ -135,7 +134,7 @@ def _stretched(image):
     for rows in row_blocks(height, 8 * width * channels):
         values = image[rows].astype(np.float64)
         values = np.where(np.isfinite(values), values, low)
-        # The smallest number keeps a channel without contrast at 0.
+        # The tiny divisor keeps a channel without contrast at 0.
         values = (values - low) / np.maximum(high - low, np.finfo(np.float64).tiny)
         stretched[rows] = np.round(255 * np.clip(values, 0, 1))
     return stretched

@@ -7,26 +7,26 @@ from pathlib import Path
 
 from rankmatch_keras.errors import UserError
 
-# Panel title, y label, factor, and which columns belong to it, tested in this order.
+# Panel title, y label, factor, words in the names of its columns; the first panel that fits a column takes it.
 PANELS = (
     ("IoU on the validation set", "IoU (%)", 100.0, ("iou",)),
-    ("Pseudo-labels", "share or probability (%)", 100.0, ("mask_ratio", "confidence")),
+    ("Pseudo-labels", "fraction or probability (%)", 100.0, ("mask_ratio", "confidence")),
     ("Losses", "loss (nats)", 1.0, ("loss", "supervised", "strong", "feature_dropout", "rank", "correlation")),
 )
 
 
 def save_curves(path, history, title="Training"):
-    """Writes learning curves as a PNG: IoU, pseudo-labels, losses, over epochs.
+    """Write learning curves as a PNG: IoU, pseudo-labels and losses over epochs.
 
-    Columns are recognised by name: with ``iou`` (0..1, shown in percent), with ``mask_ratio`` or
-    ``confidence`` (likewise), with ``loss`` or the name of a loss term (``supervised``, ``rank``, ...). Panels
-    without a column are left out; several runs share panels, one per column.
+    Columns are recognized by name: `iou` (0..1, shown in percent), `mask_ratio` or `confidence` (likewise), `loss` or
+    a loss term (`supervised`, `rank`, ...). Panels without a column are left out; several runs share one panel per
+    column.
 
     Args:
         path: file to write.
-        history: one run as a path to a CSV (one row per epoch, as ``keras.callbacks.CSVLogger`` writes it) or
-            as a list of dicts; or several runs as a mapping from label to such. Empty, unreadable and NaN
-            values are gaps. The column ``epoch`` is used as it stands; without it epochs count from 1.
+        history: one run, as a path to a CSV with a row per epoch (as `keras.callbacks.CSVLogger` writes it) or as a
+            list of dicts; or several runs, as a mapping from label to such. Empty, unreadable and NaN values become
+            gaps. Without a column `epoch`, epochs count from 1.
         title: title of the picture.
 
     Raises:
@@ -37,11 +37,11 @@ def save_curves(path, history, title="Training"):
     panels = _panels(series)
     if not panels:
         raise UserError(
-            "a history with losses, pseudo-label figures or IoU",
+            "a history with losses, pseudo-label statistics or IoU",
             f"{', '.join(sorted({c for s in series.values() for c in s})) or 'nothing'} in {history!s:.80}",
-            "Give the history that training has written.",
+            "Give the history that training wrote.",
         )
-    # A run keeps its colour in every panel, also where it is the only one with that column.
+    # A run keeps its color in every panel, even where it is the only one with that column.
     colors = {label: f"C{i % 10}" for i, label in enumerate(series)} if len(series) > 1 else {}
     _draw(path, panels, title, colors)
 
@@ -54,7 +54,7 @@ def _rows(run):
 
 
 def _series(rows):
-    """Column -> (epochs, values), numbers only."""
+    """Return column -> (epochs, values), numbers only."""
     columns: dict[str, tuple[list[float], list[float]]] = {}
     for i, row in enumerate(rows, start=1):
         epoch = _number(row.get("epoch", i))
@@ -76,7 +76,7 @@ def _number(text):
 
 
 def _panels(series):
-    """List of (title, y label, [(label, epochs, values)]): one per group, or per column for several runs."""
+    """Return (title, y label, [(label, epochs, values)]) per group of columns, or per column for several runs."""
     panels = []
     for title, unit, factor, words in PANELS:
         names = dict.fromkeys(n for run in series.values() for n in run if _belongs(n, words))
@@ -96,7 +96,7 @@ def _panels(series):
 
 
 def _belongs(name, words):
-    """Whether a column is of this panel: of the first one, in order, that has a word in its name."""
+    """Return whether this panel is the first with a word in the column's name."""
     first = next((w for _, _, _, w in PANELS if any(word in name.lower() for word in w)), None)
     return first == words
 
@@ -114,7 +114,7 @@ def _draw(path, panels, title, colors):
     for i, (name, unit, lines) in enumerate(panels, start=1):
         axes = figure.add_subplot(rows, columns, i)
         for label, epochs, values in lines:
-            marker = "o" if len(epochs) < 20 else None  # a run of one epoch would be invisible without
+            marker = "o" if len(epochs) < 20 else None  # without markers, a run of one epoch would be invisible
             style = {"color": colors[label]} if label in colors else {}
             axes.plot(epochs, values, label=label, marker=marker, markersize=3.5, linewidth=1.6, **style)
         axes.set(title=name, xlabel="epoch", ylabel=unit, xlim=(min(every) - margin, max(every) + margin))

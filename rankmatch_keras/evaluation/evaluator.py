@@ -1,4 +1,4 @@
-"""Scoring a predictor on a list of labeled samples."""
+"""Scoring of a predictor on labeled samples, and what long loops over samples share."""
 
 import sys
 from collections import deque
@@ -7,6 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 
+from rankmatch_keras import IGNORE_INDEX
 from rankmatch_keras.errors import UserError
 from rankmatch_keras.evaluation.boundary import BoundaryCounts
 from rankmatch_keras.evaluation.inference import WHOLE, predict_classes
@@ -16,30 +17,30 @@ from rankmatch_keras.evaluation.windows import scored_part
 
 THREADS = 2
 LOOKAHEAD = 4  # items waiting at most
-LOOKAHEAD_BYTES = 1 << 28  # what they may take together, by the size of the latest: none waits beside a huge one
+LOOKAHEAD_BYTES = 1 << 28  # bytes of the items waiting, estimated from the latest: none waits beside a huge one
 
 
 class Evaluator:
-    """Predicts every sample by an evaluation protocol and sums one confusion matrix over the set.
+    """Evaluator that predicts every sample by a protocol and sums one confusion matrix over the set.
 
-    The next images are decoded in the background while one is predicted, and nothing but counts is kept.
+    The next images are decoded in the background while one is predicted; only counts are kept.
 
     Args:
-        samples: labelled samples: objects with `read_image()`, `read_mask()` and the sources `image`, `mask`.
+        samples: labeled samples: objects with `read_image()`, `read_mask()` and the sources `image` and `mask`.
         class_names: names of the K classes, in the order of their ids.
         protocol: `data.Protocol`: how each image is shown to the network.
-        ignore_index: mask value of the pixels to leave out.
-        window_batch: how many windows of equal size are predicted at once.
-        boundary: whether boundary IoU is measured too.
-        limit: score this many samples only, spread evenly over the list; None: all. The scores tell.
-        provenance: what the scores should be traceable to (set, split, seed, ...), copied into them in front of
-            weights hash, backend and versions.
-        processes: anything with `process`, `processes` and `gather(array)`, as `backend.distribution.Distribution`:
-            each process scores every so many-th image, counts are added up, and all get the same scores. All must
-            call `evaluate`. None: this process scores all.
+        ignore_index: mask value of the pixels to ignore.
+        window_batch: number of windows of equal size predicted at once.
+        boundary: whether to measure boundary IoU too.
+        limit: score only this many samples, spread evenly over the list; None: all. The scores record it.
+        provenance: what the scores can be traced to (set, split, seed, ...), copied into them before the weights hash,
+            backend and versions.
+        processes: the processes that share the work, e.g. a `backend.distribution.Distribution`, with `process`,
+            `processes` and `gather(array)`: process p of n scores the images p, p + n, ..., the counts are summed, and
+            all get the same scores. All must call `evaluate`. None: this process scores all.
 
     Raises:
-        UserError: without samples, for a sample without mask, or for a limit or window batch below 1.
+        UserError: if there are no samples, a sample has no mask, or the limit or window batch is below 1.
     """
 
     def __init__(
@@ -47,7 +48,7 @@ class Evaluator:
         samples,
         class_names,
         protocol=WHOLE,
-        ignore_index=255,
+        ignore_index=IGNORE_INDEX,
         window_batch=4,
         boundary=True,
         limit=None,
@@ -66,18 +67,18 @@ class Evaluator:
         self._check()
 
     def evaluate(self, predictor, progress=None):
-        """Scores one predictor.
+        """Score one predictor.
 
         Args:
-            predictor: ``keras.Model`` from raw images (B, H, W, C) to probabilities (B, H, W, K).
-            progress: called as ``progress(done, total)`` after every image; None: silent.
+            predictor: `keras.Model` from raw images (B, H, W, C) to probabilities (B, H, W, K).
+            progress: called as `progress(done, total)` after every image, e.g. a `progress_bar`; None: silent.
 
         Returns:
             `Scores` over all images together.
 
         Raises:
-            UserError: naming the file, if a mask does not fit its image or holds unknown class ids; or if the
-                predictor has another number of classes.
+            UserError: if a mask does not fit its image or holds unknown class ids (it names the file), or the predictor
+                has another number of classes.
         """
         matrix = ConfusionMatrix(len(self.class_names), self.ignore_index)
         boundary = BoundaryCounts(len(self.class_names), self.ignore_index) if self.boundary else None
@@ -86,7 +87,7 @@ class Evaluator:
         own = range(self.processes.process, len(chosen), self.processes.processes)
         with ReadAhead(_read, [chosen[number] for number in own]) as pairs:
             for done, number in enumerate(own, start=1):
-                # Arrays of one image live no longer than this call, so that there is room to decode the next.
+                # The arrays live no longer than this call: the next image needs the memory.
                 single = self._score(predictor, chosen[number], boundary, *pairs.next())
                 matrix += single
                 counts[number] = single.class_counts()
@@ -108,11 +109,11 @@ class Evaluator:
         )
 
     def _total(self, counts):
-        """The sum over the processes."""
+        """Sum over the processes."""
         return self.processes.gather(counts).sum(axis=0)
 
     def _score(self, predictor, sample, boundary, image, mask):
-        """The confusion matrix of one sample; adds to the boundary counts."""
+        """Return the confusion matrix of one sample, and add to the boundary counts."""
         if image.shape[:2] != mask.shape:
             raise UserError(
                 "a mask of its image's size",
@@ -129,29 +130,29 @@ class Evaluator:
 
     def _check(self):
         if not self.samples:
-            raise UserError("labelled samples to score", "none", "Give a split with masks.")
+            raise UserError("labeled samples to score", "none", "Give a split with masks.")
         for sample in self.samples:
             if sample.mask is None:
-                raise UserError("a mask for every sample", f"none for {sample.image}", "Score a labelled split.")
+                raise UserError("a mask for every sample", f"none for {sample.image}", "Score a labeled split.")
         if self.limit is not None and self.limit < 1:
-            raise UserError("a limit of at least 1 image", f"{self.limit}", "Leave it out to score all.")
+            raise UserError("a limit of at least 1 image", f"{self.limit}", "Omit it to score all.")
         if self.window_batch < 1:
             raise UserError("a window batch of at least 1", f"{self.window_batch}", "Leave it at 4.")
 
 
 class Alone:
-    """The one process where nobody else scores."""
+    """The single process of a run that is not distributed."""
 
     process = 0
     processes = 1
 
     def gather(self, values):
-        """The values of all processes: (1, ...)."""
+        """Return the values of all processes, (1, ...)."""
         return values[None]
 
 
 class ReadAhead:
-    """Reads items in order, with the next few under way in threads; a context manager.
+    """Reader of items in order that decodes the next few in threads; a context manager.
 
     Args:
         read: item -> tuple of arrays.
@@ -165,15 +166,15 @@ class ReadAhead:
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="decoding")
 
     def __enter__(self):
-        """Starts nothing yet."""
+        """Return the reader; nothing starts yet."""
         return self
 
     def __exit__(self, *error):
-        """Ends the threads, at once where a prediction failed half-way."""
+        """Stop the threads, and cancel what still waits if a prediction failed."""
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     def next(self):
-        """The next item's arrays; nothing here keeps them."""
+        """Return the next item's arrays, without keeping them."""
         self._fill(1)
         arrays = self._waiting.popleft().result()
         self._fill(min(LOOKAHEAD, LOOKAHEAD_BYTES // max(1, sum(array.nbytes for array in arrays))))
@@ -188,15 +189,15 @@ class ReadAhead:
 
 
 def evenly_spaced(items, limit):
-    """At most ``limit`` of the items, spread evenly over the list and in its order (None: all)."""
+    """Return at most `limit` items (None: all), spread evenly over the list, in its order."""
     if limit is None or limit >= len(items):
         return list(items)
-    # The middle of each of `limit` equal stretches: neighbours in a list are often neighbours in a film.
+    # The middle of each of `limit` equal stretches: neighbors in a list are often neighboring frames of a video.
     return [items[(2 * i + 1) * len(items) // (2 * limit)] for i in range(limit)]
 
 
 def progress_bar(verb: str) -> Callable[[int, int], None]:
-    """Return a function of `(done, total)` that counts on stderr, silent unless that is a terminal.
+    """Make a function of `(done, total)` that counts on stderr, silent unless that is a terminal.
 
     Args:
         verb: what happens to the items, e.g. "scored".
@@ -211,9 +212,9 @@ def progress_bar(verb: str) -> Callable[[int, int], None]:
 
 
 def _read(sample):
-    """Image and mask of a sample; the mask first, while there is no image beside its larger int32 version."""
+    """Read image and mask; the mask first, while no image takes memory beside its larger int32 version."""
     mask = sample.read_mask()
-    # Ids as bytes where they fit: a quarter of the memory.
+    # As bytes, ids take a quarter of the memory.
     if mask.size and np.issubdtype(mask.dtype, np.integer) and mask.min() >= 0 and mask.max() <= 255:
         mask = mask.astype(np.uint8)
     return sample.read_image(), mask

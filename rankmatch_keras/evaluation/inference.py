@@ -1,4 +1,4 @@
-"""Predicting one image of any size by an evaluation protocol, in memory that does not grow with the image."""
+"""Inference on one image of any size by an evaluation protocol, in memory that does not grow with the image."""
 
 import numpy as np
 
@@ -6,35 +6,35 @@ from rankmatch_keras.data.sets.protocol import Protocol
 from rankmatch_keras.errors import UserError
 from rankmatch_keras.evaluation.windows import OneWindow, Picture, Resized, Sweep, row_blocks, scored_part, stride_of
 
-# What the probabilities of unfinished rows may take. Wider images are predicted in strips of columns, where the few
-# windows across the border of two strips are predicted twice.
+# Memory for the probabilities of unfinished rows. Wider images are predicted in strips of columns; the few windows that
+# cross the border of two strips are predicted twice.
 STRIP_BYTES = 1 << 27
-BLOCK_BYTES = 1 << 21  # the sums that are compared at once
+BLOCK_BYTES = 1 << 21  # sums compared at once
 WHOLE = Protocol()
 
 
 def predict_classes(predictor, image, protocol=WHOLE, window_batch=4, num_classes=None):
-    """The most probable class of every pixel of one image.
+    """Predict the most probable class of every pixel of one image.
 
-    Softmax probabilities of all windows, of the mirrored image and of all scales are summed, those of a scaled image
-    after resizing them back (half-pixel bilinear); then the largest sum wins. Probabilities of the whole image are
-    never held: besides image and result, those of one window batch and of some unfinished rows, see `STRIP_BYTES`.
+    Softmax probabilities are summed over all windows, the mirrored image and all scales (those of a scaled image are
+    resized back, half-pixel bilinear); the largest sum wins. Probabilities of the whole image are never held, only
+    those of one window batch and of some unfinished rows, see `STRIP_BYTES`.
 
     Args:
-        predictor: ``keras.Model`` from raw images (B, H, W, C) to probabilities (B, H, W, K), or anything with such
-            a ``predict_on_batch``.
+        predictor: `keras.Model` from raw images (B, H, W, C) to probabilities (B, H, W, K), or anything with such a
+            `predict_on_batch`.
         image: uint8 or float32 (H, W, C), in the units that the predictor was trained on.
         protocol: `data.Protocol`: mode, crop, border, flip, scales.
-        window_batch: how many windows of equal size are predicted at once.
-        num_classes: how many classes the predictor must have; None: any number.
+        window_batch: number of windows of equal size predicted at once.
+        num_classes: number of classes that the predictor must have; None: any.
 
     Returns:
-        uint8 numpy (H, W) in 0..K-1 (int32 for more than 256 classes), the lowest class among equals; with
-        "center_crop" only the middle, (min(H, crop), min(W, crop)).
+        uint8 numpy (H, W) in 0..K-1 (int32 for more than 256 classes), the lowest class of a tie; with "center_crop"
+        only the center, (min(H, crop), min(W, crop)).
 
     Raises:
-        UserError: if the image is not (H, W, C), the predictor does not return (B, H, W, K) finite numbers at the
-            size of its input or has another number of classes, or `window_batch` is below 1.
+        UserError: if the image is not (H, W, C), the predictor does not return finite (B, H, W, K) at the size of its
+            input or has another number of classes, or `window_batch` is below 1.
     """
     if window_batch < 1:
         raise UserError("a window batch of at least 1", f"{window_batch}", "Leave it at 4.")
@@ -67,14 +67,14 @@ def predict_classes(predictor, image, protocol=WHOLE, window_batch=4, num_classe
 
 
 def predict_probabilities(predictor, image):
-    """Class probabilities of one image, shown to the network as a whole at its own size.
+    """Predict the class probabilities of one image, shown to the network whole and at its own size.
 
-    Runs ``predictor.predict_on_batch``, which keeps no gradients and under TensorFlow traces a few times at most
-    whatever the number of image sizes (on 2 cores 0.07 s an image against 0.35 s op by op). JAX compiles once
-    per image size, which takes seconds.
+    Runs `predictor.predict_on_batch`, which keeps no gradients. TensorFlow traces it a few times at most, however many
+    image sizes there are (0.07 s per image on 2 cores, against 0.35 s eagerly); JAX compiles once per image size,
+    which takes seconds.
 
     Args:
-        predictor: ``keras.Model`` from raw images (1, H, W, C) to probabilities (1, H, W, K).
+        predictor: `keras.Model` from raw images (1, H, W, C) to probabilities (1, H, W, K).
         image: uint8 or float32 (H, W, C), in the units that the predictor was trained on.
 
     Returns:
@@ -87,7 +87,7 @@ def predict_probabilities(predictor, image):
 
 
 class _Predict:
-    """A predictor whose answers are checked."""
+    """Predictor whose outputs are checked."""
 
     def __init__(self, predictor, num_classes=None):
         self.predictor = predictor
@@ -97,7 +97,7 @@ class _Predict:
         backend.step.prepare_prediction(predictor)
 
     def __call__(self, images):
-        """Predicts: (B, h, w, C) -> float32 (B, h, w, K)."""
+        """Predict (B, h, w, C) -> float32 (B, h, w, K)."""
         probabilities = np.asarray(self.predictor.predict_on_batch(images), np.float32)
         if probabilities.ndim != 4 or probabilities.shape[:3] != images.shape[:3]:
             wanted = ", ".join(map(str, images.shape[:3]))
@@ -110,9 +110,9 @@ class _Predict:
             raise UserError(
                 f"a predictor of {self.num_classes} classes",
                 f"one of {probabilities.shape[-1]}",
-                "Score a model with the class names that it was trained on.",
+                "Score the model with the class names that it was trained on.",
             )
-        # Otherwise every pixel would quietly become class 0.
+        # Otherwise every pixel would silently become class 0.
         if not np.isfinite(probabilities.sum()):
             raise UserError(
                 "finite class probabilities", "NaN or infinity from the predictor", "Use weights of an earlier epoch."
@@ -120,7 +120,7 @@ class _Predict:
         return probabilities
 
     def count_classes(self, window):
-        """The number of classes, by predicting one window only where nothing else tells."""
+        """Return the number of classes, predicting one window only if the model does not declare it."""
         if self.num_classes is None:
             shape = getattr(self.predictor, "output_shape", None)
             known = isinstance(shape, tuple) and isinstance(shape[-1], int)
@@ -129,13 +129,13 @@ class _Predict:
 
 
 def _strips(pictures, side, depth):
-    """Ranges of columns whose unfinished rows take about `STRIP_BYTES`, on average no narrower than a window."""
+    """Return ranges of columns whose unfinished rows take about `STRIP_BYTES`, on average no narrower than a window."""
     width = pictures[0].image.shape[1]
     if side is None:
         return [(0, width)]
     held = sum(min(side, height) * width * depth * 4 for height, width in (picture.size for picture in pictures))
     count = min(-(-held // STRIP_BYTES), max(1, width // side))
-    # From window to window, so that as few as possible lie across.
+    # Edges at window starts, so that as few windows as possible lie across.
     windows = -(-width // stride_of(side))
     edges = [*range(0, width, stride_of(side) * -(-windows // count)), width]
     return list(zip(edges[:-1], edges[1:], strict=True))

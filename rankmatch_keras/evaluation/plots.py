@@ -4,24 +4,25 @@ from pathlib import Path
 
 import numpy as np
 
+from rankmatch_keras import IGNORE_INDEX
 from rankmatch_keras.errors import UserError
-from rankmatch_keras.evaluation.colors import IGNORE, full_palette, to_display
+from rankmatch_keras.evaluation.colors import full_palette, to_display
 from rankmatch_keras.evaluation.windows import row_blocks
 from rankmatch_keras.files import replacing
 
 CELL_INCHES = 3.2  # width of one picture on a sheet
-CELL_PIXELS = 832  # pictures larger than that on a sheet are thinned out: twice what the cell shows
+CELL_PIXELS = 832  # wider pictures are thinned out: twice what a cell shows
 LEGEND_ROW_INCHES = 0.26
 
 
 def overlay(image, classes, palette=None, strength=0.65, outlines=True):
-    """Lays the colours of the classes over an image.
+    """Blend the colors of the classes over an image.
 
     Args:
         image: (H, W) or (H, W, C) of any dtype, see `to_display`.
-        classes: integer (H, W), 0..255; pixels of 255 (ignored) turn pale.
-        palette: (n, 3) of 0..255, e.g. the data set's; None: `default_palette`.
-        strength: weight of the colour, 0..1.
+        classes: integer (H, W), 0..255; 255 (ignored) turns pale.
+        palette: (n, 3) in 0..255, e.g. the data set's; None: `default_palette`.
+        strength: weight of the colors, 0..1.
         outlines: whether to draw the pixels at class boundaries in white.
 
     Returns:
@@ -30,12 +31,14 @@ def overlay(image, classes, palette=None, strength=0.65, outlines=True):
     image, classes = np.asarray(image), _checked(classes)
     if image.shape[:2] != classes.shape:
         raise UserError(
-            "classes at the size of the image", f"{classes.shape} for {image.shape[:2]}", "Pair them rightly."
+            "classes at the size of the image",
+            f"{classes.shape} for {image.shape[:2]}",
+            "Pair each image with its own classes.",
         )
-    shown, colours = to_display(image), full_palette(palette)
+    shown, colors = to_display(image), full_palette(palette)
     mixed = np.empty((*classes.shape, 3), np.uint8)
     for rows in row_blocks(len(classes), 3 * 8 * classes.shape[1]):
-        block = (1.0 - strength) * shown[rows] + strength * colours[classes[rows]]
+        block = (1.0 - strength) * shown[rows] + strength * colors[classes[rows]]
         mixed[rows] = np.round(block)
     if outlines:
         mixed[_boundaries(classes)] = 255
@@ -43,12 +46,12 @@ def overlay(image, classes, palette=None, strength=0.65, outlines=True):
 
 
 def save_mask_png(path, classes, palette=None):
-    """Writes class ids as a PNG with a palette: the pixel values are the ids, viewers show colours.
+    """Write class ids as a palette PNG: pixel values are the ids, viewers show colors.
 
     Args:
         path: file to write.
         classes: integer (H, W), 0..255.
-        palette: (n, 3) of 0..255, e.g. the data set's; None: `default_palette`.
+        palette: (n, 3) in 0..255, e.g. the data set's; None: `default_palette`.
     """
     from PIL import Image
 
@@ -59,22 +62,22 @@ def save_mask_png(path, classes, palette=None):
 
 
 def save_prediction_sheet(path, images, truths, predictions, class_names, palette=None):
-    """Writes a PNG with one row per image: image | truth | prediction, and a legend of the classes seen.
+    """Write a PNG with one row per image: image | truth | prediction, and a legend of the classes that occur.
 
     Args:
         path: file to write.
-        images: list of (H, W, C) of any dtype, at most about 20.
+        images: list of (H, W, C) of any dtype, about 20 at most.
         truths: list of integer (H, W), 255 ignored; or None for images without masks.
         predictions: list of integer (H, W).
         class_names: names of the K classes.
-        palette: (n, 3) of 0..255, e.g. the data set's; None: `default_palette`.
+        palette: (n, 3) in 0..255, e.g. the data set's; None: `default_palette`.
     """
     if not images or len(images) != len(predictions) or (truths is not None and len(truths) != len(images)):
         counts = f"{len(images)} images, {None if truths is None else len(truths)} truths"
         raise UserError(
-            "equally many images, truths and predictions, at least one of each",
+            "as many truths and predictions as images, at least one of each",
             f"{counts}, {len(predictions)} predictions",
-            "Give lists of one length, or truths=None.",
+            "Give lists of equal length, or truths=None.",
         )
     maps = [predictions] if truths is None else [truths, predictions]
     titles = ["Image", "Prediction"] if truths is None else ["Image", "Truth", "Prediction"]
@@ -84,14 +87,14 @@ def save_prediction_sheet(path, images, truths, predictions, class_names, palett
 
 
 def draw_sheet(path, cells, titles, legend, decorate=None):
-    """Writes a PNG of pictures in rows and columns.
+    """Write a PNG of pictures in rows and columns, with titles above and a legend of classes below.
 
     Args:
         path: file to write; its folder is made if needed.
-        cells: rows of uint8 (H, W, 3) pictures, those of a row of one size.
+        cells: rows of uint8 (H, W, 3) pictures; those of a row have the same size.
         titles: one per column.
-        legend: (name, colour in 0..1) per class, see `class_legend`; may be empty.
-        decorate: called as ``decorate(axes, row, column)`` to draw upon a picture; its pixels are the axes' units.
+        legend: (name, color in 0..1) per class, see `class_legend`; may be empty.
+        decorate: called as `decorate(axes, row, column)` to draw on a picture, in its pixels' coordinates.
     """
     from matplotlib.figure import Figure  # without pyplot: no window, no global state
 
@@ -131,21 +134,21 @@ def draw_sheet(path, cells, titles, legend, decorate=None):
 
 
 def class_legend(seen, class_names, palette=None):
-    """What the colours of a sheet mean.
+    """Make the legend of a sheet.
 
     Args:
         seen: ids that occur, in order.
         class_names: names of the K classes.
-        palette: (n, 3) of 0..255, e.g. the data set's; None: `default_palette`.
+        palette: (n, 3) in 0..255, e.g. the data set's; None: `default_palette`.
 
     Returns:
-        list of (name, (red, green, blue) in 0..1), ignored pixels included where they are seen.
+        list of (name, (red, green, blue) in 0..1), with ignored pixels if they occur.
     """
-    colours = full_palette(palette) / 255.0
+    colors = full_palette(palette) / 255.0
     named = {k: class_names[k] if k < len(class_names) else f"unknown {k}" for k in seen}
-    if IGNORE in named:
-        named[IGNORE] = "ignored"
-    return [(name, tuple(colours[k].tolist())) for k, name in named.items()]
+    if IGNORE_INDEX in named:
+        named[IGNORE_INDEX] = "ignored"
+    return [(name, tuple(colors[k].tolist())) for k, name in named.items()]
 
 
 def _cells(image, maps, palette):
@@ -155,7 +158,7 @@ def _cells(image, maps, palette):
 
 
 def _boundaries(classes):
-    """Bool (H, W): pixels whose right or lower neighbour is of another class."""
+    """Return bool (H, W): whether the right or lower neighbor is of another class."""
     edge = np.zeros(classes.shape, bool)
     edge[:, :-1] |= classes[:, :-1] != classes[:, 1:]
     edge[:-1] |= classes[:-1] != classes[1:]
@@ -180,7 +183,7 @@ def _make_folder(path):
 def _draw_legend(figure, legend, per_row):
     from matplotlib.patches import Patch
 
-    patches = [Patch(facecolor=colour, edgecolor="0.4", linewidth=0.5, label=name) for name, colour in legend]
+    patches = [Patch(facecolor=color, edgecolor="0.4", linewidth=0.5, label=name) for name, color in legend]
     figure.legend(
         handles=patches,
         loc="lower center",

@@ -1,4 +1,4 @@
-"""Scores of a predictor on a set: what traces them, and their JSON and CSV files."""
+"""Scores of a predictor on a set, their provenance, and their JSON and CSV files."""
 
 import csv
 import hashlib
@@ -22,29 +22,29 @@ UNKNOWN = (math.nan, math.nan)
 
 @dataclass(frozen=True)
 class Scores:
-    """What a predictor scored on a set, with all that is needed to trace the numbers.
+    """Scores of a predictor on a set, with all that is needed to trace the numbers.
 
-    All scores are in 0..1 and come from counts over all images together. Classes absent from truth and prediction
-    have NaN and stay out of the means.
+    All scores are in 0..1 and computed from counts over all images together. Classes absent from both truth and
+    prediction have NaN and stay out of the means.
 
     Args:
         class_names: names of the K classes.
         iou: IoU per class.
         mean_iou: mean over the present classes.
-        pixel_accuracy: share of right pixels.
+        pixel_accuracy: fraction of right pixels.
         images: number of images scored.
-        images_available: number of images in the set; larger than ``images`` where only some were scored.
+        images_available: number of images in the set; larger than `images` if only some were scored.
         mode: the protocol in words.
-        provenance: further facts by name, values fit for JSON: set, split, seed, weights hash, versions, ...
+        provenance: further facts by name, with JSON values: set, split, seed, weights hash, versions, ...
         protocol: how each image was shown to the network.
-        dice: Dice coefficient per class; None where it was not measured, as for the next three.
+        dice: Dice coefficient per class; None if it was not measured, as for the next three.
         precision: precision per class; 0 where a present class is never predicted.
         recall: recall per class; 0 where a class is only predicted.
         boundary_iou: boundary IoU per class.
         mean_dice: mean over the present classes.
         mean_boundary_iou: mean over the present classes.
-        foreground_iou: IoU of class 1 where there are two classes, else NaN.
-        mean_iou_interval: 95 % bootstrap interval of the mean IoU over images, (low, high); NaN if unknown.
+        foreground_iou: IoU of class 1 if there are two classes, else NaN.
+        mean_iou_interval: 95% bootstrap interval of the mean IoU over images, (low, high); NaN if unknown.
     """
 
     class_names: tuple[str, ...]
@@ -77,7 +77,7 @@ class Scores:
         mean_iou_interval=UNKNOWN,
         provenance=None,
     ):
-        """Reads the scores off a `ConfusionMatrix` and `BoundaryCounts`; see the class for the other arguments."""
+        """Compute the scores from a `ConfusionMatrix` and `BoundaryCounts`; the class explains the other arguments."""
         protocol = Protocol() if protocol is None else protocol
         iou, dice = matrix.iou(), matrix.dice()
         outlines = None if boundary is None else tuple(boundary.iou().tolist())
@@ -103,11 +103,11 @@ class Scores:
 
     @property
     def absent(self):
-        """Names of the classes without IoU, tuple of str."""
+        """Names of the classes without an IoU, tuple of str."""
         return tuple(n for n, value in zip(self.class_names, self.iou, strict=True) if math.isnan(value))
 
     def to_dict(self):
-        """The fields as a dict fit for strict JSON: absent numbers are None, not NaN."""
+        """Return the fields as a dict for strict JSON: absent numbers are None, not NaN."""
         content = asdict(self)
         for name in NUMBERS:
             content[name] = _none_for_nan(content[name])
@@ -120,10 +120,10 @@ class Scores:
 
     @classmethod
     def from_dict(cls, content):
-        """The inverse of `to_dict`; what an older version did not measure stays unknown.
+        """Read what `to_dict` returned; what an older version did not measure stays unknown.
 
         Raises:
-            UserError: if a field is missing, unknown or of another kind.
+            UserError: if a field is missing, unknown or of another type.
         """
         names = [f.name for f in fields(cls)]
         if not isinstance(content, dict) or not set(names[:8]) <= set(content) <= set(names):
@@ -138,15 +138,15 @@ class Scores:
 
 
 def weights_hash(model):
-    """A short fingerprint of a model's weights.
+    """Compute a short fingerprint of a model's weights.
 
     Args:
-        model: ``keras.Model``.
+        model: `keras.Model`.
 
     Returns:
-        First 12 hexadecimal digits of the SHA-256 over shape, dtype and values of ``model.weights``, in their order.
+        First 12 hexadecimal digits of the SHA-256 over shape, dtype and values of `model.weights`, in their order.
     """
-    import keras  # here, so that the package is imported without a framework
+    import keras  # here: importing the package must not import a framework
 
     digest = hashlib.sha256()
     for weight in model.weights:
@@ -157,11 +157,11 @@ def weights_hash(model):
 
 
 def default_provenance(predictor) -> dict[str, Any]:
-    """The facts that every score carries: weights hash (of Keras models), backend, versions."""
+    """Return the facts that all scores carry: weights hash (of Keras models), backend, versions."""
     import keras
 
     backend = keras.backend.backend()
-    # All of them have been imported by now, so nothing needs to be looked up on the disk.
+    # All are imported by now: no lookup on disk.
     modules = {name: sys.modules.get(name) for name in ("rankmatch_keras", "keras", backend)}
     versions = {name: getattr(module, "__version__", "unknown") for name, module in modules.items()}
     facts = {"weights_hash": weights_hash(predictor)} if isinstance(predictor, keras.Model) else {}
@@ -169,14 +169,14 @@ def default_provenance(predictor) -> dict[str, Any]:
 
 
 def write_json(path, content):
-    """Writes strict JSON under a temporary name, then renames: readers never see half a file.
+    """Write strict JSON atomically: readers never see half a file.
 
     Args:
         path: file to write; its folder is made if needed.
-        content: `Scores`, or anything fit for JSON.
+        content: `Scores`, or anything that JSON can hold.
 
     Raises:
-        ValueError: for NaN or infinity outside of `Scores`; an existing file is then left as it was.
+        ValueError: for NaN or infinity outside `Scores`; an existing file is then left as it was.
     """
     plain = content.to_dict() if isinstance(content, Scores) else content
     text = json.dumps(plain, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
@@ -185,11 +185,11 @@ def write_json(path, content):
 
 
 def write_csv(path, scores):
-    """Writes one row per class and a last one of means, each with all that tells how they were measured.
+    """Write one row per class and a last row of means, each with the facts of how they were measured.
 
-    Columns: row ("class" or "mean"), class, the scores per class, then of the whole set mean IoU's interval, pixel
-    accuracy and foreground IoU (in the last row only), images, the protocol's fields and the plain facts of the
-    provenance (set, split, seed, weights hash, ...). Scores are in 0..1; a cell is empty where there is none.
+    Columns: row ("class" or "mean"), class, the per-class scores; in the last row only, the interval of mean IoU, pixel
+    accuracy and foreground IoU; images, the protocol's fields and the plain facts of the provenance (set, split, seed,
+    weights hash, ...). Scores are in 0..1; a cell without a value is empty.
 
     Args:
         path: file to write; its folder is made if needed.
@@ -230,7 +230,7 @@ def _from_plain(content):
 
 
 def _not_scores(expected, found):
-    return UserError(f"scores {expected}", found, "Give a file that an evaluation has written.")
+    return UserError(f"scores {expected}", found, "Give a file that an evaluation wrote.")
 
 
 def _none_for_nan(value):
@@ -250,7 +250,7 @@ def _measured(values):
 
 
 def _facts(scores):
-    """What every row tells about its measurement; facts of the provenance never replace the others."""
+    """Return the facts that every row repeats; those of the provenance never replace the others."""
     protocol = scores.protocol
     plain = {key: value for key, value in scores.provenance.items() if not isinstance(value, dict | list | tuple)}
     measured = {

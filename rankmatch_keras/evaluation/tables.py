@@ -1,4 +1,4 @@
-"""Scores as tables of text."""
+"""Text tables of scores."""
 
 import math
 
@@ -11,15 +11,14 @@ TITLES = dict(zip(PER_CLASS, ("IoU %", "Dice %", "precision %", "recall %", "bou
 
 
 def format_table(scores, baseline=None):
-    """Scores per class and their means in percent, as aligned text.
+    """Format per-class scores and their means in percent, as aligned text.
 
     Args:
         scores: `Scores`.
         baseline: `Scores` of the same classes: the table then compares IoU only, see `format_comparison`.
 
     Returns:
-        str of several lines, without a final newline: what was scored and how, the table, the totals, the absent
-        classes.
+        str of several lines without a final newline: what was scored and how, the table, totals, absent classes.
     """
     if baseline is not None:
         return format_comparison({"baseline": baseline, "this": scores})
@@ -32,16 +31,16 @@ def format_table(scores, baseline=None):
 
 
 def format_comparison(columns):
-    """Several scores side by side, in percent, each after the first with its difference to the first.
+    """Format several scores side by side, in percent, with the differences to the first.
 
     Args:
-        columns: label -> `Scores`, e.g. ``{"before": first, "after": second}``; all of the same classes.
+        columns: label -> `Scores`, e.g. `{"before": first, "after": second}`; all of the same classes.
 
     Returns:
-        str of several lines, without a final newline: what was scored and how, the table, the absent classes.
+        str of several lines without a final newline: what was scored and how, the table, absent classes.
 
     Raises:
-        UserError: without scores, or for scores of unlike classes.
+        UserError: if there are no scores, or their classes differ.
     """
     if not columns:
         raise UserError("at least one set of scores", "none", "Evaluate a model first.")
@@ -68,7 +67,7 @@ def _difference_label(label, labels):
 
 def _row(name, values):
     shown = [_percent(v) for v in values]
-    # Differences of the shown numbers, so that a reader who subtracts finds them; + 0.0 turns -0.0 to 0.0.
+    # Differences of the rounded numbers, which readers can check; + 0.0 turns -0.0 into 0.0.
     gaps = [round(round(100 * v, 2) - round(100 * values[0], 2), 2) + 0.0 for v in values[1:]]
     return [name, *shown, *("-" if math.isnan(gap) else f"{gap:+.2f}" for gap in gaps)]
 
@@ -89,7 +88,7 @@ def _totals(scores):
 
 
 def _align(header, rows, totals):
-    """Names to the left, numbers to the right, a rule around the classes."""
+    """Align names left and numbers right, with rules around the classes."""
     widths = [max(map(len, column)) for column in zip(header, *rows, *totals, strict=True)]
     rule = "-" * (sum(widths) + 2 * (len(widths) - 1))
 
@@ -101,7 +100,7 @@ def _align(header, rows, totals):
 
 
 def _how(columns):
-    """What each column was measured on: one line if all agree, else one line per column."""
+    """Describe what the columns were measured on: one line if all agree, else one line per column."""
     described = {label: _describe(scores) for label, scores in columns.items()}
     if len(set(described.values())) == 1:
         return [next(iter(described.values()))]
@@ -110,7 +109,7 @@ def _how(columns):
 
 def _describe(scores):
     of = f" of {scores.images_available}" if scores.images < scores.images_available else ""
-    # Whole dictionaries, as the versions are, stay in the JSON.
+    # Nested facts, such as the versions, stay in the JSON.
     simple = {key: value for key, value in scores.provenance.items() if not isinstance(value, dict | list | tuple)}
     facts = [f"{key.replace('_', ' ')} {value}" for key, value in simple.items()]
     return ", ".join([scores.mode, f"{scores.images}{of} images", *facts])

@@ -1,4 +1,4 @@
-"""Row-streaming sliding-window inference: windows, half-pixel resizing, and sums of window probabilities."""
+"""Row-streaming sliding-window inference: windows, half-pixel resizing, sums of class probabilities."""
 
 from dataclasses import dataclass
 from itertools import groupby
@@ -7,20 +7,18 @@ import numpy as np
 
 
 def stride_of(side):
-    """Distance of neighbouring windows: floor(2/3 side), at least 1."""
+    """Return the distance between neighboring windows: floor(2/3 side), at least 1."""
     return max(1, 2 * side // 3)
 
 
 def window_spans(size, side, border="clip"):
-    """Where the windows lie along one axis of an image.
-
-    They are `stride_of` apart. An axis that fits into the window has one window of its own length.
+    """Place windows along one axis of an image, `stride_of` apart; an axis that fits into a window is one window.
 
     Args:
         size: length of the axis in pixels, >= 1.
         side: side of the window, >= 1; None: the whole axis.
-        border: "clip": starts 0, stride, ... while below the size, cut off at the border (as UniMatch); "shift": the
-            last window is moved back to end at the border (as U2PL).
+        border: "clip": starts at 0, stride, ... below the size, the last windows cut off at the border (as UniMatch);
+            "shift": the last window is moved back to end at the border (as U2PL).
 
     Returns:
         list of (first, last + 1), from the start of the axis to its end.
@@ -40,14 +38,14 @@ def window_spans(size, side, border="clip"):
 
 
 def scored_part(array, protocol):
-    """What the protocol scores of an image or a mask: its middle with "center_crop", all of it otherwise.
+    """Return the part of an image or mask that the protocol scores: the center for "center_crop", else all of it.
 
     Args:
         array: (H, W) or (H, W, C).
         protocol: `data.Protocol`.
 
     Returns:
-        A view, (min(H, crop), min(W, crop)) with "center_crop".
+        A view, (min(H, crop), min(W, crop)) for "center_crop".
     """
     if protocol.mode != "center_crop":
         return array
@@ -57,7 +55,7 @@ def scored_part(array, protocol):
 
 
 def row_blocks(height, bytes_per_row, block_bytes=1 << 23):
-    """Slices of rows of about `block_bytes` each, to work through large arrays in little memory."""
+    """Yield slices of rows of about `block_bytes` each, to process large arrays in little memory."""
     step = max(1, block_bytes // max(1, bytes_per_row))
     for first in range(0, height, step):
         yield slice(first, min(first + step, height))
@@ -65,7 +63,7 @@ def row_blocks(height, bytes_per_row, block_bytes=1 << 23):
 
 @dataclass(frozen=True)
 class Taps:
-    """Which two input pixels each output pixel of one axis is made of.
+    """The two input pixels that each output pixel along one axis is interpolated from.
 
     Args:
         lower: int (n,), the pixel before the position; never decreasing.
@@ -79,9 +77,9 @@ class Taps:
 
     @classmethod
     def half_pixel(cls, out_size, in_size):
-        """Output pixel i lies at ``(i + 0.5) in / out - 0.5`` of the input, held inside it at the borders.
+        """Make the taps of a bilinear resize: output pixel i lies at `(i + 0.5) in / out - 0.5`, clamped to the input.
 
-        The same positions as `torch.nn.functional.interpolate(mode="bilinear", align_corners=False)`.
+        These are the positions of `torch.nn.functional.interpolate(mode="bilinear", align_corners=False)`.
         """
         positions = (np.arange(out_size) + 0.5) * in_size / out_size - 0.5
         positions = np.clip(positions, 0, in_size - 1)
@@ -90,16 +88,16 @@ class Taps:
         return cls(lower, upper, (positions - lower).astype(np.float32))
 
     def part(self, first, last):
-        """The taps of the output pixels first..last - 1."""
+        """Return the taps of output pixels first..last - 1."""
         return Taps(self.lower[first:last], self.upper[first:last], self.weight[first:last])
 
     @property
     def span(self):
-        """The input pixels that are needed, as (first, last + 1)."""
+        """The input pixels needed, as (first, last + 1)."""
         return int(self.lower[0]), int(self.upper[-1]) + 1
 
     def blend(self, values, axis):
-        """Output pixels along an axis of float or uint8 values that hold the input pixels of `span` there."""
+        """Interpolate along an axis of float or uint8 values that holds the input pixels of `span`."""
         first = self.span[0]
         weight = self.weight.reshape(-1, *(1,) * (values.ndim - axis - 1))
         blended = np.take(values, self.lower - first, axis) * (1 - weight)
@@ -109,11 +107,11 @@ class Taps:
 
 @dataclass(frozen=True)
 class Picture:
-    """An image at a multiple of its size, of which windows are made when they are asked for.
+    """A scaled image whose windows are made on demand.
 
     Args:
         image: (H, W, C).
-        scale: multiple, > 0.
+        scale: factor, > 0.
     """
 
     image: np.ndarray
@@ -121,15 +119,15 @@ class Picture:
 
     @property
     def size(self):
-        """Height and width in pixels: whole pixels of scale x size, at least one."""
+        """Height and width in pixels: scale x size rounded down, at least 1."""
         return tuple(max(1, int(self.scale * side)) for side in self.image.shape[:2])
 
     def window(self, rows, columns):
-        """One window: a view of the image at its own size, else float32 (h, w, C), bilinear.
+        """Return one window: a view of the image at its own size, else float32 (h, w, C), bilinear.
 
         Args:
-            rows: (first, last + 1) of the scaled image.
-            columns: the same for its columns.
+            rows: (first, last + 1) in the scaled image.
+            columns: likewise.
         """
         sides = self.image.shape[:2]
         if self.size == sides:
@@ -142,18 +140,18 @@ class Picture:
 
 
 class Sweep:
-    """Summed window probabilities of some columns of a picture, row by row.
+    """Summed window probabilities over some columns of a picture, row by row from the top.
 
-    Only rows between the first one still asked for and the last one touched by a window are held.
+    Only the rows between the first one still needed and the last one that a window has touched are held.
 
     Args:
         predict: (B, h, w, C) -> float32 (B, h, w, K).
         picture: `Picture`.
-        columns: (first, last + 1) of the picture's columns that are wanted; windows elsewhere are not predicted.
+        columns: (first, last + 1) of the picture's columns to compute; windows elsewhere are not predicted.
         side: side of the windows; None: one window, the whole picture.
         border: "clip" or "shift", see `window_spans`.
-        flip: whether the windows of the mirrored picture are added.
-        window_batch: how many windows of one size are predicted at once.
+        flip: whether to add the windows of the mirrored picture.
+        window_batch: number of windows of equal size predicted at once.
     """
 
     def __init__(self, predict, picture, columns, side=None, border="clip", flip=False, window_batch=4):
@@ -164,16 +162,16 @@ class Sweep:
         self._pending = window_spans(height, side, border)
         spans = [(a, b, False) for a, b in window_spans(width, side, border)]
         if flip:
-            # A window of the mirrored picture, by the columns that it covers in the picture itself.
+            # Windows of the mirrored picture, in the columns of the picture itself.
             spans += [(width - b, width - a, True) for a, b, _ in spans]
         wanted = [(a, b, mirrored) for a, b, mirrored in spans if a < columns[1] and b > columns[0]]
-        self._batches = list(_alike(wanted, window_batch))
+        self._batches = list(_batches_of_equal_width(wanted, window_batch))
         self._lines = []  # float32 (columns, K) per row, from row `_top` on
         self._top = 0
-        self._spare = []  # lines to use again: thousands of new ones would leave holes in the heap
+        self._spare = []  # lines to reuse: allocating thousands of new ones would fragment the heap
 
     def rows(self, first, last):
-        """The sums of the rows first..last - 1; `first` must not decrease from call to call.
+        """Return the sums of rows first..last - 1; `first` must not decrease from call to call.
 
         Returns:
             float32 (last - first, columns, K).
@@ -185,7 +183,7 @@ class Sweep:
         return np.stack(self._lines[: last - first])
 
     def _drop_before(self, first):
-        # Where rows are skipped, a window to come may still begin before the first one asked for.
+        # If rows are skipped, a pending window may still begin above the first row asked for.
         first = min([first, *(start for start, _ in self._pending[:1])])
         done = max(0, first - self._top)
         self._spare += self._lines[:done]
@@ -218,12 +216,12 @@ class Sweep:
 
 
 class OneWindow:
-    """What `Sweep` does where a single window shows the whole picture, without a second copy of the probabilities.
+    """A `Sweep` of one window that covers the whole picture, without a second copy of the probabilities.
 
     Args:
         predict: (B, h, w, C) -> float32 (B, h, w, K).
         picture: `Picture`.
-        columns: (first, last + 1) of the picture's columns that are wanted.
+        columns: (first, last + 1) of the picture's columns to compute.
     """
 
     def __init__(self, predict, picture, columns):
@@ -232,18 +230,18 @@ class OneWindow:
         self._probabilities = predict(window[None])[0][:, slice(*columns)]
 
     def rows(self, first, last):
-        """As `Sweep.rows`, but a view."""
+        """Return what `Sweep.rows` returns, but as a view."""
         return self._probabilities[first:last]
 
 
 class Resized:
-    """The rows of a sweep over a scaled picture, resized back bilinearly to the picture's own size.
+    """The rows of a sweep over a scaled picture, resized bilinearly back to the original size.
 
     Args:
         make_sweep: columns of the scaled picture -> `Sweep` or `OneWindow`.
-        size: own height and width.
+        size: original height and width.
         scaled: height and width of the scaled picture.
-        columns: (first, last + 1) of the own columns that are wanted.
+        columns: (first, last + 1) of the original columns to compute.
     """
 
     def __init__(self, make_sweep, size, scaled, columns):
@@ -252,14 +250,12 @@ class Resized:
         self._sweep = make_sweep(self._columns.span)
 
     def rows(self, first, last):
-        """As `Sweep.rows`."""
+        """Return what `Sweep.rows` returns."""
         taps = self._rows.part(first, last)
         return self._columns.blend(taps.blend(self._sweep.rows(*taps.span), 0), 1)
 
 
-def _alike(spans, most):
-    """The spans in lists of equal width, at most so many in each."""
-
+def _batches_of_equal_width(spans, most):
     def width(span):
         return span[1] - span[0]
 

@@ -1,1 +1,1 @@
-"""Figures of trained runs: predictions side by side, agents and their activation, contours, pseudo-labels."""
+"""Figures of trained runs: predictions side by side, outlines, agents and their activation, pseudo-labels."""

@@ -1,4 +1,4 @@
-"""Agents on the image, and which pixels each of them stands for (cf. the article's Figure 5)."""
+"""Agents on the image, and the pixels that each represents (cf. Figure 5 of the RankMatch article)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from rankmatch_keras.figures.predictions import Picture, thinning
 
 PERCENTILES = (2, 98)
 MAPS = 5  # agents whose activation is shown
-CANDIDATES = 24  # agents among which those are chosen
+CANDIDATES = 24  # agents that those are chosen from
 AGENT, CROSS = "#ff2fb3", "#ffe100"
 
 
@@ -24,7 +24,7 @@ class Agents:
     Attributes:
         places: int (N, 2), image pixels (y, x), in the order of selection.
         maps: float (M, H, W) in 0..1: activation of the image's pixels by agent.
-        shown: int (M,), which agents the maps are of.
+        shown: int (M,), the agents of the maps.
     """
 
     places: np.ndarray
@@ -33,17 +33,16 @@ class Agents:
 
 
 def find_agents(features: np.ndarray, stride: int, size: tuple[int, int], num_agents: int) -> Agents:
-    """Chooses agents as the rank loss does, and computes what each of them is similar to.
+    """Select agents as the rank loss does, and map the similarity of all pixels to them.
 
     A map is the dot product of all pixels with one agent (Eq. 4 before its softmax), from its 2nd to its 98th
-    percentile, as few pixels at the border often lie far from all others. The first agent is the pixel in the middle
-    instead of a random one. Shown are agents that many pixels have as their most similar one, with maps as different as
-    there are among these.
+    percentile, since a few pixels at the border are often outliers. The first agent is the center pixel instead of a
+    random one. The agents shown are the most similar one of many pixels, with maps as different as possible.
 
     Args:
         features: float (h, w, D), see `models.feature_model`.
-        stride: image pixels between feature pixels.
-        size: height and width of the image; features beyond, on the padding, are left out.
+        stride: image pixels per feature pixel.
+        size: height and width of the image; features beyond it, on the padding, are left out.
         num_agents: N; a grid with fewer pixels gives all of them.
     """
     from rankmatch_keras.layers import OrthogonalAgents
@@ -63,14 +62,14 @@ def find_agents(features: np.ndarray, stride: int, size: tuple[int, int], num_ag
 def save_agents(
     path: Path, pictures: Sequence[Picture], agents: Sequence[Agents], class_names: Sequence[str], palette: Any = None
 ) -> None:
-    """Writes a PNG with a row per image: all agents on the image, the truth, and the activation by single agents.
+    """Write a PNG with a row per image: all agents on the image, the truth, and the activation by single agents.
 
     Args:
         path: file to write.
         pictures: the images.
-        agents: those of each image.
+        agents: the agents of each image.
         class_names: names of the classes.
-        palette: (n, 3) of 0..255; None: the default colours.
+        palette: (n, 3) in 0..255; None: the default colors.
     """
     rows, steps = [], [thinning(picture.image) for picture in pictures]
     for picture, found, step in zip(pictures, agents, steps, strict=True):
@@ -94,7 +93,7 @@ def save_agents(
 
 
 def heat(image: np.ndarray, activation: np.ndarray) -> np.ndarray:
-    """Lays a map over a grey image, blue to red.
+    """Blend an activation map over the grayed image, blue to red.
 
     Args:
         image: uint8 (H, W, 3).
@@ -105,13 +104,13 @@ def heat(image: np.ndarray, activation: np.ndarray) -> np.ndarray:
     """
     from matplotlib import colormaps
 
-    colours = 255 * colormaps["jet"](activation)[..., :3]
-    grey = image.mean(-1, keepdims=True)
-    return np.round(0.35 * grey + 0.65 * colours).astype(np.uint8)
+    colors = 255 * colormaps["jet"](activation)[..., :3]
+    gray = image.mean(-1, keepdims=True)
+    return np.round(0.35 * gray + 0.65 * colors).astype(np.uint8)
 
 
 def _representative(scores):
-    """Which agents to show, by the scores (h * w, N) of all pixels: int (M,), the one with most followers first."""
+    """Choose the agents to show from the scores (h * w, N): int (M,), the one with most followers first."""
     followers = np.bincount(scores.argmax(1), minlength=scores.shape[1])
     candidates = np.argsort(-followers, kind="stable")[:CANDIDATES]
     maps = scores[:, candidates] - scores[:, candidates].mean(0)
@@ -126,7 +125,7 @@ def _representative(scores):
 
 
 def _at_image_size(grid, stride, size):
-    """(h, w) on every stride-th image pixel -> (H, W) in 0..1, bilinear; the last value goes on beyond the grid."""
+    """Resize (h, w) on every stride-th image pixel to (H, W) in 0..1, bilinear; edge values extend beyond the grid."""
     rows, columns = (np.minimum(np.arange(side) / stride, n - 1) for side, n in zip(size, grid.shape, strict=True))
     low, high = np.percentile(grid, PERCENTILES)
     grid = np.clip((grid - low) / max(high - low, np.finfo(np.float32).tiny), 0, 1)

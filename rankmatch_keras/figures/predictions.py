@@ -1,4 +1,4 @@
-"""Image, truth and the predictions of several runs side by side, with boxes where they differ most."""
+"""Predictions of several runs beside image and truth: overlays with boxes where they differ most, or outlines."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,20 +7,20 @@ from typing import Any
 
 import numpy as np
 
+from rankmatch_keras import IGNORE_INDEX
 from rankmatch_keras.evaluation.colors import to_display
 from rankmatch_keras.evaluation.plots import CELL_PIXELS, class_legend, draw_sheet, overlay
 
-IGNORE = 255
-BOX = 0.28  # side of a box over that of the image
+BOX = 0.28  # side of a box relative to the image's
 MOST_BOXES = 2  # of each kind
-LEAST_GAIN = 0.05  # mean difference within a box that is worth showing
+LEAST_GAIN = 0.05  # smallest mean difference worth a box
 BETTER, WORSE = "#ffe100", "#ff3030"
 TRUTH, PREDICTION = "#39d353", "#ff2fb3"
 
 
 @dataclass(frozen=True)
 class Picture:
-    """An image that figures show.
+    """An image shown in figures.
 
     Attributes:
         name: its name in the data set.
@@ -35,7 +35,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Box:
-    """A part of an image, in pixels; `better`: whether the first prediction is the better one there."""
+    """A part of an image, in pixels; `better` tells whether the first prediction is better there."""
 
     top: int
     left: int
@@ -45,10 +45,10 @@ class Box:
 
 
 def difference_boxes(truth: np.ndarray, first: np.ndarray, others: Sequence[np.ndarray]) -> list[Box]:
-    """Finds where one prediction is most often right where the others are wrong, and the other way round.
+    """Find where one prediction is right and the others are wrong most often, and vice versa.
 
-    The gain of a pixel is 1 where the first is right, minus the share of the others that are; boxes are where its mean
-    is largest and smallest, those of a kind without overlap.
+    The gain of a pixel is 1 if the first prediction is right there, minus the fraction of the others that are. Boxes
+    lie where its mean is largest and smallest; those of a kind do not overlap.
 
     Args:
         truth: int (H, W), 255 ignored.
@@ -56,17 +56,17 @@ def difference_boxes(truth: np.ndarray, first: np.ndarray, others: Sequence[np.n
         others: int (H, W) each.
 
     Returns:
-        At most two boxes of each kind; none where the predictions hardly differ, or there are no others.
+        At most two boxes of each kind; none if the predictions hardly differ, or there are no others.
     """
     from scipy import ndimage
 
     if not others:
         return []
     right = np.mean([other == truth for other in others], axis=0)
-    gain = np.where(truth == IGNORE, 0.0, (first == truth) - right)
+    gain = np.where(truth == IGNORE_INDEX, 0.0, (first == truth) - right)
     height, width = (max(1, round(BOX * side)) for side in truth.shape)
     means = ndimage.uniform_filter(gain, (height, width), mode="constant")
-    # Only boxes that lie within the image.
+    # Only boxes within the image.
     middle = np.zeros(truth.shape, bool)
     middle[height // 2 : truth.shape[0] - (height - 1) // 2, width // 2 : truth.shape[1] - (width - 1) // 2] = True
     boxes: list[Box] = []
@@ -88,16 +88,16 @@ def save_comparison(
     class_names: Sequence[str],
     palette: Any = None,
 ) -> None:
-    """Writes a PNG with a row per image: image, truth and the prediction of every run.
+    """Write a PNG with a row per image: image, truth and the prediction of every run.
 
-    Boxes mark where the first run differs most from the others: yellow where it is better, red where it is worse.
+    Boxes mark where the first run differs most from the others: yellow if it is better, red if it is worse.
 
     Args:
         path: file to write.
         pictures: the images.
         predictions: run -> int (H, W) per image; the first run is compared with the others.
         class_names: names of the classes.
-        palette: (n, 3) of 0..255; None: the default colours.
+        palette: (n, 3) in 0..255; None: the default colors.
     """
     columns = list(predictions.values())
     rows, boxes = [], []
@@ -115,8 +115,8 @@ def save_comparison(
         step, found = boxes[row]
         for box in found:
             corner = (box.left / step - 0.5, box.top / step - 0.5)
-            colour = BETTER if box.better else WORSE
-            frame = Rectangle(corner, box.width / step, box.height / step, edgecolor=colour, linewidth=1.8, fill=False)
+            color = BETTER if box.better else WORSE
+            frame = Rectangle(corner, box.width / step, box.height / step, edgecolor=color, linewidth=1.8, fill=False)
             axes.add_patch(frame)
 
     seen = sorted({int(k) for p in pictures for k in np.unique(p.truth)} | _classes(columns))
@@ -127,7 +127,9 @@ def save_comparison(
 def save_contours(
     path: Path, pictures: Sequence[Picture], predictions: dict[str, Sequence[np.ndarray]], class_names: Sequence[str]
 ) -> None:
-    """Writes a PNG with a row per image: the image, and for every run the outlines of class 1.
+    """Write a PNG with a row per gray image, and the outlines of class 1 in truth and every run.
+
+    Meant for data of two classes, such as electron microscopy.
 
     Args:
         path: file to write.
@@ -138,14 +140,14 @@ def save_contours(
     columns = list(predictions.values())
     steps = [thinning(picture.image) for picture in pictures]
     rows = [
-        [_grey(picture.image[::step, ::step])] * (1 + len(columns))
+        [_gray(picture.image[::step, ::step])] * (1 + len(columns))
         for picture, step in zip(pictures, steps, strict=True)
     ]
 
     def decorate(axes, row, column):
         step = steps[row]
         truth = pictures[row].truth[::step, ::step]
-        _outline(axes, np.where(truth == IGNORE, 0, truth), TRUTH)
+        _outline(axes, np.where(truth == IGNORE_INDEX, 0, truth), TRUTH)
         if column:
             _outline(axes, columns[column - 1][row][::step, ::step], PREDICTION)
 
@@ -154,7 +156,7 @@ def save_contours(
 
 
 def thinning(image: np.ndarray) -> int:
-    """Every how many-th pixel of an image a sheet shows."""
+    """Return n such that a sheet shows every n-th pixel of an image."""
     return max(1, image.shape[1] // CELL_PIXELS)
 
 
@@ -162,11 +164,11 @@ def _classes(columns):
     return {int(k) for column in columns for classes in column for k in np.unique(classes)}
 
 
-def _outline(axes, mask, colour):
+def _outline(axes, mask, color):
     if mask.min() < 0.5 < mask.max():
-        axes.contour(mask, levels=[0.5], colors=[colour], linewidths=1.1)
+        axes.contour(mask, levels=[0.5], colors=[color], linewidths=1.1)
 
 
-def _grey(image):
-    grey = np.round(to_display(image).mean(-1)).astype(np.uint8)  # (H, W)
-    return np.repeat(grey[..., None], 3, axis=-1)
+def _gray(image):
+    gray = np.round(to_display(image).mean(-1)).astype(np.uint8)  # (H, W)
+    return np.repeat(gray[..., None], 3, axis=-1)

@@ -1,4 +1,4 @@
-"""Pseudo-labels over the training: how many count, and how many of these are right."""
+"""Pseudo-labels during training: how many are kept, and how many of these are right."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -11,21 +11,21 @@ from rankmatch_keras.files import replacing
 Rows = Sequence[Mapping[str, float]]
 
 PER_CLASS = {
-    "kept": "pixels that count",
+    "kept": "pixels kept",
     "recall": "recall among those",
     "accuracy": "accuracy of their labels",
 }
-COLUMNS = 12  # of the grid: rows of one to four panels fill it
+COLUMNS = 12  # of the grid, which rows of one to four panels fill
 
 
-def save_health(
+def save_pseudo_labels(
     folder: Path, histories: Mapping[str, Rows], checks: Mapping[str, Rows], class_names: Sequence[str]
 ) -> list[Path]:
-    """Writes `pseudo_labels.png` and `.svg`: shares over the epochs, and per run and class what counts and is right.
+    """Write `pseudo_labels.png` and `.svg`: fractions kept and right over the epochs, of all runs and per class.
 
     Args:
-        folder: where to.
-        histories: run -> rows of its history, with `mask_ratio` where the method logs it.
+        folder: output folder.
+        histories: run -> rows of its history, with `mask_ratio` if the method logs it.
         checks: run -> rows of its `pseudo_labels.csv`; empty for runs without one.
         class_names: names of the classes.
 
@@ -33,7 +33,7 @@ def save_health(
         The files.
 
     Raises:
-        UserError: no run has anything to draw.
+        UserError: if no run has anything to draw.
     """
     from matplotlib.figure import Figure  # without pyplot: no window, no global state
 
@@ -42,7 +42,7 @@ def save_health(
         raise UserError("runs that log pseudo-labels", ", ".join(histories), "Give runs of methods with pseudo-labels.")
     figure = Figure(figsize=(4.4 * max(map(len, rows)), 3.3 * len(rows)), dpi=130, layout="constrained")
     grid = figure.add_gridspec(len(rows), COLUMNS)
-    overall, classes = _colours("tab10", histories), _colours("tab20", class_names)
+    overall, classes = _colors("tab10", histories), _colors("tab20", class_names)
     shown: dict[str, Any] = {}
     for y, row in enumerate(rows):
         for x, (title, lines) in enumerate(row):
@@ -52,7 +52,7 @@ def save_health(
                 axes.legend(fontsize=7, frameon=False)
             else:
                 shown |= dict(zip(lines, axes.get_lines(), strict=True))
-    if shown:  # the classes of all panels, once, where they hide no line
+    if shown:  # one legend for the classes of all panels, below them
         columns = max(1, int(figure.get_figwidth() // (0.6 + 0.08 * max(map(len, shown)))))
         figure.legend(
             shown.values(), shown, loc="outside lower center", ncols=min(columns, len(shown)), frameon=False, fontsize=9
@@ -65,11 +65,11 @@ def save_health(
 
 
 def _panels(histories, checks, class_names):
-    """Rows of (title, lines): the shares of all runs, then for each run those of the classes. None where nothing is."""
+    """Return rows of (title, lines): the fractions of all runs, then those of each run's classes; empty if none."""
     overall = {
-        "Pixels that count, training batches": _lines(histories, "mask_ratio"),
-        "Pixels that count, checked images": _lines(checks, "kept"),
-        "Accuracy of labels that count": _lines(checks, "accuracy"),
+        "Pixels kept, training batches": _lines(histories, "mask_ratio"),
+        "Pixels kept, checked images": _lines(checks, "kept"),
+        "Accuracy of kept labels": _lines(checks, "accuracy"),
         "Accuracy of all labels": _lines(checks, "accuracy_all"),
     }
     if not any(overall.values()):
@@ -82,26 +82,26 @@ def _panels(histories, checks, class_names):
     return [row for row in rows if row]
 
 
-def _draw(axes, title, lines, colours):
+def _draw(axes, title, lines, colors):
     from matplotlib.ticker import MaxNLocator
 
     for name, (epochs, values) in lines.items():
         marker = "o" if len(epochs) < 20 else None
-        axes.plot(epochs, values, label=name, color=colours[name], marker=marker, markersize=3, linewidth=1.5)
+        axes.plot(epochs, values, label=name, color=colors[name], marker=marker, markersize=3, linewidth=1.5)
     axes.set(title=title, xlabel="epoch", ylabel="%")
-    # Accuracy and recall are read against 100 %; shares that count may stay far below.
-    axes.set_ylim((0, max(1.0, axes.get_ylim()[1])) if "ixels that count" in title else (-3, 103))
+    # Accuracy and recall are read against 100 %; the fraction kept may stay far below.
+    axes.set_ylim((0, max(1.0, axes.get_ylim()[1])) if "ixels kept" in title else (-3, 103))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.title.set_fontsize(10)
     axes.grid(color="0.9")
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _colours(palette, names):
+def _colors(palette, names):
     from matplotlib import colormaps
 
-    colours = colormaps[palette]
-    return {name: colours(number % colours.N) for number, name in enumerate(names)}
+    colors = colormaps[palette]
+    return {name: colors(number % colors.N) for number, name in enumerate(names)}
 
 
 def _lines(runs, column):
@@ -113,6 +113,6 @@ def _lines_of_classes(rows, kind, class_names):
 
 
 def _line(rows, column):
-    """(epochs, percent) where the column has numbers; None where it has none."""
+    """Return (epochs, percent) where the column has numbers; None if it has none."""
     known = [(row["epoch"], 100 * row[column]) for row in rows if not math.isnan(row.get(column, math.nan))]
     return tuple(zip(*known, strict=True)) if known else None

@@ -36,7 +36,7 @@ def command(scenes, out, *more):
 def test_two_methods_are_compared_and_a_cut_off_run_goes_on(scenes, compared, rankmatch):
     code, out, err = rankmatch(*command(scenes, compared, "--jobs", 2))
     assert code == 0, out + err
-    assert "2 runs: 0 finished, 0 to go on with, 2 to start" in out
+    assert "2 runs: 0 finished, 0 to resume, 2 to start" in out
     assert "| rankmatch[num_agents=8] |" in out and "Δ best other − supervised" in out
     names = {path.name for path in compared.iterdir()}
     assert {"table.md", "table.tex", "table.csv", "pairs.csv", "runs.csv", "curves.png", "classes.svg"} <= names
@@ -50,7 +50,7 @@ def test_two_methods_are_compared_and_a_cut_off_run_goes_on(scenes, compared, ra
     (run / "scores.json").unlink()
     code, out, err = rankmatch(*command(scenes, compared, "--jobs", 2))
     assert code == 0, out + err
-    assert "2 runs: 1 finished, 1 to go on with, 0 to start" in out
+    assert "2 runs: 1 finished, 1 to resume, 0 to start" in out
     again = json.loads((run / "scores.json").read_text())
     assert again["IoU %"]["iou"] == json.loads(scores)["IoU %"]["iou"]
     with (compared / "runs.csv").open(newline="") as file:

@@ -1,4 +1,4 @@
-"""Run folders as training leaves them, without training."""
+"""Run directories as training leaves them, without training."""
 
 import csv
 import json
@@ -12,7 +12,7 @@ OPTIONS = {"steps": 300, "interval": 100, "epochs": None, "crop": 129, "batch": 
 
 @pytest.fixture
 def write_run(tmp_path):
-    """Writes a run; `score` is its mean IoU after the last step, None for one that is cut off."""
+    """Return a function that writes a run; `score` is its mean IoU after the last step, None if it was cut off."""
 
     def write(name, method="rankmatch", labels=10, seed=0, score=0.5, best=None, changes=None, **options):
         folder = tmp_path / name

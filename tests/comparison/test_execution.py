@@ -8,7 +8,7 @@ from rankmatch_keras.comparison import execution
 from rankmatch_keras.comparison.execution import execute, last_error, state_of
 from rankmatch_keras.comparison.grid import make_grid, read_methods
 
-# Does what a recipe does to its folder, by the name of the method.
+# A stand-in for a recipe: the name of the method decides what it leaves in its folder.
 PROGRAM = """
 import os, pathlib, sys, time
 flags = sys.argv[1:]
@@ -35,15 +35,15 @@ pytestmark = pytest.mark.once
 
 @pytest.fixture
 def run_all(tmp_path, monkeypatch):
-    """Executes methods in folders below `tmp_path`; returns failures by folder name, and the lines that were said."""
+    """Return a function from methods, executed below `tmp_path`, to failures by folder name and the lines said."""
     monkeypatch.setattr(execution, "COMMAND", (sys.executable, "-S", "-c", PROGRAM))
     monkeypatch.setattr(execution, "POLL", 0.01)
 
     def run(methods, **arguments):
         said = []
-        plan = make_grid(read_methods(methods), [5], [0], tmp_path / "runs")
+        grid = make_grid(read_methods(methods), [5], [0], tmp_path / "runs")
         words = ["x.py", "--steps", "3", "--start-from=s{seed}"]
-        failures = execute(plan, words, tmp_path / "logs", say=said.append, **arguments)
+        failures = execute(grid, words, tmp_path / "logs", say=said.append, **arguments)
         return {folder.name: reason for folder, reason in failures.items()}, said
 
     return run
@@ -53,20 +53,20 @@ def seen(tmp_path, method):
     return (tmp_path / "runs" / f"{method}-l5-s0" / "seen.txt").read_text()
 
 
-def test_failures_are_named_and_the_others_go_on(run_all, tmp_path):
+def test_failures_are_named_and_do_not_stop_the_others(run_all, tmp_path):
     failures, said = run_all("broken,killed,lost,good")
     assert failures == {
         "broken-l5-s0": "Expected a method; found 'broken'.",
-        "killed-l5-s0": "ended by signal 9, perhaps for want of memory",
+        "killed-l5-s0": "ended by signal 9, perhaps out of memory",
         "lost-l5-s0": "it left no scores.json in its --out",
     }
     assert seen(tmp_path, "good").startswith("x.py --steps 3 --start-from=s0 --method good --labels 5 --seed 0 --out")
     assert "goodbye" in (tmp_path / "logs/broken-l5-s0.log").read_text()
-    assert said[0] == "4 runs: 0 finished, 0 to go on with, 4 to start"
+    assert said[0] == "4 runs: 0 finished, 0 to resume, 4 to start"
     assert said[-1].startswith("good, 5 labels, seed 0: finished after") and said[-1].endswith("4 of 4 done")
 
 
-def test_finished_runs_stay_and_others_are_resumed(run_all, tmp_path):
+def test_finished_runs_are_kept_and_others_resumed(run_all, tmp_path):
     run_all("one,two,three")
     (tmp_path / "runs/two-l5-s0/scores.json").unlink()
     for path in (tmp_path / "runs/three-l5-s0").iterdir():
@@ -74,14 +74,14 @@ def test_finished_runs_stay_and_others_are_resumed(run_all, tmp_path):
     (tmp_path / "runs/one-l5-s0/seen.txt").write_text("untouched")
     failures, said = run_all("one,two,three")
     assert not failures
-    assert said[0] == "3 runs: 1 finished, 1 to go on with, 1 to start"
+    assert said[0] == "3 runs: 1 finished, 1 to resume, 1 to start"
     assert seen(tmp_path, "one") == "untouched"
     assert "--resume" in seen(tmp_path, "two") and "--resume" not in seen(tmp_path, "three")
     (tmp_path / "runs/four-l5-s0/stages").mkdir(parents=True)
     assert state_of(tmp_path / "runs/four-l5-s0") == "cut off"
 
 
-def test_each_device_has_a_run(run_all, tmp_path):
+def test_each_device_gets_a_run(run_all, tmp_path):
     failures, said = run_all("one,two,three", devices=["4", "6"])
     assert not failures
     devices = [seen(tmp_path, method)[-1] for method in ("one", "two")]
@@ -121,6 +121,6 @@ def test_an_interrupt_ends_the_runs(run_all, tmp_path, monkeypatch):
         ("", ""),
     ],
 )
-def test_the_line_that_says_why(text, line):
+def test_the_line_that_explains_a_failure(text, line):
     assert last_error(text).endswith(line)
     assert len(last_error("Error: " + 1000 * "x")) == 300

@@ -21,13 +21,13 @@ def test_a_method_can_have_its_own_learning_rate():
     assert choice.option_names == ["top_k", "learning_rate", "l2"]
 
 
-def test_shared_flags_name_the_labels_and_seed_of_each_run():
+def test_shared_flags_are_filled_with_labels_and_seed():
     run = make_grid(read_methods("a"), [5], [3], Path("runs"))[0]
     assert run.fill("lists/{labels}/{seed}.txt") == "lists/5/3.txt" and run.fill("{other}") == "{other}"
 
 
 @pytest.mark.parametrize("text", ["a b", "rankmatch[top_k]", "rankmatch[", "a,a", "rankmatch]x["])
-def test_other_methods_are_refused(text):
+def test_malformed_methods_are_refused(text):
     with pytest.raises(UserError, match="--methods"):
         read_methods(text)
 
@@ -48,23 +48,23 @@ def test_labels():
         read_labels("1/8")
 
 
-def test_a_plan_has_whole_seeds_first_and_safe_names():
-    plan = make_grid(read_methods("supervised,rankmatch[top_k=6,rank_weight=0.02]"), [5, 10], [0, 1], Path("runs"))
-    assert [run.folder.name for run in plan[:4]] == [
+def test_the_grid_is_ordered_by_seed_and_has_safe_names():
+    grid = make_grid(read_methods("supervised,rankmatch[top_k=6,rank_weight=0.02]"), [5, 10], [0, 1], Path("runs"))
+    assert [run.folder.name for run in grid[:4]] == [
         "supervised-l5-s0",
         "rankmatch_top_k=6_rank_weight=0.02-l5-s0",
         "supervised-l10-s0",
         "rankmatch_top_k=6_rank_weight=0.02-l10-s0",
     ]
-    assert len(plan) == 8 and plan[4].seed == 1
-    assert plan[0].flags == "--method supervised --labels 5 --seed 0 --out runs/supervised-l5-s0".split()
+    assert len(grid) == 8 and grid[4].seed == 1
+    assert grid[0].flags == "--method supervised --labels 5 --seed 0 --out runs/supervised-l5-s0".split()
     assert make_grid(read_methods("a"), [None], [3], Path("r"))[0].flags == "--method a --seed 3 --out r/a-s3".split()
     with pytest.raises(UserError, match="a_b=1"):
         make_grid(read_methods("a[b=1],a[b=1,]"), [5], [0], Path("runs"))
 
 
 @pytest.mark.parametrize("flag", ["--method", "--seed=3", "--resume"])
-def test_flags_of_the_comparison_are_its_own(flag):
+def test_flags_of_the_comparison_are_refused(flag):
     require_free(["recipes/x.py", "--data", "d", "--steps", "3"])
     with pytest.raises(UserError, match=flag.partition("=")[0]):
         require_free(["recipes/x.py", flag])

@@ -25,7 +25,7 @@ def test_paired_t_test_by_hand():
     assert test.wilcoxon is None
 
 
-def test_wilcoxon_where_it_can_say_something():
+def test_wilcoxon_with_enough_seeds():
     first = {seed: 10.0 + seed + 0.1 * seed * seed for seed in range(6)}
     test = paired_test(first, dict.fromkeys(range(6), 9.0))
     # All six differences are positive: the most extreme of 2^6 sign patterns, on both sides.
@@ -41,12 +41,12 @@ def test_wilcoxon_where_it_can_say_something():
         ({0: 1.0, 1: 2.0}, {0: 2.0, 1: 3.0}, 2, "equal"),
     ],
 )
-def test_no_p_where_there_is_none(first, second, n, note):
+def test_no_p_without_enough_seeds_or_differences(first, second, n, note):
     test = paired_test(first, second)
     assert test.n == n and test.t_test is None and note in test.note
 
 
-def test_small_differences_are_no_warning():
+def test_small_differences_do_not_warn():
     rng = np.random.default_rng(0)
     first = {seed: 50 + 1e-6 * value for seed, value in enumerate(rng.normal(size=4))}
     assert 0 <= paired_test(first, dict.fromkeys(range(4), 50.0)).t_test <= 1

@@ -18,7 +18,7 @@ def test_a_run_is_read(write_run):
     assert record.backend == "torch" and record.steps_per_epoch == 100 and record.error is None
 
 
-def test_an_unfinished_run_and_none(write_run, tmp_path):
+def test_an_unfinished_and_a_missing_run(write_run, tmp_path):
     (record,) = read_runs([write_run("a", score=None)])
     assert record.scores is None and "--resume" in record.error
     missing = read_record(tmp_path / "b", "unimatch", 5, 1, "Expected a method; found 'x'.")
@@ -27,12 +27,12 @@ def test_an_unfinished_run_and_none(write_run, tmp_path):
         read_runs([tmp_path / "b"])
 
 
-def test_a_failure_counts_although_there_are_scores_of_before(write_run):
+def test_a_failure_overrides_older_scores(write_run):
     record = read_record(write_run("a"), "rankmatch", 10, 0, "ended by signal 9")
     assert record.scores is None and record.error == "ended by signal 9"
 
 
-def test_labels_say_what_differs():
+def test_names_say_what_differs():
     def config(method="rankmatch", backend="torch", given=(), **options):
         return {"options": {"method": method, "set": list(given), **options}, "backend": backend}
 
@@ -42,7 +42,7 @@ def test_labels_say_what_differs():
     assert labels_of([config(), config(backend="jax"), config("a")]) == ["rankmatch (torch)", "rankmatch (jax)", "a"]
 
 
-def test_a_learning_rate_is_named_where_it_is_not_the_baselines(write_run):
+def test_a_learning_rate_is_named_if_it_differs_from_the_baselines(write_run):
     write = partial(write_run, l2=0.0001)
     folders = [
         write("a", "unimatch", learning_rate=0.02),
@@ -63,7 +63,7 @@ def test_a_learning_rate_is_named_where_it_is_not_the_baselines(write_run):
     assert [record.label for record in read_runs(folders[2:4])][1] == "rankmatch[top_k=6,learning_rate=0.03]"
 
 
-def test_a_run_that_starts_from_another_names_its_method(write_run):
+def test_a_warm_start_names_its_method(write_run):
     def started(name, method, seed=0, split="10-0"):
         start = {"start": {"method": "supervised", "split": split}}
         return write_run(name, method, seed=seed, changes=start, start_from=f"/runs/supervised-s{seed}")
@@ -77,7 +77,7 @@ def test_a_run_that_starts_from_another_names_its_method(write_run):
         require_comparable([*records, *read_runs([started("e", "unimatch", split="20-0")])])
 
 
-def test_the_labels_of_a_whole_chain_of_starts_count(write_run):
+def test_labels_of_a_whole_chain_of_warm_starts_are_compared(write_run):
     def started(name, method, split):
         first = {"method": "supervised", "split": split, "start": None}
         return write_run(name, method, changes={"start": {"method": "fixmatch", "split": "10-0", "start": first}})
@@ -93,7 +93,7 @@ def test_two_equal_runs_are_refused(write_run):
         read_runs([write_run("a"), write_run("b")])
 
 
-def test_runs_that_differ_in_the_method_only_are_comparable(write_run):
+def test_runs_that_differ_only_in_the_method_are_comparable(write_run):
     folders = [write_run("a"), write_run("b", "unimatch"), write_run("c", labels=20, seed=3), write_run("d", seed=1)]
     require_comparable(read_runs(folders))
 
@@ -133,11 +133,11 @@ def test_a_damaged_record_is_named(write_run):
     with pytest.raises(UserError, match="scores.json"):
         read_runs([folder])
     (folder / "scores.json").write_text(json.dumps([1]))
-    with pytest.raises(UserError, match="something else"):
+    with pytest.raises(UserError, match="not a JSON object"):
         read_runs([folder])
 
 
-def test_the_cost_of_earlier_stages_counts(write_run):
+def test_the_cost_includes_earlier_stages(write_run):
     folder = write_run("a")
     (folder / "stages/1").mkdir(parents=True)
     cost = {"train_seconds": 30.0, "seconds": 40.0, "step_seconds": 9.0, "peak_memory_gb": 2.5}

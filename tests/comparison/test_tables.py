@@ -1,4 +1,4 @@
-"""Tables of a comparison whose numbers follow by hand from the scores of its runs."""
+"""Tables of a comparison whose numbers are computed by hand from the scores of its runs."""
 
 import csv
 import itertools
@@ -43,7 +43,7 @@ def rows_of(text, title):
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in section.splitlines() if line[:1] == "|"]
 
 
-def test_the_page(comparison):
+def test_markdown(comparison):
     text = to_markdown(comparison)
     # Sample deviations: 0.02 / sqrt 2 and 0.04 / sqrt 2.
     assert rows_of(text, "## After the last step; x val, 7 images, whole") == [
@@ -96,7 +96,7 @@ def test_charts(comparison, tmp_path):
             assert path.read_text().lstrip().startswith("<?xml")
 
 
-def test_long_names_stay_on_the_chart(write_run, monkeypatch, tmp_path):
+def test_long_names_fit_on_the_chart(write_run, monkeypatch, tmp_path):
     options = ["similarity=cosine", "temperature=0.1", "agent_gradient=false"]
     runs = read_runs([write_run("a", "supervised"), write_run("b", "rankmatch", set=options)])
     figures = []
@@ -110,14 +110,14 @@ def test_long_names_stay_on_the_chart(write_run, monkeypatch, tmp_path):
     assert box.x0 >= 0 and box.y0 >= 0 and box.x1 <= figure.bbox.x1 and box.y1 < figure.axes[0].get_window_extent().y0
 
 
-def test_every_method_has_a_colour_of_its_own(write_run, monkeypatch, tmp_path):
+def test_every_method_has_its_own_color(write_run, monkeypatch, tmp_path):
     names = ["supervised", "fixmatch", "unimatch", "augseg", "cps", "u2pl", "css", "esl", "daw", "ael", "rankmatch"]
     figures = []
     monkeypatch.setattr(charts, "_save", lambda figure, folder, name: figures.append(figure) or [])
     save_learning_curves(tmp_path, Comparison(read_runs([write_run(name, name) for name in names])))
-    colours = [to_rgb(line.get_color()) for line in figures[0].axes[0].lines]
-    assert len(colours) == len(names)
-    for one, other in itertools.combinations(colours, 2):
+    colors = [to_rgb(line.get_color()) for line in figures[0].axes[0].lines]
+    assert len(colors) == len(names)
+    for one, other in itertools.combinations(colors, 2):
         assert np.abs(np.subtract(one, other)).max() > 0.1
 
 
@@ -132,7 +132,7 @@ def test_measures(comparison):
     assert comparison.pairs(most=2) == [("rank_match", "supervised"), ("unimatch", "supervised")]
 
 
-def test_nothing_finished_is_a_page_too(tmp_path):
+def test_a_comparison_without_finished_runs(tmp_path):
     comparison = Comparison([read_record(tmp_path / "none", "unimatch", None, 0, "no method")])
     text = to_markdown(comparison)
     assert "| unimatch | failed |" in text and "no method" in text and "No finished run." in text

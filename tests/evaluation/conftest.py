@@ -1,4 +1,4 @@
-"""Small predictors with known answers, and slow twins of what the package computes piece by piece."""
+"""Small predictors with known outputs, and slow twins of what the package computes piece by piece."""
 
 import keras
 import numpy as np
@@ -8,7 +8,7 @@ from keras import layers
 
 @pytest.fixture
 def brightness_predictor():
-    """Raw RGB images of any size to two classes: softmax of (-2r, 2r) with r = red / 127.5 - 1."""
+    """Return a model from raw RGB images of any size to two classes: softmax of (-2r, 2r) with r = red / 127.5 - 1."""
     image = keras.Input((None, None, 3))
     x = layers.Rescaling(1 / 127.5, offset=-1.0)(image)
     head = layers.Conv2D(2, 1)
@@ -22,7 +22,7 @@ def brightness_predictor():
 
 @pytest.fixture
 def conv_predictor():
-    """Raw images of 2 channels to 4 classes by a 5 x 5 convolution: a window's zero padding changes its border."""
+    """Return a model from 2 channels to 4 classes by a 5 x 5 convolution, whose zero padding changes window borders."""
     image = keras.Input((None, None, 2))
     head = layers.Conv2D(4, 5, padding="same")
     model = keras.Model(image, layers.Softmax()(head(layers.Rescaling(1 / 255)(image))))
@@ -32,7 +32,7 @@ def conv_predictor():
 
 
 class PlaceDependent:
-    """No Keras model: 3 classes whose probabilities depend on the pixel and on its place in the window."""
+    """Predictor without Keras: 3 classes whose probabilities depend on the pixel and its place in the window."""
 
     def __init__(self):
         self.shapes = []
@@ -53,7 +53,7 @@ def place_dependent():
 
 
 def slow_windows(predict, image, side, border):
-    """Summed probabilities of all windows on the full image, one window at a time."""
+    """Sum the probabilities of all windows over the full image, one window at a time."""
     height, width = image.shape[:2]
     side_y, side_x = min(side, height), min(side, width)
     stride = max(1, int(side * 2 / 3))
@@ -82,7 +82,7 @@ def _starts(size, side, stride, border):
 
 
 def slow_resize(image, size):
-    """Half-pixel bilinear, pixel by pixel."""
+    """Resize bilinearly with half-pixel centers, pixel by pixel."""
     height, width = image.shape[:2]
     result = np.zeros((*size, image.shape[2]))
     for i in range(size[0]):
@@ -98,7 +98,7 @@ def slow_resize(image, size):
 
 
 def slow_probabilities(predictor, image, protocol):
-    """Summed probabilities (H, W, K) by a protocol, with everything at full size."""
+    """Sum probabilities (H, W, K) by a protocol, with everything at full size."""
 
     def predict(window):
         return np.asarray(predictor.predict_on_batch(np.ascontiguousarray(window)[None]), np.float64)[0]
@@ -123,7 +123,7 @@ def slow_probabilities(predictor, image, protocol):
 
 @pytest.fixture
 def assert_as_slow():
-    """Asserts that classes are those of the slow twin, but where its two largest sums are equal up to rounding."""
+    """Assert that classes are those of the slow twin, except where its two largest sums agree up to rounding."""
 
     def check(classes, predictor, image, protocol):
         sums = slow_probabilities(predictor, image, protocol)

@@ -8,7 +8,7 @@ pytestmark = pytest.mark.once
 
 
 def slow_boundary(region, distance):
-    """The pixels of a region with a pixel outside of it, or of the image, within a chessboard distance."""
+    """Return the pixels of a region within a chessboard distance of a pixel outside the region or the image."""
     height, width = region.shape
     result = np.zeros_like(region)
     for y, x in zip(*np.nonzero(region), strict=True):
@@ -31,25 +31,25 @@ def slow_counts(mask, prediction, num_classes, ignore_index=255):
 
 
 def _blobs(height, width, num_classes, seed):
-    """Random class ids in patches, so that regions have an inside."""
+    """Make random class ids in patches, so that regions have an inside."""
     rng = np.random.default_rng(seed)
     small = rng.integers(0, num_classes, (height // 9 + 1, width // 9 + 1))
     return np.kron(small, np.ones((9, 9), int))[:height, :width]
 
 
 def test_by_hand():
-    """5 x 5 pixels, distance 1: of one class everywhere the boundary is the outer ring, 25 - 9 = 16 pixels."""
+    """5 x 5 pixels, distance 1: the boundary of a single class is the outer ring, 25 - 9 = 16 pixels."""
     mask = np.zeros((5, 5), int)
     prediction = mask.copy()
     prediction[2, 2] = 1
     counts = BoundaryCounts(3)
     counts.update(mask, prediction)
-    # The wrong pixel in the middle makes all 24 others boundary of the prediction's class 0, and is one of class 1.
+    # The wrong center pixel puts all 24 others on the boundary of predicted class 0, and itself on that of class 1.
     assert counts.counts.tolist() == [[16, 0, 0], [16, 0, 0], [24, 1, 0]]
     np.testing.assert_array_equal(counts.iou(), [16 / 24, 0, np.nan])
 
 
-def test_right_prediction_scores_one_even_beside_ignored_pixels():
+def test_a_perfect_prediction_scores_one_even_beside_ignored_pixels():
     mask = _blobs(40, 50, 3, 0)
     mask[10:14] = 255
     counts = BoundaryCounts(3)
@@ -84,7 +84,7 @@ def test_blocks_of_rows_change_nothing(monkeypatch):
     np.testing.assert_array_equal(blocks.counts, whole.counts)
 
 
-def test_images_are_summed():
+def test_counts_add_up_over_images():
     one, two, both = BoundaryCounts(2), BoundaryCounts(2), BoundaryCounts(2)
     pairs = [(_blobs(20, 30, 2, seed), _blobs(20, 30, 2, seed + 9)) for seed in range(2)]
     one.update(*pairs[0])
@@ -94,7 +94,7 @@ def test_images_are_summed():
     np.testing.assert_array_equal(both.counts, one.counts + two.counts)
 
 
-def test_the_arguments_stay_as_they_are():
+def test_arguments_are_not_modified():
     mask, prediction = _blobs(20, 30, 2, 0).astype(np.uint8), _blobs(20, 30, 2, 1).astype(np.uint8)
     mask[3] = 255
     before = mask.copy(), prediction.copy()
@@ -103,7 +103,7 @@ def test_the_arguments_stay_as_they_are():
 
 
 def test_distance():
-    """2 % of the diagonal: 625 on 500 x 375, 2290 on 2048 x 1024."""
+    """2% of the diagonal: 625 on 500 x 375, 2290 on 2048 x 1024."""
     assert boundary_distance((375, 500)) == 12
     assert boundary_distance((1024, 2048)) == 46
     assert boundary_distance((3, 3)) == 1

@@ -8,7 +8,7 @@ from rankmatch_keras.evaluation.colors import IGNORED_COLOR, _oklab, full_palett
 pytestmark = pytest.mark.once
 
 
-def test_shape_and_first_colour():
+def test_shape_and_first_color():
     palette = default_palette(256)
     assert palette.shape == (256, 3)
     assert palette.dtype == np.uint8
@@ -16,35 +16,35 @@ def test_shape_and_first_colour():
     assert len(np.unique(palette, axis=0)) == 256
 
 
-def test_a_class_keeps_its_colour():
+def test_a_class_keeps_its_color():
     np.testing.assert_array_equal(default_palette(21)[:5], default_palette(5))
 
 
-def test_the_result_may_be_changed():
+def test_the_result_may_be_modified():
     default_palette(3)[:] = 7
     assert default_palette(3)[0].tolist() == [0, 0, 0]
 
 
 @pytest.mark.parametrize(("n", "distance"), [(11, 0.15), (21, 0.1)])
-def test_colours_are_far_apart(n, distance):
-    """The VOC colour map itself reaches 0.03 over 11 classes."""
+def test_colors_are_far_apart(n, distance):
+    """The VOC color map itself reaches 0.03 over 11 classes."""
     lab = _oklab(default_palette(n))
     gaps = np.linalg.norm(lab[:, None] - lab[None], axis=-1) + np.eye(n)
     assert gaps.min() > distance
 
 
-def test_oklab_of_known_colours():
+def test_oklab_of_known_colors():
     expected = [[1.0, 0.0, 0.0], [0.0, 0.0, 0.0], [0.628, 0.225, 0.126]]  # white, black, red as published
     np.testing.assert_allclose(_oklab([[255, 255, 255], [0, 0, 0], [255, 0, 0]]), expected, atol=2e-3)
 
 
 def test_full_palette():
-    colours = full_palette(((1, 2, 3), (4, 5, 6)))
-    assert colours.shape == (256, 3)
-    assert colours.dtype == np.uint8
-    assert colours[:2].tolist() == [[1, 2, 3], [4, 5, 6]]
-    np.testing.assert_array_equal(colours[2:255], default_palette(256)[2:255])
-    assert tuple(colours[255]) == IGNORED_COLOR
+    colors = full_palette(((1, 2, 3), (4, 5, 6)))
+    assert colors.shape == (256, 3)
+    assert colors.dtype == np.uint8
+    assert colors[:2].tolist() == [[1, 2, 3], [4, 5, 6]]
+    np.testing.assert_array_equal(colors[2:255], default_palette(256)[2:255])
+    assert tuple(colors[255]) == IGNORED_COLOR
     np.testing.assert_array_equal(full_palette()[:255], default_palette(255))
     np.testing.assert_array_equal(full_palette(()), full_palette(None))
 
@@ -52,22 +52,22 @@ def test_full_palette():
 @pytest.mark.parametrize(
     "palette", [[(0, 0)], [(0, 0, 256)], [(-1, 0, 0)], [(0.5, 0, 0)], [1, 2, 3], np.zeros((257, 3), int)]
 )
-def test_odd_palettes(palette):
+def test_other_palettes_are_refused(palette):
     with pytest.raises(UserError, match="palette"):
         full_palette(palette)
 
 
-def test_bytes_are_shown_as_they_are():
+def test_uint8_is_shown_as_it_is():
     image = np.random.default_rng(0).integers(0, 256, (5, 6, 5), dtype=np.uint8)
     np.testing.assert_array_equal(to_display(image), image[..., :3])
     np.testing.assert_array_equal(to_display(image[..., :3]), image[..., :3])
-    grey = np.repeat(image[..., :1], 3, axis=-1)
+    gray = np.repeat(image[..., :1], 3, axis=-1)
     for one in (image[..., 0], image[..., :1], image[..., :2]):
-        np.testing.assert_array_equal(to_display(one), grey)
+        np.testing.assert_array_equal(to_display(one), gray)
 
 
 def test_stretch_by_hand():
-    """0..100 once each: the 2nd percentile is 2, the 98th 98; 50 lies in the middle."""
+    """For 0..100 once each, the 2nd percentile is 2, the 98th is 98, and 50 is halfway."""
     image = np.arange(101, dtype=np.float32).reshape(1, 101, 1) * 1000
     shown = to_display(image)
     assert shown.dtype == np.uint8
@@ -76,7 +76,7 @@ def test_stretch_by_hand():
     np.testing.assert_array_equal(to_display(image.astype(np.int32)), shown)
 
 
-def test_channels_are_stretched_apart():
+def test_channels_are_stretched_separately():
     """Units may differ from channel to channel."""
     image = np.random.default_rng(0).random((20, 20, 4)).astype(np.float32) * [1, 1000, 1e-6, 1]
     shown = to_display(image)
@@ -90,7 +90,7 @@ def test_every_dtype(dtype):
     assert set(np.unique(shown)) == {0, 255}
 
 
-def test_no_contrast_and_no_numbers():
+def test_constant_channels_and_nan():
     assert to_display(np.full((3, 3, 3), 7.0)).max() == 0
     image = np.linspace(0, 1, 400).reshape(20, 20, 1)
     image[0, 0], image[0, 1], image[0, 2] = np.nan, np.inf, -np.inf

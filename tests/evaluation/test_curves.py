@@ -17,7 +17,7 @@ def test_one_run_has_a_panel_per_kind():
     panels = _panels({"": _series(HISTORY)})
     assert [(unit, [line[0] for line in lines]) for _, unit, lines in panels] == [
         ("IoU (%)", ["val_mean_iou"]),
-        ("share or probability (%)", ["mask_ratio"]),
+        ("fraction or probability (%)", ["mask_ratio"]),
         ("loss (nats)", ["loss", "supervised", "rank_1"]),
     ]
     assert panels[0][2] == [("val_mean_iou", [1.0], [25.0])]
@@ -31,7 +31,7 @@ def test_several_runs_share_a_panel_per_column():
     assert [name for name, _, _ in panels] == ["val_mean_iou", "mask_ratio", "loss", "supervised", "rank_1"]
 
 
-def test_csv_with_gaps(tmp_path):
+def test_gaps_in_a_csv(tmp_path):
     path = tmp_path / "history.csv"
     path.write_text("epoch,loss,val_mean_iou\n0,1.5,NA\n1,nan,0.5\n2,1.0,\n")
     series = _series(_rows(path))
@@ -56,7 +56,7 @@ def test_nothing_to_draw(tmp_path):
         save_curves(tmp_path / "x.png", [])
 
 
-def test_a_run_keeps_its_colour_in_every_panel(tmp_path, monkeypatch):
+def test_a_run_keeps_its_color_in_every_panel(tmp_path, monkeypatch):
     from matplotlib.axes import Axes
 
     drawn = []

@@ -9,7 +9,7 @@ from PIL import Image
 
 from rankmatch_keras.data.sets.protocol import Protocol
 from rankmatch_keras.errors import UserError
-from rankmatch_keras.evaluation import BoundaryCounts, Evaluator, evaluator, predict_classes, weights_hash
+from rankmatch_keras.evaluation import BoundaryCounts, Evaluator, evaluator, predict_classes, progress_bar, weights_hash
 from rankmatch_keras.evaluation.evaluator import ReadAhead, evenly_spaced
 from rankmatch_keras.evaluation.metrics import mean_iou_interval
 
@@ -17,7 +17,7 @@ NAMES = ("dark", "bright")
 
 
 class InMemory:
-    """A sample in memory under its would-be paths; its mask is right but for one pixel."""
+    """Sample in memory with imaginary paths; its mask has one wrong and one ignored pixel."""
 
     def __init__(self, number, size=None):
         rng = np.random.default_rng(number)
@@ -65,7 +65,7 @@ def test_scores_all_images_in_order(samples, brightness_predictor):
     assert scores.provenance["weights_hash"] == weights_hash(brightness_predictor)
 
 
-def test_interval_is_over_images(samples, brightness_predictor):
+def test_the_interval_is_over_images(samples, brightness_predictor):
     counts = []
     for sample in samples:
         predicted, valid = sample.pixels[..., 0] >= 128, sample.ids != 255
@@ -110,7 +110,7 @@ def test_protocol(place_dependent, protocol):
     assert "weights_hash" not in scores.provenance, "no Keras model"
 
 
-def test_limit_is_spread_and_told(samples, brightness_predictor):
+def test_the_limit_is_spread_and_recorded(samples, brightness_predictor):
     scores = Evaluator(samples, NAMES, limit=2).evaluate(brightness_predictor)
     assert [sample.reads for sample in samples] == [0, 1, 0, 0, 0, 1, 0]
     assert (scores.images, scores.images_available) == (2, 7)
@@ -128,7 +128,7 @@ def test_decodes_in_the_background_but_not_far_ahead(brightness_predictor):
     assert threading.active_count() <= before, "threads must end with the evaluation"
 
 
-def test_reader_errors_come_through(samples, brightness_predictor):
+def test_errors_of_the_reader_are_raised(samples, brightness_predictor):
     def missing():
         raise KeyError("3.png")
 
@@ -138,13 +138,13 @@ def test_reader_errors_come_through(samples, brightness_predictor):
 
 
 @pytest.mark.parametrize("odd", [9, 300, -1])
-def test_unknown_ids_name_the_file(samples, brightness_predictor, odd):
+def test_a_mask_with_unknown_ids_is_named(samples, brightness_predictor, odd):
     samples[2].ids[1, 1] = odd
     with pytest.raises(UserError, match=rf"2\.png; found {odd}"):
         Evaluator(samples, NAMES).evaluate(brightness_predictor)
 
 
-def test_unlike_sizes_name_the_file(samples, brightness_predictor):
+def test_a_mask_of_another_size_is_named(samples, brightness_predictor):
     samples[2].ids = np.zeros((2, 2), int)
     with pytest.raises(UserError, match=r"\(2, 2\) in 2\.png"):
         Evaluator(samples, NAMES).evaluate(brightness_predictor)
@@ -157,7 +157,7 @@ def test_another_ignore_index(samples, brightness_predictor):
     assert scores.pixel_accuracy == pytest.approx(1 - 7 / sum(sample.ids.size - 1 for sample in samples))
 
 
-def test_wrong_use(samples, brightness_predictor):
+def test_mistakes(samples, brightness_predictor):
     with pytest.raises(UserError, match="3 classes; found one of 2"):
         Evaluator(samples, "abc").evaluate(brightness_predictor)
     with pytest.raises(UserError, match="found none"):
@@ -172,7 +172,7 @@ def test_wrong_use(samples, brightness_predictor):
 
 
 def test_real_files():
-    """A predictor that says "road" everywhere, on three street scenes."""
+    """Score a predictor of "road" everywhere on three street scenes."""
     from rankmatch_keras.data.sets.samples import Sample
 
     root = pathlib.Path(__file__).resolve().parents[2].parent / "shared" / "data" / "camvid"
@@ -192,14 +192,14 @@ def test_real_files():
     assert road > 0.1
 
 
-def test_spread():
+def test_evenly_spaced():
     assert evenly_spaced(list(range(10)), 5) == [1, 3, 5, 7, 9]
     assert evenly_spaced(list(range(10)), 1) == [5]
     assert evenly_spaced(list(range(3)), 8) == [0, 1, 2]
     assert evenly_spaced(list(range(3)), None) == [0, 1, 2]
 
 
-def test_reads_in_order_in_threads_and_ends_them():
+def test_read_ahead_keeps_the_order_and_ends_its_threads():
     threads = set()
 
     def read(item):
@@ -213,7 +213,7 @@ def test_reads_in_order_in_threads_and_ends_them():
 
 
 def _begun(kilobytes, monkeypatch):
-    """How many of 30 items have been begun when the first ones are done, given their size."""
+    """Return how many of 30 items are started once the first ones are done, given their size."""
     monkeypatch.setattr(evaluator, "LOOKAHEAD_BYTES", 100_000)
     begun = []
 
@@ -229,12 +229,12 @@ def _begun(kilobytes, monkeypatch):
 
 
 @pytest.mark.parametrize(("kilobytes", "waiting"), [(1, 4), (40, 2), (90, 1), (200, 0)])
-def test_the_larger_the_images_the_fewer_wait(kilobytes, waiting, monkeypatch):
+def test_fewer_large_items_wait(kilobytes, waiting, monkeypatch):
     assert _begun(kilobytes, monkeypatch) == waiting
 
 
-def test_arrays_are_let_go(monkeypatch):
-    """Before the next huge image is read, the last one must be free."""
+def test_arrays_are_released(monkeypatch):
+    """A huge image must be freed before the next one is read."""
     monkeypatch.setattr(evaluator, "LOOKAHEAD_BYTES", 0)
     alive = []
 
@@ -250,7 +250,7 @@ def test_arrays_are_let_go(monkeypatch):
     assert len(alive) == 5
 
 
-def test_errors_come_through_and_end_the_threads():
+def test_errors_are_raised_and_end_the_threads():
     def read(item):
         raise KeyError(item)
 
@@ -258,3 +258,13 @@ def test_errors_come_through_and_end_the_threads():
     with pytest.raises(KeyError, match="a"), ReadAhead(read, "abc") as ahead:
         ahead.next()
     assert threading.active_count() == before
+
+
+def test_progress_counts_on_a_terminal_only(capsys, monkeypatch):
+    progress_bar("scored")(1, 2)
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    show = progress_bar("scored")
+    show(1, 2)
+    show(2, 2)
+    assert capsys.readouterr().err == "\r1 of 2 scored\r2 of 2 scored\n"

@@ -51,21 +51,21 @@ SIZES = [(1, 1), (1, 13), (6, 5), (8, 8), (17, 9), (20, 23)]
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("size", SIZES, ids=str)
-def test_each_mode_equals_its_slow_twin(place_dependent, assert_as_slow, mode, size):
+def test_each_mode_equals_the_slow_twin(place_dependent, assert_as_slow, mode, size):
     image = _image(*size, channels=1)
     classes = predict_classes(place_dependent, image, MODES[mode], window_batch=3)
     assert_as_slow(classes, place_dependent, image, MODES[mode])
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_a_convolution_equals_its_slow_twin(conv_predictor, assert_as_slow, mode):
+def test_a_convolution_equals_the_slow_twin(conv_predictor, assert_as_slow, mode):
     image = _image(13, 19, channels=2)
     classes = predict_classes(conv_predictor, image, MODES[mode])
     assert_as_slow(classes, conv_predictor, image, MODES[mode])
 
 
 def test_modes_differ(place_dependent):
-    """Else the comparisons above would prove little."""
+    """Otherwise the comparisons above would prove little."""
     image = _image(20, 23, channels=1)
     results = {name: predict_classes(place_dependent, image, mode) for name, mode in MODES.items()}
     for (name, one), (other, two) in itertools.combinations(results.items(), 2):
@@ -83,7 +83,7 @@ def test_strips_and_batches_change_nothing(place_dependent, monkeypatch, mode):
     assert {shape[0] for shape in place_dependent.shapes[shapes:]} == {1}
 
 
-def test_whole_images_are_never_cut_to_strips(place_dependent, monkeypatch):
+def test_whole_images_are_never_cut_into_strips(place_dependent, monkeypatch):
     monkeypatch.setattr(inference, "STRIP_BYTES", 1)
     predict_classes(place_dependent, _image(5, 9, channels=1), num_classes=3)
     predict_classes(place_dependent, _image(5, 9, channels=1), Protocol("sliding_window", 16), num_classes=3)
@@ -105,7 +105,7 @@ def test_float_images_of_many_channels(protocol):
 
 
 class ManyClasses:
-    """Cheap probabilities of 64 classes."""
+    """Predictor of 64 classes that costs little."""
 
     output_shape = (None, None, None, 64)
 
@@ -123,15 +123,15 @@ class ManyClasses:
     ],
     ids=str,
 )
-def test_memory_does_not_hold_the_whole_image(protocol, megabytes):
+def test_memory_does_not_grow_with_the_image(protocol, megabytes):
     peak = _peak(protocol, (320, 400))
     assert peak < megabytes
-    # Twice the height needs no more but for the result and the image.
+    # Twice the height needs no more, except for result and image.
     assert _peak(protocol, (640, 400)) < peak + 2 * 320 * 400 / 1e6 + 1
 
 
 def test_a_whole_image_is_predicted_without_a_copy():
-    """The sum that looks for NaN and the comparison of blocks of rows need little beside the 9.8 MB themselves."""
+    """The check for NaN and the argmax by blocks need little beside the 9.8 MB of probabilities."""
 
     class Owning(ManyClasses):
         def predict_on_batch(self, images):
@@ -146,7 +146,7 @@ def test_a_whole_image_is_predicted_without_a_copy():
         tracemalloc.stop()
 
 
-def test_memory_of_wide_images_is_that_of_a_strip(monkeypatch):
+def test_wide_images_take_the_memory_of_a_strip(monkeypatch):
     narrow = _peak(Protocol("sliding_window", 40), (100, 400))
     assert _peak(Protocol("sliding_window", 40), (100, 2000)) > 2.5 * narrow
     monkeypatch.setattr(inference, "STRIP_BYTES", 40 * 400 * 64 * 4)
@@ -155,7 +155,7 @@ def test_memory_of_wide_images_is_that_of_a_strip(monkeypatch):
 
 
 def _peak(protocol, size):
-    """Most memory in MB that a prediction takes at once."""
+    """Return the peak memory of a prediction in MB."""
     image = _image(*size, channels=1)
     tracemalloc.start()
     try:
@@ -167,7 +167,7 @@ def _peak(protocol, size):
 
 @pytest.mark.parametrize("protocol", [Protocol(), MODES["all"]], ids=str)
 def test_new_sizes_are_not_traced_again(brightness_predictor, protocol):
-    """Python runs in a layer's call only while a graph is traced: a few times, however many sizes."""
+    """A layer's Python code runs only while a graph is traced: a few times, however many sizes there are."""
     if keras.backend.backend() != "tensorflow":
         pytest.skip("only TensorFlow traces")
     calls = []
@@ -187,13 +187,13 @@ def test_new_sizes_are_not_traced_again(brightness_predictor, protocol):
     assert len(calls) <= 6
 
 
-def test_model_keeps_its_own_jit_setting(brightness_predictor):
+def test_the_model_keeps_its_jit_setting(brightness_predictor):
     brightness_predictor.jit_compile = chosen = keras.backend.backend() == "jax"
     predict_classes(brightness_predictor, _image(4, 4))
     assert brightness_predictor.jit_compile == chosen
 
 
-def test_new_weights_count_at_once(brightness_predictor):
+def test_new_weights_take_effect_at_once(brightness_predictor):
     image = _image(4, 5)
     before = predict_probabilities(brightness_predictor, image)
     brightness_predictor.set_weights([-w for w in brightness_predictor.get_weights()])
@@ -226,7 +226,7 @@ def test_mistakes(brightness_predictor):
         predict_probabilities(pooled, _image(4, 4))
 
 
-def test_broken_weights_are_told(brightness_predictor):
+def test_broken_weights_are_reported(brightness_predictor):
     brightness_predictor.set_weights([w * np.nan for w in brightness_predictor.get_weights()])
     with pytest.raises(UserError, match="NaN or infinity"):
         predict_classes(brightness_predictor, _image(4, 4))
@@ -242,7 +242,7 @@ def test_more_than_256_classes():
     assert classes.dtype == np.int32
 
 
-def test_anything_with_predict_on_batch_will_do():
+def test_anything_with_predict_on_batch_is_a_predictor():
     class Fake:
         def predict_on_batch(self, images):
             return np.concatenate([images[..., :1] < 9, images[..., :1] >= 9], axis=-1)

@@ -6,7 +6,7 @@ import pytest
 
 from rankmatch_keras.errors import UserError
 from rankmatch_keras.evaluation import ConfusionMatrix, metrics
-from rankmatch_keras.evaluation.metrics import draws, iou_of, mean_iou_interval, mean_of_present
+from rankmatch_keras.evaluation.metrics import iou_of, mean_iou_interval, mean_of_present, resampled_sets
 
 pytestmark = pytest.mark.once
 
@@ -30,7 +30,7 @@ def test_every_score_by_hand():
     assert matrix.class_counts().tolist() == [[3, 1, 0, 0, 0], [4, 2, 2, 0, 0], [5, 2, 0, 1, 0]]
     np.testing.assert_allclose(matrix.iou(), [3 / 6, 1 / 3, 0, 0, np.nan], rtol=1e-15)
     np.testing.assert_allclose(matrix.dice(), [6 / 9, 2 / 4, 0, 0, np.nan], rtol=1e-15)
-    # Class 2 is never predicted and class 3 only: 0, not left out, as both are present.
+    # Class 2 is never predicted, class 3 only predicted: 0, not absent.
     np.testing.assert_allclose(matrix.precision(), [3 / 5, 1 / 2, 0, 0, np.nan], rtol=1e-15)
     np.testing.assert_allclose(matrix.recall(), [3 / 4, 1 / 2, 0, 0, np.nan], rtol=1e-15)
     assert matrix.pixel_accuracy() == 4 / 8
@@ -59,7 +59,7 @@ def test_blocks_change_nothing(monkeypatch):
     monkeypatch.setattr(metrics, "BLOCK", 10)
     blocks.update(mask, prediction)
     np.testing.assert_array_equal(whole.counts, blocks.counts)
-    # A mistake in the last block must not leave the first ones counted.
+    # An error in the last block must not leave the first ones counted.
     mask[-1, -1] = 7
     with pytest.raises(UserError, match="found 7"):
         blocks.update(mask, prediction)
@@ -73,7 +73,7 @@ def test_rows_are_truth():
     assert matrix.counts.sum() == 1
 
 
-def test_all_right():
+def test_perfect_prediction():
     matrix = ConfusionMatrix(3)
     mask = np.array([[0, 1, 2], [2, 1, 0]])
     matrix.update(mask, mask)
@@ -90,7 +90,7 @@ def test_all_ignored_counts_nothing():
     assert math.isnan(matrix.pixel_accuracy())
 
 
-def test_absent_class_stays_out_of_the_mean_and_a_false_alarm_does_not():
+def test_an_absent_class_stays_out_of_the_mean_but_a_false_alarm_counts():
     matrix = ConfusionMatrix(4)
     matrix.update(np.array([0, 0, 1, 1]), np.array([0, 0, 1, 3]))
     # Class 0: 2/2. Class 1: 1/2. Class 2 occurs nowhere. Class 3 is only predicted: 0/1.
@@ -98,7 +98,7 @@ def test_absent_class_stays_out_of_the_mean_and_a_false_alarm_does_not():
     assert matrix.mean_iou() == 0.5
 
 
-def test_many_images_equal_one_and_slow_twin():
+def test_many_images_equal_one_and_a_slow_twin():
     rng = np.random.default_rng(0)
     masks, predictions = rng.integers(0, 5, (4, 9, 7)), rng.integers(0, 5, (4, 9, 7))
     masks[rng.random(masks.shape) < 0.2] = 255
@@ -147,13 +147,13 @@ def test_mistakes_are_value_errors_and_count_nothing(mask, prediction, message):
     assert matrix.counts.sum() == 0
 
 
-def test_out_of_range_prediction_on_ignored_pixels_is_no_mistake():
+def test_predictions_on_ignored_pixels_may_be_out_of_range():
     matrix = ConfusionMatrix(2)
     matrix.update(np.array([255, 1]), np.array([7, 1]))
     assert matrix.counts.tolist() == [[0, 0], [0, 1]]
 
 
-def test_adding_unlike_matrices():
+def test_adding_matrices_of_other_classes_is_refused():
     with pytest.raises(UserError, match="same classes"):
         ConfusionMatrix(2) + ConfusionMatrix(3)
     with pytest.raises(TypeError):
@@ -175,7 +175,7 @@ def test_fast():
 
 
 def _counts(images=12, classes=4, seed=0):
-    """Per-image counts and the matrices that they come from; the last class is rare."""
+    """Make per-image counts and their matrices; the last class is rare."""
     rng = np.random.default_rng(seed)
     matrices = []
     for i in range(images):
@@ -190,7 +190,7 @@ def _counts(images=12, classes=4, seed=0):
 def test_equals_a_slow_loop_over_the_same_resamples():
     counts, matrices = _counts()
     means = []
-    for times in np.concatenate(list(draws(len(matrices), 200, seed=5))):
+    for times in np.concatenate(list(resampled_sets(len(matrices), 200, seed=5))):
         joined = ConfusionMatrix(4)
         for matrix, number in zip(matrices, times, strict=True):
             for _ in range(int(number)):
@@ -200,13 +200,13 @@ def test_equals_a_slow_loop_over_the_same_resamples():
     np.testing.assert_allclose(mean_iou_interval(counts, 200, seed=5), expected, rtol=1e-12)
 
 
-def test_draws_are_sets_of_as_many_images(monkeypatch):
-    whole = np.concatenate(list(draws(7, 100, seed=0)))
+def test_resampled_sets_have_as_many_images(monkeypatch):
+    whole = np.concatenate(list(resampled_sets(7, 100, seed=0)))
     assert whole.shape == (100, 7)
     assert (whole.sum(1) == 7).all()
     assert abs(whole.mean(0) - 1).max() < 0.35, "each image is drawn once on average"
     monkeypatch.setattr(metrics, "SAMPLED_BLOCK", 30)
-    assert [block.shape for block in draws(7, 10, seed=0)] == [(4, 7), (4, 7), (2, 7)]
+    assert [block.shape for block in resampled_sets(7, 10, seed=0)] == [(4, 7), (4, 7), (2, 7)]
 
 
 def test_interval_by_hand():
@@ -219,7 +219,7 @@ def test_interval_by_hand():
     assert low == high == pytest.approx(1 / 3)
 
 
-def test_it_holds_the_mean_and_narrows_with_the_images():
+def test_the_interval_holds_the_mean_and_narrows_with_more_images():
     few, many = _counts(12), _counts(300)
     widths = []
     for counts, matrices in (few, many):
@@ -232,7 +232,7 @@ def test_it_holds_the_mean_and_narrows_with_the_images():
     assert widths[1] < widths[0] / 2
 
 
-def test_the_seed_decides():
+def test_the_interval_depends_on_the_seed_only():
     counts, _ = _counts()
     assert mean_iou_interval(counts, seed=1) == mean_iou_interval(counts, seed=1)
     assert mean_iou_interval(counts, seed=1) != mean_iou_interval(counts, seed=2)

@@ -27,7 +27,7 @@ def _classes(height=24, width=32):
 def test_overlay_by_hand():
     image = np.full((1, 3, 3), 100, np.uint8)
     mixed = overlay(image, np.array([[0, 1, 255]]), PALETTE, strength=0.5, outlines=False)
-    # Half of (100, 100, 100) and half of black, of the second colour, and of the pale ignored colour.
+    # Half of (100, 100, 100), and half of black, of the second color, and of the pale color of ignored pixels.
     assert mixed[0].tolist() == [[50, 50, 50], [150, 100, 50], [170, 170, 170]]
     assert mixed.dtype == np.uint8
 
@@ -62,14 +62,14 @@ def test_overlay_with_the_palette_of_a_data_set():
     assert mixed[20, 20].tolist() == [7, 8, 9]
 
 
-def test_overlay_mistakes():
+def test_mistakes_of_an_overlay():
     with pytest.raises(UserError, match=r"\(2, 2\) for \(24, 32\)"):
         overlay(_image(), np.zeros((2, 2), int))
     with pytest.raises(UserError, match=r"-1\.\.0"):
         overlay(_image(), _classes() * 0 - np.eye(24, 32, dtype=int))
 
 
-def test_mask_png_holds_ids_and_colours(tmp_path):
+def test_a_mask_png_holds_ids_and_colors(tmp_path):
     classes = _classes()
     classes[20, 20] = 254
     save_mask_png(tmp_path / "new" / "mask.png", classes)
@@ -88,8 +88,8 @@ def test_prediction_sheet(tmp_path, with_truth):
         pixels = np.asarray(picture.convert("RGB")).astype(int)
     assert pixels.shape[1] == (1248 if with_truth else 832)
     legend = pixels[-70:]
-    for colour in default_palette(2):
-        assert (abs(legend - colour.astype(int)).sum(-1) == 0).any(), f"{colour} missing in the legend"
+    for color in default_palette(2):
+        assert (abs(legend - color.astype(int)).sum(-1) == 0).any(), f"{color} missing in the legend"
 
 
 def test_prediction_sheet_with_a_palette_and_a_float_image(tmp_path):
@@ -98,8 +98,8 @@ def test_prediction_sheet_with_a_palette_and_a_float_image(tmp_path):
     save_prediction_sheet(tmp_path / "sheet.png", [image], None, [_classes()], ["a", "b"], palette)
     with Image.open(tmp_path / "sheet.png") as picture:
         legend = np.asarray(picture.convert("RGB")).astype(int)[-70:]
-    for colour in palette:
-        assert (abs(legend - colour).sum(-1) == 0).any(), f"{colour} missing in the legend"
+    for color in palette:
+        assert (abs(legend - color).sum(-1) == 0).any(), f"{color} missing in the legend"
 
 
 def test_prediction_sheet_thins_out_large_images(tmp_path, monkeypatch):
@@ -117,7 +117,7 @@ def test_prediction_sheet_of_many_long_names(tmp_path):
         assert picture.size[1] > 832 * 24 / 32 / 2 + 20 * 0.26 * 130, "20 rows of legend need room"
 
 
-def test_prediction_sheet_mistakes(tmp_path):
+def test_mistakes_of_a_prediction_sheet(tmp_path):
     with pytest.raises(UserError, match="2 predictions"):
         save_prediction_sheet(tmp_path / "x.png", [_image()], None, [_classes()] * 2, ["a", "b"])
     with pytest.raises(UserError, match="0 images"):

@@ -34,7 +34,7 @@ def test_from_confusion_matrix():
     assert scores.mean_dice == pytest.approx((4 / 5 + 2 / 3) / 2)
     assert scores.precision == pytest.approx((2 / 3, np.nan, 1), nan_ok=True)
     assert scores.recall == pytest.approx((1, np.nan, 1 / 2), nan_ok=True)
-    # One row of pixels is all boundary.
+    # A single row of pixels is all boundary.
     assert scores.boundary_iou == pytest.approx(scores.iou, nan_ok=True)
     assert scores.mean_boundary_iou == pytest.approx(scores.mean_iou)
     assert scores.pixel_accuracy == 0.75
@@ -87,7 +87,7 @@ def test_scores_of_an_older_version():
         ({**_scores().to_dict(), "protocol": {"grid": 1}}, "grid"),
     ],
 )
-def test_foreign_json(content, message):
+def test_other_json_is_refused(content, message):
     with pytest.raises(UserError, match=message):
         Scores.from_dict(content)
 
@@ -108,7 +108,7 @@ def test_hash_by_hand():
     assert weights_hash(_model()) == digest.hexdigest()[:12]
 
 
-def test_hash_tells_weights_apart_and_survives_saving(tmp_path):
+def test_the_hash_distinguishes_weights_and_survives_saving(tmp_path):
     model = _model()
     model.save(tmp_path / "model.keras")
     assert weights_hash(keras.saving.load_model(tmp_path / "model.keras")) == weights_hash(model)
@@ -157,7 +157,7 @@ def test_json_is_strict(tmp_path):
     assert Scores.from_dict(content).to_dict() == SCORES.to_dict()
 
 
-def test_failed_writing_leaves_the_old_file_alone(tmp_path):
+def test_a_failed_write_keeps_the_old_file(tmp_path):
     path = tmp_path / "scores.json"
     write_json(path, {"score": 1})
     with pytest.raises(ValueError, match="JSON compliant"):

@@ -47,7 +47,7 @@ def test_single_table():
     )
 
 
-def test_table_of_two_classes_and_of_what_was_measured():
+def test_a_table_of_two_classes_has_only_what_was_measured():
     scores = _scores((0.5, 0.25), 0.375, names=("ground", "thing"), foreground_iou=0.25)
     assert format_table(scores) == "\n".join(
         [
@@ -81,11 +81,11 @@ def test_before_after_difference():
     )
 
 
-def test_table_with_baseline_is_a_comparison():
+def test_a_table_with_a_baseline_is_a_comparison():
     assert format_table(AFTER, baseline=BEFORE) == format_comparison({"baseline": BEFORE, "this": AFTER})
 
 
-def test_three_columns_differ_from_the_first_and_unlike_measurements_are_told():
+def test_columns_are_compared_with_the_first_and_described_if_measured_differently():
     lines = format_comparison({"a": BEFORE, "b": AFTER, "c": _scores((1, 1, 1), 1.0, images=101)}).splitlines()
     assert lines[:3] == [
         "a: whole, 20 of 101 images",

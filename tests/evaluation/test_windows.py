@@ -31,14 +31,14 @@ def test_stride_is_two_thirds_rounded_down():
     assert [stride_of(side) for side in (1, 2, 3, 4, 5, 321, 513, 769, 801)] == [1, 1, 2, 2, 3, 214, 342, 512, 534]
 
 
-def test_several_cut_windows_at_the_end():
-    """Start 6 is below the size 7 too, as in the published loop."""
+def test_clip_may_cut_several_windows():
+    """Start 6 is below the size 7 too, as in the published loop over windows."""
     assert window_spans(7, 3) == [(0, 3), (2, 5), (4, 7), (6, 7)]
     assert window_spans(7, 3, "shift") == [(0, 3), (2, 5), (4, 7)]
 
 
 @pytest.mark.parametrize("border", ["clip", "shift"])
-def test_small_axes_are_one_window(border):
+def test_an_axis_that_fits_is_one_window(border):
     assert window_spans(5, 5, border) == window_spans(5, 9, border) == window_spans(5, None, border) == [(0, 5)]
     assert window_spans(1, 4, border) == [(0, 1)]
 
@@ -76,7 +76,7 @@ def test_row_blocks():
 
 
 def test_positions_by_hand():
-    """3 pixels from 6: positions 0.5, 2.5, 4.5. 4 pixels from 2: -0.25 (held at 0), 0.25, 0.75, 1.25 (held at 1)."""
+    """3 pixels from 6: 0.5, 2.5, 4.5. 4 pixels from 2: -0.25 (clamped to 0), 0.25, 0.75, 1.25 (clamped to 1)."""
     down = Taps.half_pixel(3, 6)
     assert (down.lower + down.weight).tolist() == [0.5, 2.5, 4.5]
     up = Taps.half_pixel(4, 2)
@@ -86,7 +86,7 @@ def test_positions_by_hand():
 
 
 @pytest.mark.parametrize(("out", "size"), [(5, 13), (13, 5), (1, 4), (4, 1), (7, 7), (100, 3)])
-def test_parts_make_the_whole(out, size):
+def test_parts_equal_the_whole(out, size):
     values = np.random.default_rng(0).random((size, 3)).astype(np.float32)
     taps = Taps.half_pixel(out, size)
     whole = taps.blend(values[slice(*taps.span)], 0)
@@ -97,7 +97,7 @@ def test_parts_make_the_whole(out, size):
 
 @pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="needs torch")
 @pytest.mark.parametrize("scale", [0.3, 0.75, 1.6])
-def test_same_as_torch(scale):
+def test_resizing_equals_torch(scale):
     import torch
 
     image = np.random.default_rng(0).random((11, 7, 2)).astype(np.float32)
@@ -111,7 +111,7 @@ def test_same_as_torch(scale):
     np.testing.assert_allclose(picture.window((1, 3), (1, 2)), expected[1:3, 1:2], atol=1e-6)
 
 
-def test_own_size_is_a_view():
+def test_an_unscaled_window_is_a_view():
     image = np.zeros((4, 5, 3), np.uint8)
     window = Picture(image).window((1, 3), (0, 5))
     assert window.base is image
@@ -125,11 +125,11 @@ def test_sizes():
 
 
 def count_windows(images):
-    """A predictor of one class whose "probability" is 1: sums count the windows over each pixel."""
+    """Predict one class of "probability" 1, so that sums count the windows over each pixel."""
     return np.ones((*images.shape[:3], 1), np.float32)
 
 
-def test_counts_of_windows_by_hand():
+def test_overlaps_by_hand():
     sweep = Sweep(count_windows, Picture(np.zeros((4, 5, 1))), (0, 5), side=3)
     # Stride 2: rows 0-2, 2-3; columns 0-2, 2-4, 4.
     rows, columns = np.array([1, 1, 2, 1]), np.array([1, 1, 2, 1, 2])
@@ -138,12 +138,12 @@ def test_counts_of_windows_by_hand():
 
 def test_mirrored_windows_start_at_the_right():
     sweep = Sweep(count_windows, Picture(np.zeros((1, 6, 1))), (0, 6), side=3, flip=True)
-    # Columns 0-2, 2-4, 4-5; and mirrored, i.e. counted from the right.
+    # Columns 0-2, 2-4, 4-5, and the same counted from the right.
     once = np.array([1, 1, 2, 1, 2, 1])
     np.testing.assert_array_equal(sweep.rows(0, 1)[0, :, 0], once + once[::-1])
 
 
-def test_rows_are_dropped_and_computed_when_asked_for():
+def test_rows_are_computed_on_demand_and_dropped():
     calls = []
 
     def predict(images):
@@ -160,7 +160,7 @@ def test_rows_are_dropped_and_computed_when_asked_for():
 
 
 def test_skipped_rows():
-    """A scaled picture larger than its own size is read with gaps."""
+    """Rows of an enlarged picture are read with gaps."""
     whole = Sweep(count_windows, Picture(np.zeros((40, 3, 1))), (0, 3), side=5).rows(0, 40)
     sweep = Sweep(count_windows, Picture(np.zeros((40, 3, 1))), (0, 3), side=5)
     for first in (0, 9, 17, 30, 38):
@@ -180,7 +180,7 @@ def test_strips_equal_the_whole(columns):
     np.testing.assert_allclose(make(columns).rows(0, 7), make((0, 11)).rows(0, 7)[:, slice(*columns)], rtol=1e-6)
 
 
-def test_windows_of_a_batch_are_of_one_size():
+def test_a_batch_holds_windows_of_one_size():
     shapes = []
 
     def predict(images):
@@ -192,7 +192,7 @@ def test_windows_of_a_batch_are_of_one_size():
     assert shapes == [(4, 3, 3), (4, 3, 3), (4, 3, 3), (2, 3, 2)]
 
 
-def test_one_window_is_what_a_sweep_of_one_is():
+def test_one_window_equals_a_sweep_of_one():
     image = np.random.default_rng(0).random((5, 8, 2)).astype(np.float32)
     for scale in (1.0, 0.6):
         picture = Picture(image, scale)

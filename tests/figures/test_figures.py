@@ -16,7 +16,7 @@ def picture(height=40, width=60):
     return Picture("a", np.random.default_rng(0).integers(0, 255, (height, width, 3), dtype=np.uint8), truth)
 
 
-def test_boxes_lie_where_the_first_prediction_is_better_or_worse():
+def test_boxes_mark_where_the_first_prediction_is_better_or_worse():
     truth = np.zeros((100, 100), np.int32)
     first, other = truth.copy(), truth.copy()
     other[10:30, 10:30] = 1  # the other is wrong here
@@ -40,7 +40,7 @@ def test_agents_and_their_maps():
     features[:, :3, 0] = features[:, 3:, 1] = 1
     features += 0.01
     found = find_agents(features, 16, (49, 81), num_agents=2)
-    # First the middle pixel (2, 3), of the right half; then the first one of the left half.
+    # First the center pixel (2, 3), in the right half; then the first one in the left half.
     assert found.places.tolist() == [[32, 48], [0, 0]]
     assert found.maps.shape == (2, 49, 81) and found.maps.min() == 0 and found.maps.max() == 1
     for n, one in zip(found.shown, found.maps, strict=True):
@@ -52,7 +52,7 @@ def test_agents_and_their_maps():
 def test_features_on_the_padding_are_left_out():
     features = np.random.default_rng(0).uniform(size=(4, 4, 3)).astype("float32")
     found = find_agents(features, 16, (33, 20), num_agents=99)
-    # 33 rows hold the features of rows 0, 16 and 32; 20 columns those of 0 and 16.
+    # 33 rows hold the features at rows 0, 16 and 32; 20 columns those at 0 and 16.
     assert len(found.places) == 6 and found.places.max(0).tolist() == [32, 16]
 
 
@@ -77,22 +77,23 @@ def test_pictures_are_written(tmp_path):
     assert widths["a"] > widths["p"]
 
 
-def test_health_of_some_runs(tmp_path):
+def test_pseudo_labels_of_some_runs(tmp_path):
     history = [{"epoch": 1.0, "mask_ratio": 0.1}, {"epoch": 2.0, "mask_ratio": 0.4}]
     check = [{"epoch": 1.0, "kept": 0.2, "accuracy": 0.9, "accuracy_all": 0.7}]
     check[0] |= {"recall_ground": 0.8, "accuracy_cell": 0.5}
-    paths = pseudo_labels.save_health(tmp_path, {"a": history, "b": []}, {"a": check, "b": []}, ("ground", "cell"))
+    histories, checks, names = {"a": history, "b": []}, {"a": check, "b": []}, ("ground", "cell")
+    paths = pseudo_labels.save_pseudo_labels(tmp_path, histories, checks, names)
     assert [path.name for path in paths] == ["pseudo_labels.png", "pseudo_labels.svg"]
-    rows = pseudo_labels._panels({"a": history, "b": []}, {"a": check, "b": []}, ("ground", "cell"))
+    rows = pseudo_labels._panels(histories, checks, names)
     assert [[title for title, _ in row] for row in rows] == [
         [
-            "Pixels that count, training batches",
-            "Pixels that count, checked images",
-            "Accuracy of labels that count",
+            "Pixels kept, training batches",
+            "Pixels kept, checked images",
+            "Accuracy of kept labels",
             "Accuracy of all labels",
         ],
         ["a: recall among those", "a: accuracy of their labels"],
     ]
     assert rows[1][0][1] == {"ground": ((1.0,), (80.0,))} and rows[1][1][1] == {"cell": ((1.0,), (50.0,))}
     with pytest.raises(UserError, match="log pseudo-labels"):
-        pseudo_labels.save_health(tmp_path, {"b": []}, {"b": []}, ("ground", "cell"))
+        pseudo_labels.save_pseudo_labels(tmp_path, {"b": []}, {"b": []}, ("ground", "cell"))
