@@ -1,4 +1,4 @@
-"""Tensor building blocks in keras.ops: agents, rankings, CutMix, pseudo-labels, resizing, normalisation."""
+"""Tensor building blocks in `keras.ops`: agents, rankings, CutMix, pseudo-labels, resizing, normalization."""
 
 from rankmatch_keras.layers.agents import AllAgents as AllAgents
 from rankmatch_keras.layers.agents import OrthogonalAgents as OrthogonalAgents

@@ -8,27 +8,15 @@ from keras import ops
 from rankmatch_keras.backend.replicas import replicas
 from rankmatch_keras.errors import UserError
 from rankmatch_keras.layers.base import Float32Layer
-from rankmatch_keras.layers.pixels import unit_length
+from rankmatch_keras.layers.pixels import class_maps, unit_length
 from rankmatch_keras.layers.sampling import sample_places
 
-
-def class_members(label, num_classes: int, counted):
-    """Which pixels belong to each class.
-
-    Args:
-        label: `(N,)` int.
-        num_classes: number of classes C.
-        counted: `(N,)` bool, the pixels that belong to any.
-
-    Returns:
-        `(C, N)` bool.
-    """
-    classes = ops.arange(num_classes, dtype="int32")[:, None]
-    return ops.logical_and(ops.cast(label, "int32")[None] == classes, counted[None])
+UNKNOWN = -1e4  # similarity to a class never seen; its exp is 0
+MEMORY_FRACTION = 0.25  # of the machine's memory, for one bank
 
 
 def mean_vectors(vectors, members):
-    """The mean vector of each class over all replicas, without gradient.
+    """Average the vectors of each class over all replicas, without gradient.
 
     Args:
         vectors: `(N, D)` float32.
@@ -45,21 +33,20 @@ def mean_vectors(vectors, members):
 
 
 def class_means(value, label, valid, num_classes: int):
-    """The mean over the pixels of each class, of all replicas together, without gradient.
+    """Average over the pixels of each class and all replicas, without gradient.
 
     Args:
         value: `(B, H, W)` float.
-        label: `(B, H, W)` int; other values than 0 up to K - 1 belong to no class.
-        valid: `(B, H, W)` bool: other pixels do not count.
+        label: `(B, H, W)` int; values other than 0 to K - 1 belong to no class.
+        valid: `(B, H, W)` bool, False on pixels to leave out.
         num_classes: K.
 
     Returns:
         means: `(K,)` float32, 0 where the class is absent.
-        counts: `(K,)` float32, its pixels.
+        counts: `(K,)` float32, the number of its pixels.
     """
     value = ops.stop_gradient(ops.cast(value, "float32"))
-    belongs = ops.cast(label, "int32")[..., None] == ops.arange(num_classes, dtype="int32")
-    belongs = ops.logical_and(belongs, ops.cast(valid, "bool")[..., None])  # (B, H, W, K)
+    belongs = class_maps(label, num_classes, valid)
     counts = replicas().sum(ops.sum(ops.cast(belongs, "float32"), axis=(0, 1, 2)))
     sums = replicas().sum(ops.sum(ops.where(belongs, value[..., None], 0.0), axis=(0, 1, 2)))
     return sums / ops.maximum(counts, 1.0), counts
@@ -67,13 +54,13 @@ def class_means(value, label, valid, num_classes: int):
 
 @keras.saving.register_keras_serializable("rankmatch_keras")
 class ClassAverages(Float32Layer):
-    """A moving average for each class, saved with the method.
+    """Per-class moving averages, saved with the method.
 
     Args:
         num_classes: number of classes K.
-        momentum: share of the old average, 0 to 1.
+        momentum: weight of the old average, 0 to 1.
         initial: the averages before the first batch.
-        absent: what a batch without a class says of it: `"keep"` leaves its average, `"zero"` counts as a mean of 0.
+        absent: what a batch without the class does: `"keep"` leaves its average, `"zero"` counts as a mean of 0.
 
     Raises:
         ValueError: an argument is out of range.
@@ -93,11 +80,11 @@ class ClassAverages(Float32Layer):
         self.averages = self.add_state("averages", (num_classes,), initial)
 
     def values(self):
-        """The averages `(K,)` float32."""
+        """Return the averages, `(K,)` float32."""
         return ops.convert_to_tensor(self.averages)
 
     def update(self, value, label, valid):
-        """Takes in one batch; arguments as of `class_means`."""
+        """Update with one batch; the arguments are those of `class_means`."""
         means, counts = class_means(value, label, valid, self.num_classes)
         moved = self.momentum * self.values() + (1.0 - self.momentum) * means
         if self.absent == "keep":
@@ -105,12 +92,9 @@ class ClassAverages(Float32Layer):
         self.averages.assign(ops.stop_gradient(moved))
 
 
-UNKNOWN = -1e4  # the similarity to a class that was never seen; exp of it is 0
-
-
 @keras.saving.register_keras_serializable("rankmatch_keras")
 class ClassPrototypes(Float32Layer):
-    """Moving averages of class means: `p = decay * p + (1 - decay) * mean`, the first mean as it is.
+    """Moving averages of class means, `p = decay * p + (1 - decay) * mean`, starting from the first mean.
 
     Args:
         num_classes: number of classes C.
@@ -127,14 +111,14 @@ class ClassPrototypes(Float32Layer):
         self.seen = self.add_state("seen", (num_classes,), dtype="int32")
 
     def known(self):
-        """Which classes were ever seen: `(C,)` bool."""
+        """Return which classes were ever seen, `(C,)` bool."""
         return ops.convert_to_tensor(self.seen) > 0
 
     def update(self, means, present):
-        """Moves the prototypes of the classes that are present.
+        """Update the prototypes of the classes that are present.
 
         Args:
-            means: `(C, D)` float32, alike on all replicas.
+            means: `(C, D)` float32, equal on all replicas.
             present: `(C,)` bool.
         """
         old, known = ops.convert_to_tensor(self.vectors), self.known()
@@ -144,25 +128,22 @@ class ClassPrototypes(Float32Layer):
         self.seen.assign(ops.cast(ops.logical_or(known, present), "int32"))
 
     def similarity(self, vectors, temperature: float):
-        """Cosine similarity to each prototype over the temperature.
+        """Compute the cosine similarity to each prototype, divided by the temperature.
 
         Args:
             vectors: `(..., D)` float32.
             temperature: above 0.
 
         Returns:
-            `(..., C)` float32; -10000 for classes that were never seen.
+            `(..., C)` float32; -10000 for classes never seen.
         """
         prototypes = unit_length(ops.convert_to_tensor(self.vectors))
         cosine = ops.matmul(unit_length(vectors), ops.transpose(prototypes))
         return ops.where(self.known(), cosine / temperature, UNKNOWN)
 
 
-MEMORY_SHARE = 0.25  # of the machine's memory, for one bank
-
-
 def machine_memory() -> int | None:
-    """The machine's memory in bytes, or `None` where the system does not tell."""
+    """Return the machine's memory in bytes, or `None` where the system does not tell."""
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):
@@ -177,12 +158,12 @@ class ClassBank(Float32Layer):
         num_classes: number of classes C.
         capacity: vectors per class.
         channels: length D of a vector.
-        option: what the capacity is called where a person can lower it.
-        memory: bytes of the machine's memory, of which the bank takes no more than a quarter; asked by default.
+        option: name of the option that lowers the capacity, for the error.
+        memory: bytes of memory, of which the bank may take a quarter; those of the machine by default.
         seed: int or `None`, for `sample`.
 
     Raises:
-        UserError: the bank would be larger.
+        UserError: the bank would take more.
     """
 
     def __init__(
@@ -211,16 +192,16 @@ class ClassBank(Float32Layer):
         self.next = self.add_state("next", (num_classes,), dtype="int32")
 
     def push(self, vectors, chosen):
-        """Stores vectors over the oldest ones.
+        """Store vectors over the oldest ones.
 
         Args:
-            vectors: `(C, P, D)` float, P at most the capacity; alike on all replicas.
+            vectors: `(C, P, D)` float, P at most the capacity; equal on all replicas.
             chosen: `(C, P)` bool, those that are stored.
         """
         marks = ops.cast(chosen, "int32")
         stored = ops.cumsum(marks, axis=1)  # (C, P)
         total = stored[:, -1]
-        # The others come after them, so that all places differ, and keep what is there.
+        # The others come after them, so that all places differ, and keep their old contents.
         order = ops.where(chosen, stored, total[:, None] + ops.cumsum(1 - marks, axis=1)) - 1
         start = ops.convert_to_tensor(self.next)
         places = (start[:, None] + order) % self.capacity
@@ -234,33 +215,33 @@ class ClassBank(Float32Layer):
         self.count.assign(ops.minimum(ops.convert_to_tensor(self.count) + total, self.capacity))
 
     def filled(self):
-        """Which places hold a vector: `(C, capacity)` bool."""
+        """Return which places hold a vector, `(C, capacity)` bool."""
         return ops.arange(self.capacity, dtype="int32")[None] < ops.convert_to_tensor(self.count)[:, None]
 
     def sample(self, number: int):
-        """Draws vectors of each class with replacement, alike on all replicas.
+        """Sample vectors of each class with replacement, the same on all replicas.
 
         Args:
-            number: how many, M.
+            number: vectors per class, M.
 
         Returns:
             vectors: `(C, M, D)` float32.
-            counted: `(C, M)` bool, False in classes without any.
+            exist: `(C, M)` bool, False in classes without vectors.
         """
-        draws = keras.random.uniform((self.num_classes, number), seed=self.seed_generator)
+        numbers = keras.random.uniform((self.num_classes, number), seed=self.seed_generator)
         count = ops.convert_to_tensor(self.count)[:, None]
         vectors = ops.take_along_axis(
-            ops.convert_to_tensor(self.vectors), sample_places(count, draws)[..., None], axis=1
+            ops.convert_to_tensor(self.vectors), sample_places(count, numbers)[..., None], axis=1
         )
-        return vectors, ops.logical_and(draws >= 0.0, count > 0)
+        return vectors, ops.logical_and(numbers >= 0.0, count > 0)
 
 
 def _check_size(num_classes, capacity, channels, option, memory):
     each = 4 * num_classes * channels
-    size, limit = each * capacity, None if memory is None else int(MEMORY_SHARE * memory)
+    size, limit = each * capacity, None if memory is None else int(MEMORY_FRACTION * memory)
     if limit is not None and size > limit:
         raise UserError(
-            f"memory banks of at most {limit / 1e9:.2f} GB, {MEMORY_SHARE:.0%} of this machine's memory",
+            f"memory banks of at most {limit / 1e9:.2f} GB, {MEMORY_FRACTION:.0%} of this machine's memory",
             f"{size / 1e9:.2f} GB for {num_classes} classes with {capacity} vectors of {channels} channels",
             f"Lower {option}, e.g. --set {option}={max(1, limit // each)}.",
         )

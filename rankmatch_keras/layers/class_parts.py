@@ -4,8 +4,8 @@ import keras
 from keras import ops
 
 from rankmatch_keras.layers.base import Float32Layer
-from rankmatch_keras.layers.class_memory import ClassPrototypes, class_members, mean_vectors
-from rankmatch_keras.layers.sampling import choose, gather_chosen
+from rankmatch_keras.layers.class_memory import ClassPrototypes, mean_vectors
+from rankmatch_keras.layers.sampling import choose, class_members, gather_chosen
 
 SAMPLE = 256  # pixels of a class that its parts begin with
 ITERATIONS = 5

@@ -1,4 +1,4 @@
-"""How far the training is, for what changes with it: the share that is done, and periods that take turns."""
+"""Counters of training steps: progress through the run, and alternating periods."""
 
 import keras
 from keras import ops
@@ -6,9 +6,21 @@ from keras import ops
 from rankmatch_keras.layers.base import Float32Layer
 
 
+class Counter(Float32Layer):
+    """Base of what counts batches; saved and resumed with the method."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.step = self.add_state("step", dtype="int32")
+
+    def tick(self):
+        """Count one batch."""
+        self.step.assign(ops.convert_to_tensor(self.step) + 1)
+
+
 @keras.saving.register_keras_serializable("rankmatch_keras")
-class Clock(Float32Layer):
-    """Counts the batches of a run whose length is known; saved and resumed with the method.
+class Clock(Counter):
+    """Progress through a run of known length.
 
     Args:
         total_steps: batches of the whole run, at least 1.
@@ -22,24 +34,19 @@ class Clock(Float32Layer):
         if total_steps < 1:
             raise ValueError(f"Expected at least 1 step. Received: total_steps={total_steps}")
         self.total_steps = total_steps
-        self.step = self.add_state("step", dtype="int32")
 
     def progress(self):
-        """The share that is done, float32 from 0 up to 1."""
+        """Return the fraction of the run that is done, float32 from 0 to 1."""
         step = ops.cast(ops.convert_to_tensor(self.step), "float32")
         return ops.minimum(step / float(self.total_steps), 1.0)
 
-    def tick(self):
-        """Counts one batch."""
-        self.step.assign(ops.convert_to_tensor(self.step) + 1)
-
 
 @keras.saving.register_keras_serializable("rankmatch_keras")
-class Turns(Float32Layer):
-    """Counts batches in periods of equal length; saved and resumed with the method.
+class Turns(Counter):
+    """Periods of equal length.
 
     Args:
-        every: batches of a period, at least 1.
+        every: batches per period, at least 1.
 
     Raises:
         ValueError: `every` is smaller than 1.
@@ -50,13 +57,8 @@ class Turns(Float32Layer):
         if every < 1:
             raise ValueError(f"Expected periods of at least 1 batch. Received: every={every}")
         self.every = every
-        self.step = self.add_state("step", dtype="int32")
 
     def now(self):
-        """The number of the period, int32 from 0 on, and whether this is its first batch, bool."""
+        """Return the number of the period, int32 from 0, and whether this is its first batch, bool."""
         step = ops.convert_to_tensor(self.step)
         return step // self.every, step % self.every == 0
-
-    def tick(self):
-        """Counts one batch."""
-        self.step.assign(ops.convert_to_tensor(self.step) + 1)

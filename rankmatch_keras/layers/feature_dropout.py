@@ -1,4 +1,4 @@
-"""Feature dropout: UniMatch's perturbation of the encoder's maps before decoding."""
+"""Perturbations of the encoder's maps before decoding: their base, and UniMatch's feature dropout."""
 
 import keras
 from keras import ops
@@ -8,12 +8,12 @@ from rankmatch_keras.layers.base import ConfigFromArguments
 
 
 def each_map(maps, function):
-    """Applies a function to every map of a structure that has channels, on every backend in the same order."""
+    """Apply a function to every map with channels in a structure, in the same order on every backend."""
     return keras.tree.map_structure(lambda value: function(value) if value.shape[-1] else value, maps)
 
 
 class Perturbation(ConfigFromArguments, keras.layers.Layer):
-    """Base of the perturbations of encoder maps, which keep the model's precision and have no weights.
+    """Base of the perturbations of encoder maps: no weights, the model's precision.
 
     Args:
         seed: int or `None`.
@@ -32,10 +32,10 @@ class Perturbation(ConfigFromArguments, keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("rankmatch_keras")
 class FeatureDropout(Perturbation):
-    """Drops whole channels of every map, independently per map and image; the rest grows by `1 / (1 - rate)`.
+    """Dropout of whole channels, independent per map and image; the others grow by `1 / (1 - rate)`.
 
     Args:
-        rate: share of channels dropped, 0 up to but not including 1.
+        rate: fraction of channels dropped, 0 to below 1.
         seed: int or `None`.
     """
 
@@ -46,7 +46,7 @@ class FeatureDropout(Perturbation):
         self.rate = rate
 
     def call(self, features):
-        """Drops channels of each `(B, h, w, C)` map; maps without channels pass unchanged."""
+        """Drop channels of each `(B, h, w, C)` map; maps without channels pass unchanged."""
         return each_map(features, self._dropped)
 
     def _dropped(self, feature_map):

@@ -1,4 +1,4 @@
-"""CutMix and ClassMix: pasting boxes or classes of one image into another."""
+"""CutMix and ClassMix: boxes or classes of one image pasted into another."""
 
 import math
 
@@ -6,15 +6,15 @@ import keras
 from keras import ops
 
 from rankmatch_keras.layers.base import Float32Layer, uniform
-from rankmatch_keras.layers.pixels import grid_positions
+from rankmatch_keras.layers.pixels import class_maps, grid_positions
 
 
 def box_mask(boxes, image_size, grid_size=None):
-    """Marks the pixels inside each box, at image size or on a coarser grid.
+    """Mark the pixels inside each box, at image size or on a coarser grid.
 
-    On a grid the box is sampled at the positions of the grid's pixels in the image, `i * (H - 1) / (h - 1)`. Where
-    that is a whole number (sizes 16k + 1 at stride 16: 321, 513, 801) mixing there equals upsampling the features with
-    aligned corners, mixing at image size and downsampling again.
+    A grid samples the box at the positions of its pixels in the image, `i * (H - 1) / (h - 1)`. Where those are whole
+    numbers (sizes 16k + 1 at stride 16: 321, 513, 801) mixing on the grid equals upsampling the features with aligned
+    corners, mixing at image size and downsampling again.
 
     Args:
         boxes: `(B, 4)` int, `y0, x0, y1, x1` in pixels of the image, ends excluded; an empty box marks nothing.
@@ -34,7 +34,7 @@ def box_mask(boxes, image_size, grid_size=None):
 
 
 def mix(target, source, mask):
-    """Pastes `source` into `target` where `mask` is True.
+    """Paste `source` into `target` where `mask` is True.
 
     Args:
         target: `(B, H, W)` or `(B, H, W, C)` tensor of any dtype.
@@ -51,21 +51,19 @@ def mix(target, source, mask):
 
 @keras.saving.register_keras_serializable("rankmatch_keras")
 class RandomBoxes(Float32Layer):
-    """Draws a mask of boxes for each image of a batch.
+    """Random boxes for each image of a batch, where a method's differ from those that the batch brings.
 
-    A box with the share a of the image's area and the ratio r of its two sides' shares is sqrt(a r) of the height and
-    sqrt(a / r) of the width, and lies anywhere where it fits; r is taken no farther from 1 than it can fit. Several
-    boxes share the area evenly, and each flips the mask, so that what two of them cover is outside again (French et
-    al., BMVC 2020).
+    A box of the fraction a of the image's area and the ratio r is sqrt(a r) of the height and sqrt(a / r) of the width,
+    anywhere where it fits; r stays close enough to 1 to fit. Several boxes share the area evenly, and each flips the
+    mask, so that what two of them cover is outside again (French et al., BMVC 2020).
 
     Args:
-        area: range of the boxes' joint share of the image, 0 to 1.
-        ratio: range of the height's share by the width's, uniform in its logarithm, or one number; `None`: all that
-            fit into the image.
-        law: how the area is distributed in its range: `"uniform"`; `"side"`: its square root is uniform; `(a, b)`,
+        area: range of the fraction of the image that the boxes cover together, 0 to 1.
+        ratio: range of r, uniform in its logarithm, or one number; `None`: all that fit into the image.
+        law: distribution of the area in its range: `"uniform"`; `"side"`: its square root is uniform; `(a, b)`,
             positive whole numbers: the Beta distribution, stretched to the range.
         count: boxes per image.
-        probability: how often an image has boxes at all.
+        probability: fraction of the images that have boxes at all.
         seed: int or `None`.
 
     Raises:
@@ -108,7 +106,7 @@ class RandomBoxes(Float32Layer):
         self._log_ratios = None if ratio is None else (math.log(low), math.log(high))
 
     def __call__(self, batch_size, image_size):
-        """Draws the masks. Not `call`, as Keras' layers take tensors alone.
+        """Sample the masks. Not `call`, since Keras layers take only tensors.
 
         Args:
             batch_size: images B of this replica.
@@ -117,29 +115,29 @@ class RandomBoxes(Float32Layer):
         Returns:
             `(B, H, W)` bool, True inside.
         """
-        # Area, ratio, row, column and presence of each box, then what the Beta distribution takes.
+        # Area, ratio, row, column and presence of each box, then the numbers of the Beta distribution.
         extra = 0 if self._beta is None else sum(self._beta) - 1
-        draws = uniform((batch_size, self.count, 5 + extra), self.seed_generator)
-        areas = self._areas(draws[:, :1])  # (B, 1), of the boxes together
+        numbers = uniform((batch_size, self.count, 5 + extra), self.seed_generator)
+        areas = self._areas(numbers[:, :1])  # (B, 1), of the boxes together
         limit = -ops.log(ops.maximum(areas, 1e-6))  # a box of the whole area may reach from side to side
         low, high = (-limit, limit) if self._log_ratios is None else self._log_ratios
-        log_ratios = ops.clip(low + (high - low) * draws[..., 1], -limit, limit)  # (B, count)
+        log_ratios = ops.clip(low + (high - low) * numbers[..., 1], -limit, limit)  # (B, count)
         sides = [ops.sqrt(areas / float(self.count) * ops.exp(sign * log_ratios)) for sign in (1.0, -1.0)]
-        boxes = _place(sides, draws, image_size)  # (B, count, 4)
-        present = draws[:, 0, 4] < self.probability  # (B,)
+        boxes = _place(sides, numbers, image_size)  # (B, count, 4)
+        present = numbers[:, 0, 4] < self.probability  # (B,)
         masks = box_mask(boxes[:, 0], image_size)
         for number in range(1, self.count):
             masks = ops.logical_xor(masks, box_mask(boxes[:, number], image_size))
         return ops.logical_and(masks, present[:, None, None])
 
-    def _areas(self, draws):
+    def _areas(self, numbers):
         low, high = self.area
-        number = draws[..., 0]
+        number = numbers[..., 0]
         if self.law == "side":
             return ops.square(low**0.5 + (high**0.5 - low**0.5) * number)
         if self._beta is not None:
-            # The a-th smallest of a + b - 1 uniform numbers has the distribution Beta(a, b).
-            number = ops.sort(draws[..., 5:], axis=-1)[..., self._beta[0] - 1]
+            # The a-th smallest of a + b - 1 uniform numbers is Beta(a, b) distributed.
+            number = ops.sort(numbers[..., 5:], axis=-1)[..., self._beta[0] - 1]
         return low + (high - low) * number
 
 
@@ -147,22 +145,22 @@ def _is_beta(law):
     return law is not None and len(law) == 2 and all(int(value) == value >= 1 for value in law)
 
 
-def _place(sides, draws, image_size):
-    """Boxes `y0, x0, y1, x1` in whole pixels, anywhere where they fit."""
+def _place(sides, numbers, image_size):
+    """Place boxes `y0, x0, y1, x1` in whole pixels, anywhere where they fit."""
     starts, ends = [], []
     for axis, (side, size) in enumerate(zip(sides, image_size, strict=True)):
         length = ops.minimum(ops.round(side * float(size)), float(size))
-        start = ops.round((float(size) - length) * draws[..., 2 + axis])
+        start = ops.round((float(size) - length) * numbers[..., 2 + axis])
         starts.append(start)
         ends.append(start + length)
     return ops.stack([*starts, *ends], axis=-1)
 
 
 def mark_classes(label, chosen):
-    """Marks the pixels of each image's chosen classes.
+    """Mark the pixels of each image's chosen classes.
 
     Args:
-        label: `(B, H, W)` int, 0 up to K - 1; other values count as the nearest of these.
+        label: `(B, H, W)` int, 0 to K - 1; other values count as the nearest of these.
         chosen: `(B, K)` bool.
 
     Returns:
@@ -174,25 +172,22 @@ def mark_classes(label, chosen):
 
 
 def class_fractions(label, num_classes: int, valid=None):
-    """Each class's share of the pixels of each image.
+    """Compute the fraction of each image's pixels that each class has.
 
     Args:
         label: `(B, H, W)` int.
         num_classes: K.
-        valid: `(B, H, W)` bool: other pixels belong to no class.
+        valid: `(B, H, W)` bool, False on pixels that belong to no class.
 
     Returns:
         `(B, K)` float32.
     """
-    belongs = ops.cast(label, "int32")[..., None] == ops.arange(num_classes, dtype="int32")
-    if valid is not None:
-        belongs = ops.logical_and(belongs, ops.cast(valid, "bool")[..., None])  # (B, H, W, K)
-    return ops.mean(ops.cast(belongs, "float32"), axis=(1, 2))
+    return ops.mean(ops.cast(class_maps(label, num_classes, valid), "float32"), axis=(1, 2))
 
 
 @keras.saving.register_keras_serializable("rankmatch_keras")
 class ClassMix(Float32Layer):
-    """Marks the pixels of a random half of the classes that each image is predicted to show, rounded up.
+    """A random half of the classes that each image is predicted to show, rounded up (Olsson et al., WACV 2021).
 
     Args:
         num_classes: number of classes K.
@@ -206,20 +201,20 @@ class ClassMix(Float32Layer):
         self.seed_generator = keras.random.SeedGenerator(seed)
 
     def call(self, label, valid=None):
-        """Draws the masks.
+        """Sample the masks.
 
         Args:
             label: `(B, H, W)` int, the predicted class of each pixel.
-            valid: `(B, H, W)` bool: other pixels are not marked, and their classes not counted.
+            valid: `(B, H, W)` bool, False on pixels that are not pasted and whose classes do not count.
 
         Returns:
             `(B, H, W)` bool, True where the pixel is pasted.
         """
         present = class_fractions(label, self.num_classes, valid) > 0.0  # (B, K)
-        draws = uniform((ops.shape(label)[0], self.num_classes), self.seed_generator)
+        numbers = uniform((ops.shape(label)[0], self.num_classes), self.seed_generator)
         # Absent classes come last in the random order.
-        draws = ops.where(present, draws, 2.0)
-        place = ops.argsort(ops.argsort(draws, axis=-1), axis=-1)  # (B, K)
+        numbers = ops.where(present, numbers, 2.0)
+        place = ops.argsort(ops.argsort(numbers, axis=-1), axis=-1)  # (B, K)
         half = (ops.sum(ops.cast(present, "int32"), axis=-1, keepdims=True) + 1) // 2
         mask = mark_classes(label, ops.cast(place, "int32") < half)
         return mask if valid is None else ops.logical_and(mask, ops.cast(valid, "bool"))

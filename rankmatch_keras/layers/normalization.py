@@ -1,4 +1,4 @@
-"""Per-channel normalisation of raw images, as a layer that the saved model carries along."""
+"""Per-channel normalization of raw images, as a layer that is saved with the model."""
 
 from collections.abc import Sequence
 
@@ -10,12 +10,12 @@ from rankmatch_keras.layers.base import ConfigFromArguments
 
 @keras.saving.register_keras_serializable("rankmatch_keras")
 class ChannelNormalization(ConfigFromArguments, keras.layers.Layer):
-    """Maps raw images to what the encoder was trained on: `(x - mean) / std` per channel, then RGB to BGR if asked.
+    """Normalization to what the encoder was trained on: `(x - mean) / std` per channel, then RGB to BGR if asked.
 
     Args:
         mean: one float per channel, in raw units (0..255 for 8-bit images).
         std: one positive float per channel, in raw units.
-        reverse_channels: whether the last axis is reversed afterwards (the encoder expects BGR).
+        reverse_channels: whether the last axis is reversed afterwards (for an encoder that expects BGR).
     """
 
     def __init__(self, mean: Sequence[float], std: Sequence[float], reverse_channels: bool = False, **kwargs):
@@ -27,7 +27,7 @@ class ChannelNormalization(ConfigFromArguments, keras.layers.Layer):
             raise ValueError(f"Expected as many positive std as mean values. Received: mean={mean}, std={std}")
 
     def call(self, images):
-        """Normalises `(B, H, W, C)` raw images of any dtype; returns floats of the same shape."""
+        """Normalize raw images `(B, H, W, C)` of any dtype to floats of the same shape."""
         images = ops.cast(images, self.compute_dtype)
         mean = ops.convert_to_tensor(self.mean, dtype=self.compute_dtype)
         scale = ops.convert_to_tensor([1.0 / s for s in self.std], dtype=self.compute_dtype)
@@ -35,5 +35,5 @@ class ChannelNormalization(ConfigFromArguments, keras.layers.Layer):
         return ops.flip(images, axis=-1) if self.reverse_channels else images
 
     def compute_output_shape(self, input_shape):
-        """Returns the input's shape: only values change."""
+        """Return the shape of the input."""
         return input_shape

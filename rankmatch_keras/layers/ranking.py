@@ -1,4 +1,4 @@
-"""Plackett-Luce ranking distributions and the exact divergence between two of them (RankMatch, Eq. 6-8)."""
+"""Exact divergence between Plackett-Luce ranking distributions (RankMatch, Eq. 6-8)."""
 
 import functools
 import itertools
@@ -7,15 +7,15 @@ import numpy as np
 from keras import ops
 
 MAX_ITEMS = 10
-MASKED = -1e30  # finite, so that masked items never make inf - inf
+MASKED = -1e30  # finite, since inf - inf is NaN
 
 
 @functools.cache
 def _levels(num_items: int):
-    """Lists the sets of remaining items by size, largest first, and how each is reached from the size above.
+    """List the sets of remaining items by size, largest first, and how each is reached from the size above.
 
-    Returns one pair per size m = K ... 2: `members` (sets, K) bool, and `arrivals` (sets, K - m) int, the flat
-    positions `parent * K + item` in the level above at which drawing `item` leaves this set (`None` at the top).
+    Return one pair per size m = K ... 2: `members` (sets, K) bool, and `arrivals` (sets, K - m) int, the flat
+    positions `parent * K + item` in the level above from which picking `item` leaves this set (`None` at the top).
     """
     levels: list[tuple[np.ndarray, np.ndarray | None]] = []
     position: dict[tuple[int, ...], int] = {}
@@ -29,9 +29,9 @@ def _levels(num_items: int):
             arrivals = np.array(
                 [
                     [
-                        position[tuple(sorted((*items, drawn)))] * num_items + drawn
-                        for drawn in range(num_items)
-                        if drawn not in items
+                        position[tuple(sorted((*items, item)))] * num_items + item
+                        for item in range(num_items)
+                        if item not in items
                     ]
                     for items in sets
                 ],
@@ -43,16 +43,15 @@ def _levels(num_items: int):
 
 
 def plackett_luce_kl(teacher_logits, student_logits):
-    """Exact KL divergence between the ranking distributions of two sets of logits, without listing permutations.
+    """Compute the exact KL divergence between two ranking distributions, without listing permutations.
 
-    A Plackett-Luce ranking draws one item after another, each with its softmax probability among the
-    items that remain: `P(pi|c) = prod_n c_pi(n) / sum_{m >= n} c_pi(m)` (Mai et al., CVPR 2024, Eq. 6). By
-    the chain rule the divergence of two rankings is
+    A Plackett-Luce ranking picks one item after another, each with its softmax probability among the items that remain:
+    `P(pi|c) = prod_n c_pi(n) / sum_{m >= n} c_pi(m)` (Mai et al., CVPR 2024, Eq. 6). By the chain rule
 
-        KL = sum_{S, |S| >= 2} P_teacher(S is what remains) * KL(teacher's draw from S || student's draw from S)
+        KL = sum_{S, |S| >= 2} P_teacher(S is what remains) * KL(teacher's pick from S || student's pick from S)
 
-    over `2^K - K - 1` sets S instead of K! permutations; the probabilities of S follow from those of the
-    next larger sets. A common factor of all probabilities cancels, so raw dot products serve as logits.
+    over `2^K - K - 1` sets S instead of K! permutations; the probability of S follows from those of the next larger
+    sets. A common factor of all probabilities cancels, so raw dot products serve as logits.
 
     Args:
         teacher_logits: `(..., K)` float, 2 <= K <= 10.
@@ -79,37 +78,37 @@ def plackett_luce_kl(teacher_logits, student_logits):
             f"Expected 2 to {MAX_ITEMS} items, as many for the teacher as for the student. "
             f"Received: teacher_logits.shape={teacher_logits.shape}, student_logits.shape={student_logits.shape}"
         )
-    # A common offset cancels in every draw. Taken out first, it cannot cost digits of a small divergence.
+    # A common offset cancels in every pick. Removed first, it cannot cost digits of a small divergence.
     teacher_logits = teacher_logits - ops.mean(teacher_logits, axis=-1, keepdims=True)
     student_logits = student_logits - ops.mean(student_logits, axis=-1, keepdims=True)
     excess = teacher_logits - student_logits  # (..., K)
-    kl, reach, draws = 0.0, None, None
+    kl, reach, picks = 0.0, None, None
     for members, arrivals in _levels(num_items):
         member = ops.convert_to_tensor(members.astype("float32"))  # (sets, K)
         logits = teacher_logits[..., None, :] * member + MASKED * (1.0 - member)  # (..., sets, K)
         probability = ops.softmax(logits, axis=-1)
         if arrivals is not None:
-            reach = _reach(draws, arrivals)  # (..., sets)
+            reach = _reach(picks, arrivals)  # (..., sets)
         step_kl = _choice_kl(logits, probability, excess)
         kl = kl + (step_kl[..., 0] if reach is None else ops.sum(reach * step_kl, axis=-1))
-        draws = probability if reach is None else probability * reach[..., None]
+        picks = probability if reach is None else probability * reach[..., None]
     return kl
 
 
-def _reach(draws, arrivals):
-    """Sums the probabilities of all draws that leave a set: `(..., parents, K)` -> `(..., sets)`."""
-    num_parents, num_items = draws.shape[-2], draws.shape[-1]
-    shape = ops.shape(draws)
-    flat = ops.reshape(draws, (*shape[:-2], num_parents * num_items))
+def _reach(picks, arrivals):
+    """Sum the probabilities of all picks that leave a set: `(..., parents, K)` -> `(..., sets)`."""
+    num_parents, num_items = picks.shape[-2], picks.shape[-1]
+    shape = ops.shape(picks)
+    flat = ops.reshape(picks, (*shape[:-2], num_parents * num_items))
     return ops.sum(ops.take(flat, arrivals, axis=-1), axis=-1)
 
 
 def _choice_kl(logits, probability, excess):
-    """KL between the teacher's and the student's next draw: `(..., sets, K)`, `(..., K)` -> `(..., sets)`.
+    """Compute KL between the teacher's and the student's next pick: `(..., sets, K)`, `(..., K)` -> `(..., sets)`.
 
-    With `x` = the student's minus the teacher's logits, centred under the teacher p, `KL = log sum p exp(x)`. Near
+    With `x` = the student's minus the teacher's logits, centered under the teacher p, `KL = log sum p exp(x)`. Near
     agreement that is `log1p(sum p expm1(x))`, whose rounding error shrinks with x instead of drowning a small one;
-    elsewhere a log-sum-exp that neither overflows nor loses tiny p.
+    elsewhere a log-sum-exp, which neither overflows nor loses tiny p.
     """
     difference = -excess[..., None, :]
     x = difference - ops.sum(probability * difference, axis=-1, keepdims=True)  # (..., sets, K)

@@ -7,43 +7,44 @@ from rankmatch_keras.layers.base import ConfigFromArguments
 
 
 def hat_weights(out_size, in_size):
-    """Interpolation matrix of one axis: row i holds the weights of the input pixels for output pixel i.
+    """Make the interpolation matrix of one axis: row i holds the weights of the input pixels for output pixel i.
 
-    Output pixel i sits at position ``i (in - 1) / (out - 1)`` of the input axis, so that first and last
-    pixels coincide, and each input pixel weighs ``max(0, 1 - distance)``.
+    Output pixel i is at position `i (in - 1) / (out - 1)` of the input axis, so that first and last pixels coincide,
+    and each input pixel has the weight `max(0, 1 - distance)`.
 
     Args:
         out_size: number of output pixels, int or scalar int tensor, >= 1.
         in_size: number of input pixels, int or scalar int tensor, >= 1.
 
     Returns:
-        float32 (out_size, in_size); every row sums to 1.
+        `(out_size, in_size)` float32; every row sums to 1.
     """
     steps = ops.cast(ops.maximum(out_size - 1, 1), "float32")
     last = ops.cast(in_size - 1, "float32")
-    # Multiply before dividing: whole-number positions then come out exact, e.g. at 21 -> 81 -> 321.
+    # Multiplied before divided: whole-number positions are then exact, e.g. at 21 -> 81 -> 321.
     positions = ops.arange(0, out_size, dtype="float32") * last / steps
     pixels = ops.arange(0, in_size, dtype="float32")
     return ops.relu(1.0 - ops.abs(positions[:, None] - pixels[None, :]))
 
 
 def resize_align_corners(x, size):
-    """Resizes feature maps bilinearly with the corner pixels of both grids aligned.
+    """Resize feature maps bilinearly with aligned corners.
 
-    ``keras.ops.image.resize`` has no align-corners mode; two small matrix products do, differentiably,
-    with static or dynamic sizes. A grid of 16k+1 pixels lies exactly on one of k+1 pixels this way.
+    `keras.ops.image.resize` has no such mode; here two small matrix products do it, differentiably, with static or
+    dynamic sizes. A grid of 16k + 1 pixels then lies exactly on one of k + 1 pixels.
 
     Args:
-        x: (B, h, w, C) float maps.
-        size: (H, W), ints or scalar int tensors, >= 1.
+        x: `(B, h, w, C)` float.
+        size: `(H, W)`, ints or scalar int tensors, >= 1.
 
     Returns:
-        (B, H, W, C) in the dtype of ``x``; ``x`` itself where its static size is already ``size``.
+        `(B, H, W, C)` in the dtype of `x`; `x` itself where its static size is `size`.
 
     Example:
-        >>> x = keras.ops.reshape(keras.ops.arange(2, dtype="float32"), (1, 1, 2, 1))
-        >>> [float(v) for v in resize_align_corners(x, (1, 5))[0, 0, :, 0]]
-        [0.0, 0.25, 0.5, 0.75, 1.0]
+
+    >>> x = keras.ops.reshape(keras.ops.arange(2, dtype="float32"), (1, 1, 2, 1))
+    >>> [float(v) for v in resize_align_corners(x, (1, 5))[0, 0, :, 0]]
+    [0.0, 0.25, 0.5, 0.75, 1.0]
     """
     height, width = size
     if isinstance(height, int) and isinstance(width, int) and (height, width) == tuple(x.shape[1:3]):
@@ -52,7 +53,7 @@ def resize_align_corners(x, size):
     dtype = keras.backend.standardize_dtype(x.dtype)
     rows = ops.cast(hat_weights(height, in_height), dtype)
     columns = ops.cast(hat_weights(width, in_width), dtype)
-    # Height first: it touches the map while its width is still small, and needs no transposition.
+    # Height first: the map is still narrow then, and needs no transposition.
     x = ops.reshape(x, (-1, in_height, in_width * channels))
     x = ops.matmul(rows, x)  # (B, H, w * C)
     x = ops.reshape(x, (-1, in_width, channels))
@@ -62,42 +63,42 @@ def resize_align_corners(x, size):
 
 @keras.saving.register_keras_serializable(package="rankmatch_keras")
 class ResizeLike(keras.layers.Layer):
-    """Resizes ``x`` to the height and width of ``reference`` (align-corners bilinear).
+    """Align-corners bilinear resizing to the height and width of another tensor.
 
     Call arguments:
-        x: (B, h, w, C) float maps.
-        reference: (B, H, W, any) tensor; only its height and width are read, so it may have no channels.
+        x: `(B, h, w, C)` float.
+        reference: `(B, H, W, any)`; only its height and width are read, so it may have no channels.
 
     Returns:
-        (B, H, W, C) maps.
+        `(B, H, W, C)`.
     """
 
     def call(self, x, reference):
-        """See the class."""
+        """Resize `x`."""
         static = reference.shape[1:3]
         dynamic = ops.shape(reference)[1:3]
-        # Prefer known ints: a resize to the own size is then skipped while tracing.
+        # Known ints first: resizing to the same size is then skipped while tracing.
         size = tuple(d if s is None else s for s, d in zip(static, dynamic, strict=True))
         return resize_align_corners(x, size)
 
     def compute_output_spec(self, x, reference):
-        """(B, H, W, C), without tracing the call."""
+        """Return the spec of `(B, H, W, C)` without tracing the call."""
         shape = (x.shape[0], *reference.shape[1:3], x.shape[3])
         return keras.KerasTensor(shape, dtype=self.compute_dtype)
 
     def compute_output_shape(self, x_shape, reference_shape):
-        """(B, H, W, C)."""
+        """Return `(B, H, W, C)`."""
         return (x_shape[0], *reference_shape[1:3], x_shape[3])
 
 
 @keras.saving.register_keras_serializable(package="rankmatch_keras")
 class FineCoarseConv2D(ConfigFromArguments, keras.layers.Layer):
-    """What `Conv2D(padding="same", use_bias=False)` computes of a fine map joined with an upsampled coarse one.
+    """A `Conv2D(padding="same", use_bias=False)` over a fine map and an upsampled coarse one, without upsampling.
 
-    Upsampling (align-corners bilinear, as `ResizeLike` does) is linear, and so is a convolution: each window position
-    may weigh the channels on the coarse grid first, and interpolate afterwards. With four times as many pixels
-    per side (DeepLabV3+ at output stride 16) that takes an eighth of the multiplications of the coarse part, and
-    neither the upsampled map nor the joined one is ever made. Weights are those of the plain convolution.
+    Align-corners bilinear upsampling is linear, and so is a convolution: each window position can weight the channels
+    on the coarse grid first and interpolate afterwards. With four times as many pixels per side (DeepLabV3+ at output
+    stride 16) that takes an eighth of the multiplications of the coarse part, and neither the upsampled map nor the
+    concatenated one is ever made. The weights are those of the plain convolution.
 
     Args:
         filters: number of output channels F.
@@ -123,7 +124,7 @@ class FineCoarseConv2D(ConfigFromArguments, keras.layers.Layer):
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
 
     def build(self, input_shape):
-        """Makes the kernel `(k, k, c + C, F)`, the fine map's channels first."""
+        """Make the kernel `(k, k, c + C, F)`, the fine map's channels first."""
         fine, coarse = input_shape
         self.kernel = self.add_weight(
             name="kernel",
@@ -132,28 +133,28 @@ class FineCoarseConv2D(ConfigFromArguments, keras.layers.Layer):
         )
 
     def call(self, inputs):
-        """See the class."""
+        """Convolve both maps."""
         fine, coarse = inputs
         kernel, fine_channels = ops.convert_to_tensor(self.kernel), fine.shape[-1]
         outputs = self.convolve(fine, kernel[:, :, :fine_channels])
         return outputs + convolve_upsampled(coarse, kernel[:, :, fine_channels:], ops.shape(fine)[1:3])
 
     def convolve(self, fine, kernel):
-        """The fine map's part; a backend may put its own convolution in place."""
+        """Convolve the fine map; a backend may replace this with its own convolution."""
         return ops.conv(fine, kernel, padding="same", data_format="channels_last")
 
     def compute_output_shape(self, input_shape):
-        """`(B, H, W, F)`."""
+        """Return `(B, H, W, F)`."""
         return (*input_shape[0][:3], self.filters)
 
 
 def convolve_upsampled(x, kernel, size):
-    """Convolves an upsampled map without making it: stride 1, zero padding that keeps the size.
+    """Convolve an upsampled map without making it: stride 1, zero padding that keeps the size.
 
     Args:
         x: `(B, h, w, C)` float, the map before upsampling.
         kernel: `(k, k, C, F)`, k odd.
-        size: `(H, W)` that `x` is upsampled to, ints or scalar int tensors.
+        size: `(H, W)` after upsampling, ints or scalar int tensors.
 
     Returns:
         `(B, H, W, F)` in the dtype of `x`.
@@ -162,7 +163,7 @@ def convolve_upsampled(x, kernel, size):
     taps, _, _, filters = kernel.shape
     pixels = ops.reshape(x, (-1, channels))
     columns = ops.reshape(ops.stack(_interpolations(width, w, taps, x.dtype), axis=-1), (width, w * taps))
-    strips = []  # one per row of the kernel: (B, h, W * F), as high as the coarse map still
+    strips = []  # one per row of the kernel: (B, h, W * F), still as high as the coarse map
     for row in range(taps):
         weights = ops.reshape(ops.transpose(kernel[row], (1, 0, 2)), (channels, taps * filters))
         products = ops.reshape(ops.matmul(pixels, weights), (-1, w * taps, filters))
@@ -172,7 +173,7 @@ def convolve_upsampled(x, kernel, size):
 
 
 def _interpolations(out_size, in_size, taps, dtype):
-    """For each position in a window, which input pixels it sees from each output pixel: `k` of `(out, in)`."""
+    """Make `k` matrices `(out, in)`: the input pixels that each window position sees from each output pixel."""
     reach = taps // 2
     weights = ops.cast(ops.pad(hat_weights(out_size, in_size), ((reach, reach), (0, 0))), dtype)
     return [weights[tap : tap + out_size] for tap in range(taps)]

@@ -1,7 +1,7 @@
-"""Fixed numbers of pixels drawn from masks that mark any number, so that compilers know all shapes.
+"""Sampling of a fixed number of pixels per class, so that compilers know all shapes.
 
-With several replicas the drawn pixels are those of the whole batch: each replica finds its own candidates, and only
-those stay that are among the best of all.
+With several replicas the sample is that of the whole batch: each replica finds its own candidates, of which those
+stay that are among the best of all replicas.
 """
 
 from typing import Any, NamedTuple
@@ -13,19 +13,34 @@ from rankmatch_keras.layers.base import uniform
 
 
 class Choice(NamedTuple):
-    """Pixels chosen of each class, those with the largest scores first."""
+    """Chosen pixels of each class, largest scores first."""
 
     indices: Any  # (C, k) int32, 0 where nothing is chosen
     scores: Any  # (C, k) float32, -1 where nothing is chosen
 
     @property
     def exist(self):
-        """Which of them there are: `(C, k)` bool."""
+        """Which of them are real, `(C, k)` bool: a class may have fewer."""
         return self.scores >= 0.0
 
 
+def class_members(label, num_classes: int, counted):
+    """Mark the pixels of each class.
+
+    Args:
+        label: `(N,)` int.
+        num_classes: number of classes C.
+        counted: `(N,)` bool, the pixels that belong to any class.
+
+    Returns:
+        `(C, N)` bool.
+    """
+    classes = ops.arange(num_classes, dtype="int32")[:, None]
+    return ops.logical_and(ops.cast(label, "int32")[None] == classes, counted[None])
+
+
 def random_scores(batch_size, pixels, seed_generator):
-    """A uniform random number for each pixel, drawn for the whole batch of all replicas.
+    """Sample a uniform number for each pixel, as part of the whole batch of all replicas.
 
     Args:
         batch_size: images B of this replica.
@@ -33,21 +48,21 @@ def random_scores(batch_size, pixels, seed_generator):
         seed_generator: `keras.random.SeedGenerator`.
 
     Returns:
-        `(B * P,)` float32 of 0 up to 1.
+        `(B * P,)` float32, 0 to below 1.
     """
     return ops.reshape(uniform((batch_size, pixels), seed_generator), (-1,))
 
 
 def choose(members, scores, count: int) -> Choice:
-    """Chooses of each class the members with the largest scores; random scores make a draw without replacement.
+    """Choose the members of each class with the largest scores; with random scores, a sample without replacement.
 
     Args:
-        members: `(C, N)` bool, the pixels that may be chosen for each class.
+        members: `(C, N)` bool, the candidates of each class.
         scores: `(N,)` or `(C, N)` float, not negative.
-        count: how many are chosen over all replicas, where there are so many.
+        count: how many to choose over all replicas, or all where there are fewer.
 
     Returns:
-        `count` pixels of each class, some of which may not exist.
+        A `Choice` of k = `count` pixels per class.
     """
     scores = ops.where(members, ops.stop_gradient(ops.cast(scores, "float32")), -1.0)  # (C, N)
     nobody = ops.full((ops.shape(scores)[0], count), -1.0, dtype="float32")  # there may be fewer pixels than `count`
@@ -59,14 +74,15 @@ def choose(members, scores, count: int) -> Choice:
 
 
 def gather_chosen(vectors, choice: Choice):
-    """The chosen vectors of all replicas, without gradient.
+    """Gather the chosen vectors of all replicas, without gradient.
 
     Args:
         vectors: `(N, D)` float.
-        choice: which of them.
+        choice: what `choose` returned.
 
     Returns:
-        `(C, k, D)` float, and which of them exist: `(C, k)` bool, True in front.
+        vectors: `(C, k, D)` float.
+        exist: `(C, k)` bool, True in front.
     """
     found = ops.stop_gradient(ops.take(vectors, choice.indices, axis=0))
     if replicas().count == 1:
@@ -75,7 +91,7 @@ def gather_chosen(vectors, choice: Choice):
 
 
 def top_vectors(vectors, scores, count: int):
-    """The vectors with the largest scores of each class, of equal ones the first.
+    """Take the vectors of each class with the largest scores, the first of equal ones.
 
     Args:
         vectors: `(C, N, D)` float.
@@ -83,31 +99,32 @@ def top_vectors(vectors, scores, count: int):
         count: k, at most N.
 
     Returns:
-        `(C, k, D)` float and `(C, k)` bool, True in front.
+        vectors: `(C, k, D)` float.
+        exist: `(C, k)` bool, True in front.
     """
-    places = ops.argsort(-scores, axis=1)[:, :count]  # unlike `top_k` alike for equal scores on all backends
+    places = ops.argsort(-scores, axis=1)[:, :count]  # unlike `top_k`, the same for equal scores on all backends
     exist = ops.take_along_axis(scores, places, axis=1) >= 0.0
     return ops.take_along_axis(vectors, places[..., None], axis=1), exist
 
 
-def sample_indices(weights, draws):
-    """Draws indices with the probabilities of a row's weights.
+def sample_indices(weights, uniforms):
+    """Sample indices with probabilities proportional to the weights of their row.
 
     Args:
         weights: `(R, J)` float, not negative.
-        draws: `(R, M)` float, uniform in 0..1.
+        uniforms: `(R, M)` float, uniform in 0..1.
 
     Returns:
         `(R, M)` int32; J - 1 in rows without weight.
     """
-    cumulated = ops.cumsum(weights, axis=-1)  # (R, J)
-    passed = (draws * cumulated[:, -1:])[..., None] >= cumulated[:, None, :]  # (R, M, J)
+    cumulative = ops.cumsum(weights, axis=-1)  # (R, J)
+    passed = (uniforms * cumulative[:, -1:])[..., None] >= cumulative[:, None, :]  # (R, M, J)
     return ops.minimum(ops.sum(ops.cast(passed, "int32"), axis=-1), weights.shape[-1] - 1)
 
 
-def sample_places(counts, draws):
-    """Draws a place among the first `counts` ones from uniform numbers of 0 up to 1: int32 of their common shape."""
+def sample_places(counts, uniforms):
+    """Turn uniform numbers from 0 to below 1 into places from 0 to `counts` - 1: int32 of their common shape."""
     counts = ops.cast(counts, "float32")
-    # A uniform number just below 1 can round up to the count.
-    place = ops.minimum(ops.floor(draws * counts), counts - 1.0)
+    # The product with a number just below 1 can round up to the count.
+    place = ops.minimum(ops.floor(uniforms * counts), counts - 1.0)
     return ops.cast(ops.maximum(place, 0.0), "int32")

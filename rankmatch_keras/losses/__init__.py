@@ -1,4 +1,4 @@
-"""The loss terms, each a Keras layer that returns a float32 scalar."""
+"""Loss terms: Keras layers that return a float32 scalar."""
 
 from rankmatch_keras.losses.consistency import PixelConsistencyLoss as PixelConsistencyLoss
 from rankmatch_keras.losses.consistency import ProbabilityConsistencyLoss as ProbabilityConsistencyLoss

@@ -1,27 +1,26 @@
-"""What the losses on the correlation of pixels with agents share (RankMatch, Section 3.2)."""
+"""Base of the losses on the correlation of pixels with agents (RankMatch, Section 3.2)."""
 
 from keras import ops
 
-from rankmatch_keras.backend.replicas import ratio
 from rankmatch_keras.layers.agents import CHOICES
-from rankmatch_keras.layers.pixels import flatten_pixels, gather_agents, unit_length
+from rankmatch_keras.layers.pixels import flatten_pixels, gather_agents, masked_mean, unit_length
 from rankmatch_keras.losses.base import Loss
 
 SIMILARITIES = ("dot", "cosine")
-BLOCK = 256  # pixels that are compared with all others at a time
+BLOCK = 256  # pixels compared with all others at a time
 
 
 class AgentLoss(Loss):
-    """Chooses agents on the teacher's features and compares how each pixel relates to them in both networks.
+    """Comparison of how each pixel relates to the agents in teacher and student; the teacher's features choose them.
 
     Args:
-        num_agents: N; a grid with fewer pixels uses them all.
+        num_agents: N; a smaller grid uses all its pixels.
         agents: how they are chosen: `"orthogonal"`, the greedy choice of Section 3.2; `"random"`; `"top_n"`, those that
-            all pixels correlate most with; `"all"` pixels (Table 5).
+            all pixels correlate with most; `"all"` pixels (Table 5).
         similarity: `"dot"` products of the features, as in Eq. 4, or their `"cosine"`.
-        temperature: what the similarities are divided by.
-        agent_gradient: whether gradient reaches the student through its agents too, or through its pixels alone.
-        seed: int or `None`, for what is random in the choice.
+        temperature: divisor of the similarities, above 0.
+        agent_gradient: whether gradient reaches the student through its agents too, or only through its pixels.
+        seed: int or `None`, for a random choice.
 
     Raises:
         ValueError: an argument is out of range.
@@ -53,15 +52,15 @@ class AgentLoss(Loss):
         self.select_agents = CHOICES[agents](num_agents, seed=seed)
 
     def call(self, teacher_features, student_features, first_index=None, valid=None, weight=None):
-        """Computes the loss of a batch.
+        """Compute the loss of a batch.
 
         Args:
             teacher_features: `(B, h, w, C)` float; no gradient flows into them.
             student_features: `(B, h, w, C)` float.
             first_index: `(B,)` int flat pixel index of each image's first agent; random by default.
-            valid: `(B, h, w)` bool, False on padding, where then no agent stands and which counts as no pixel; all
-                pixels are valid by default.
-            weight: `(B, h, w)` float of at least 0, how much each pixel counts; all the same by default.
+            valid: `(B, h, w)` bool, False on padding, which has neither agents nor pixels that count; all valid by
+                default.
+            weight: `(B, h, w)` float of at least 0, the weight of each pixel; all equal by default.
 
         Returns:
             Scalar float32.
@@ -83,20 +82,20 @@ class AgentLoss(Loss):
         return average(self.compare(teacher, self.products(flatten_pixels(student_features), student_agents)), weights)
 
     def products(self, pixels, agents):
-        """Similarities of every pixel with every agent: `(B, P, C)`, `(B, N, C)` -> `(B, P, N)`."""
+        """Compute the similarity of every pixel with every agent: `(B, P, C)`, `(B, N, C)` -> `(B, P, N)`."""
         return ops.matmul(pixels, ops.transpose(agents, (0, 2, 1))) / self.temperature
 
     def compare(self, teacher_products, student_products):
-        """Turns the similarities `(B, P, N)` of both networks into a divergence per pixel, `(B, P)`."""
+        """Turn the similarities `(B, P, N)` of both networks into a divergence per pixel, `(B, P)`."""
         raise NotImplementedError
 
     def compare_all(self, teacher_pixels, student_pixels, weights):
-        """The loss with every pixel as an agent, from `(B, P, C)`; holds the similarities of some pixels at a time."""
+        """Compute the loss with every pixel as an agent, from `(B, P, C)`, a block of pixels at a time."""
         raise NotImplementedError
 
 
 def pixel_weights(valid, weight):
-    """How much each pixel counts, `(B, P)` float32 without gradient, or `None` where all count the same."""
+    """Return the weight of each pixel, `(B, P)` float32 without gradient, or `None` where all are equal."""
     if valid is None and weight is None:
         return None
     weight = ops.cast(valid if weight is None else weight, "float32")
@@ -106,12 +105,12 @@ def pixel_weights(valid, weight):
 
 
 def average(divergences, weights):
-    """The mean over the pixels of all images, `(B, P)`, weighted where there are weights `(B, P)`."""
+    """Average over the pixels of all images, `(B, P)`, with weights `(B, P)` where there are any."""
     if weights is None:
         return ops.mean(divergences)
-    return ratio(ops.sum(divergences * weights), ops.sum(weights))
+    return masked_mean(divergences, weights)
 
 
 def blocks(num_pixels):
-    """Slices of at most `BLOCK` pixels that cover them all."""
+    """Return slices of at most `BLOCK` pixels that cover them all."""
     return [slice(start, start + BLOCK) for start in range(0, num_pixels, BLOCK)]

@@ -1,21 +1,24 @@
-"""Consistency losses: the student's prediction of one view against the teacher's of another."""
+"""Pixel consistency: the student's prediction of one view against the teacher's of another."""
 
 import keras
 from keras import ops
 
 from rankmatch_keras.backend.replicas import ratio
+from rankmatch_keras.layers.pixels import masked_mean
 from rankmatch_keras.losses.base import Loss, pixel_cross_entropy
+
+NORMALIZERS = ("all", "valid", "kept", "weight", "boosted")
 
 
 @keras.saving.register_keras_serializable("rankmatch_keras")
 class PixelConsistencyLoss(Loss):
-    """Cross-entropy against hard pseudo-labels where the teacher is sure.
+    """Cross-entropy against hard pseudo-labels where the teacher is confident.
 
     `L = sum CE(label, z) [confidence >= threshold] [valid] / sum [valid]` (Mai et al., CVPR 2024, Eq. 2-3, with
-    padding left out of sum and normaliser). Few confident pixels make the loss small.
+    padding left out of both sums). Few confident pixels make the loss small.
 
     Args:
-        threshold: smallest confidence that counts, 0 (all pixels) to 1.
+        threshold: confidence from which a pseudo-label is kept, 0 (all) to 1.
     """
 
     def __init__(self, threshold: float = 0.95, **kwargs):
@@ -25,7 +28,7 @@ class PixelConsistencyLoss(Loss):
         self.threshold = threshold
 
     def call(self, pseudo_label, confidence, valid, logits):
-        """Computes the loss of a batch.
+        """Compute the loss of a batch.
 
         Args:
             pseudo_label: `(B, H, W)` int, the teacher's class per pixel.
@@ -36,21 +39,16 @@ class PixelConsistencyLoss(Loss):
         Returns:
             Scalar float32; 0 where nothing is valid.
         """
-        valid = ops.cast(valid, "float32")
-        counted = valid * ops.cast(confidence >= self.threshold, "float32")
-        cross_entropy = pixel_cross_entropy(ops.cast(pseudo_label, "int32"), logits)
-        return ratio(ops.sum(cross_entropy * counted), ops.sum(valid))
-
-
-NORMALIZERS = ("all", "valid", "kept", "weight", "boosted")
+        kept = ops.cast(confidence >= self.threshold, "float32")
+        return masked_mean(pixel_cross_entropy(ops.cast(pseudo_label, "int32"), logits) * kept, valid)
 
 
 def kept_fraction(confidence, threshold: float):
-    """Share of each image's pixels whose confidence reaches the threshold, the weight of the whole image.
+    """Compute the fraction of each image's pixels whose pseudo-label is kept, as a weight of the whole image.
 
     Args:
         confidence: `(B, H, W)` float.
-        threshold: smallest confidence that counts.
+        threshold: confidence from which a pseudo-label is kept.
 
     Returns:
         `(B, 1, 1)` float32, without gradient.
@@ -61,19 +59,19 @@ def kept_fraction(confidence, threshold: float):
 
 @keras.saving.register_keras_serializable("rankmatch_keras")
 class WeightedConsistencyLoss(Loss):
-    """Cross-entropy against hard pseudo-labels, `L = sum w CE(label, z) [valid] / N`, with a weight w for each pixel.
+    """Weighted cross-entropy against hard pseudo-labels, `L = sum w CE(label, z) [valid] / N`.
 
     Args:
-        normalizer: what N is:
+        normalizer: the meaning of N:
 
-            - "all": the number of pixels, padding included (AugSeg, iMAS: with w = [confidence >= threshold]);
-            - "valid": that of the valid pixels (UniMatch);
-            - "kept": that of the valid pixels with w > 0 (with `image_rate` as w: CSS, Dual Teacher);
-            - "weight": the sum of w over the valid pixels, a weighted mean (AEL);
-            - "boosted": as "kept", and the loss grows by the number of all pixels / N where few are kept (U2PL, DGCL).
+            - `"all"`: the number of pixels, padding included (AugSeg, iMAS: with w = [confidence >= threshold]);
+            - `"valid"`: the number of valid pixels (UniMatch);
+            - `"kept"`: the number of valid pixels with w > 0 (with `kept_fraction` as w: CSS, Dual Teacher);
+            - `"weight"`: the sum of w over the valid pixels, a weighted mean (AEL);
+            - `"boosted"`: as `"kept"`, with the loss multiplied by the number of all pixels / N (U2PL, DGCL).
 
     Raises:
-        ValueError: the normaliser is none of these.
+        ValueError: the normalizer is none of these.
     """
 
     def __init__(self, normalizer: str = "all", **kwargs):
@@ -83,10 +81,10 @@ class WeightedConsistencyLoss(Loss):
         self.normalizer = normalizer
 
     def call(self, pseudo_label, weight, valid, logits):
-        """Computes the loss of a batch.
+        """Compute the loss of a batch.
 
         Args:
-            pseudo_label: `(B, H, W)` int, 0 up to K - 1.
+            pseudo_label: `(B, H, W)` int, 0 to K - 1.
             weight: float or bool that broadcasts to `(B, H, W)`, not negative; no gradient flows into it.
             valid: `(B, H, W)` bool, False on padding.
             logits: `(B, H, W, K)` float, the student's.
@@ -111,11 +109,11 @@ class WeightedConsistencyLoss(Loss):
 
 @keras.saving.register_keras_serializable("rankmatch_keras")
 class ProbabilityConsistencyLoss(Loss):
-    """`L = sum w |softmax(z) - p|^2 / N` over the N pixels of the batch, with a weight w for each.
+    """Weighted squared distance of class probabilities, `L = sum w |softmax(z) - p|^2 / N` over all N pixels.
 
     Args:
-        classes: `"mean"`: of the squares of a pixel's K classes (Tarvainen and Valpola, NeurIPS 2017), or their
-            `"sum"` (French et al., BMVC 2020).
+        classes: `"mean"` (Tarvainen and Valpola, NeurIPS 2017) or `"sum"` (French et al., BMVC 2020) of the squares of
+            a pixel's K classes.
 
     Raises:
         ValueError: neither.
@@ -128,7 +126,7 @@ class ProbabilityConsistencyLoss(Loss):
         self.classes = classes
 
     def call(self, target, weight, logits):
-        """Computes the loss of a batch.
+        """Compute the loss of a batch.
 
         Args:
             target: `(B, H, W, K)` float, the teacher's logits; no gradient flows into them.
@@ -143,4 +141,4 @@ class ProbabilityConsistencyLoss(Loss):
         reduce = ops.mean if self.classes == "mean" else ops.sum
         squares = reduce(ops.square(found - wanted), axis=-1)  # (B, H, W)
         weight = ops.stop_gradient(ops.cast(weight, "float32"))
-        return ratio(ops.sum(squares * weight), ops.sum(ops.ones_like(squares)))
+        return masked_mean(squares * weight)

@@ -1,4 +1,4 @@
-"""Pixel contrast: representations of a class come near what stands for the class, and away from other pixels."""
+"""Pixel contrast: representations move towards those of their class and away from those of others."""
 
 import keras
 from keras import ops
@@ -11,13 +11,13 @@ LEFT_OUT = -1e4  # a similarity whose exponential is 0
 
 
 def info_nce(anchors, positives, negatives, counted, temperature: float):
-    """`-log(exp(a.p / T) / (exp(a.p / T) + sum_n exp(a.n / T)))` of each anchor, with cosines for the dot products.
+    """Compute `-log(exp(a.p / T) / (exp(a.p / T) + sum_n exp(a.n / T)))` of each anchor, with cosines for dot products.
 
     Args:
         anchors: `(C, A, D)` float.
         positives: `(C, A, D)` float, or `(C, 1, D)` for all anchors of a class.
         negatives: `(C, M, D)` float.
-        counted: `(C, A, M)` or `(C, 1, M)` bool, the negatives that count.
+        counted: `(C, A, M)` or `(C, 1, M)` bool, the negatives to use.
         temperature: T, above 0.
 
     Returns:
@@ -32,7 +32,7 @@ def info_nce(anchors, positives, negatives, counted, temperature: float):
 
 @keras.saving.register_keras_serializable("rankmatch_keras")
 class ContrastiveLoss(Loss):
-    """Mean InfoNCE (van den Oord et al., 2018) of the anchors of each class, averaged over the classes that have any.
+    """Mean InfoNCE (van den Oord et al., 2018) of the anchors of each class, averaged over the classes with any.
 
     An anchor counts where it is chosen and has a negative. With several replicas the means are those of all anchors.
 
@@ -50,14 +50,14 @@ class ContrastiveLoss(Loss):
         self.temperature = temperature
 
     def call(self, anchors, chosen, positives, negatives, counted):
-        """Computes the loss.
+        """Compute the loss.
 
         Args:
             anchors: `(C, A, D)` float, with gradient.
-            chosen: `(C, A)` bool, the anchors that count.
+            chosen: `(C, A)` bool, the anchors to use.
             positives: `(C, A, D)` float, or `(C, 1, D)` for all anchors of a class; without gradient.
             negatives: `(C, M, D)` float; without gradient.
-            counted: `(C, A, M)` or `(C, 1, M)` bool, the negatives that count.
+            counted: `(C, A, M)` or `(C, 1, M)` bool, the negatives to use.
 
         Returns:
             Scalar float32; 0 where no anchor counts.

@@ -1,4 +1,4 @@
-"""Agent-level correlation consistency: pixels must relate to agents as they do for the teacher (RankMatch, Eq. 4-5)."""
+"""Agent-level correlation consistency: pixels relate to agents as in the teacher (RankMatch, Eq. 4-5)."""
 
 import keras
 from keras import ops
@@ -32,7 +32,7 @@ class CorrelationConsistencyLoss(AgentLoss):
         self.divergence = divergence
 
     def compare(self, teacher_products, student_products):
-        """Divergence of the correlations per pixel for similarities `(B, P, N)` of both networks."""
+        """Compute the divergence of the correlations per pixel from similarities `(B, P, N)`."""
         teacher_log = ops.log_softmax(teacher_products, axis=-1)
         student_log = ops.log_softmax(student_products, axis=-1)
         teacher = ops.exp(teacher_log)
@@ -45,14 +45,14 @@ class CorrelationConsistencyLoss(AgentLoss):
         return ops.sum(per_agent, axis=-1)
 
     def compare_all(self, teacher_pixels, student_pixels, weights):
-        """See `AgentLoss`.
+        """Compute the loss with every pixel as an agent; see `AgentLoss`.
 
-        Automatic differentiation would keep the similarities of all blocks, P x P numbers several times over. So each
-        block's gradient is written out, and handed on as that of a product with the features.
+        Automatic differentiation would keep the similarities of all blocks, P x P numbers several times over. So the
+        gradient of each block is computed here, and passed on as that of a product with the features.
         """
         fixed = ops.stop_gradient(student_pixels)
         divergences, to_pixels, to_agents = [], [], 0.0
-        # What `average` multiplies each pixel's divergence with.
+        # The factors that `average` gives the pixels.
         shares = ops.ones_like(fixed[..., 0]) if weights is None else weights
         shares = shares * (1.0 / ops.sum(shares) if weights is None else ratio(1.0, ops.sum(shares)))
         for block in blocks(student_pixels.shape[1]):
@@ -69,7 +69,7 @@ class CorrelationConsistencyLoss(AgentLoss):
         return ops.stop_gradient(value) + ops.sum(ops.stop_gradient(gradient) * (student_pixels - fixed))
 
     def _slope(self, teacher_products, student_products):
-        """Derivative of `compare` by the student's similarities, `(B, P, N)`."""
+        """Return the derivative of `compare` with respect to the student's similarities, `(B, P, N)`."""
         teacher = ops.softmax(teacher_products, axis=-1)
         student = ops.softmax(student_products, axis=-1)
         difference = student - teacher

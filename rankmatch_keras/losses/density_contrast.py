@@ -4,9 +4,9 @@ import keras
 from keras import ops
 
 from rankmatch_keras.layers.base import Float32Layer
-from rankmatch_keras.layers.class_memory import ClassBank, class_members
+from rankmatch_keras.layers.class_memory import ClassBank
 from rankmatch_keras.layers.density import density
-from rankmatch_keras.layers.sampling import choose, gather_chosen, top_vectors
+from rankmatch_keras.layers.sampling import choose, class_members, gather_chosen, top_vectors
 from rankmatch_keras.losses.contrast import ContrastiveLoss
 
 TEMPERATURE = 0.5

@@ -5,8 +5,8 @@ from keras import ops
 
 from rankmatch_keras.backend.replicas import gathered
 from rankmatch_keras.layers.base import Float32Layer
-from rankmatch_keras.layers.class_memory import ClassBank, class_members
-from rankmatch_keras.layers.sampling import choose, sample_indices, sample_places, top_vectors
+from rankmatch_keras.layers.class_memory import ClassBank
+from rankmatch_keras.layers.sampling import choose, class_members, sample_indices, sample_places, top_vectors
 from rankmatch_keras.losses.contrast import ContrastiveLoss
 
 TEMPERATURE = 0.5

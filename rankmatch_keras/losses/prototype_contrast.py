@@ -4,8 +4,8 @@ import keras
 from keras import ops
 
 from rankmatch_keras.layers.base import Float32Layer
-from rankmatch_keras.layers.class_memory import ClassPrototypes, class_members
-from rankmatch_keras.layers.sampling import choose, gather_chosen, sample_indices, sample_places
+from rankmatch_keras.layers.class_memory import ClassPrototypes
+from rankmatch_keras.layers.sampling import choose, class_members, gather_chosen, sample_indices, sample_places
 from rankmatch_keras.losses.contrast import ContrastiveLoss
 
 TEMPERATURE = 0.5

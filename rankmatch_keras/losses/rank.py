@@ -1,4 +1,4 @@
-"""Rank-aware correlation consistency: the agents' ranking must be the teacher's (RankMatch, Eq. 6-8)."""
+"""Rank-aware correlation consistency: the student ranks agents as the teacher does (RankMatch, Eq. 6-8)."""
 
 import math
 
@@ -16,10 +16,10 @@ class RankConsistencyLoss(AgentLoss):
     """KL divergence between the teacher's and the student's distribution of rankings of each pixel's top agents.
 
     Per pixel, with s = f A^T the dot products of its feature with N agents and T the `top_k` agents that the teacher
-    ranks highest, `L_rank = mean over pixels of KL(P(.|s_teacher[T]) || P(.|s_student[T]))`, P being the
-    Plackett-Luce distribution over the K! rankings (Mai et al., CVPR 2024, Eq. 6-8). The softmax over the
-    agents (Eq. 4) is a common factor that cancels in P. Agents are chosen on the teacher's features; the student's
-    agents stand at the same positions, and gradient reaches the student through its pixels and its agents.
+    ranks highest, `L_rank = mean over pixels of KL(P(.|s_teacher[T]) || P(.|s_student[T]))`, where P is the
+    Plackett-Luce distribution over the K! rankings (Mai et al., CVPR 2024, Eq. 6-8). The softmax over the agents
+    (Eq. 4) is a common factor that cancels in P. Agents are chosen on the teacher's features; the student's are at the
+    same positions, and gradient reaches the student through its pixels and its agents.
 
     Args:
         num_agents: N, at least `top_k`.
@@ -45,13 +45,13 @@ class RankConsistencyLoss(AgentLoss):
         self.reduction = reduction
 
     def compare(self, teacher_products, student_products):
-        """Divergence of the rankings per pixel for similarities `(B, P, N)` of both networks."""
-        # indices (B, P, K): the teacher's favourites, used for both networks
+        """Compute the divergence of the rankings per pixel from similarities `(B, P, N)`."""
+        # indices (B, P, K): the teacher's top agents, used for both networks
         teacher_top, indices = ops.top_k(teacher_products, self.top_k)
         return self._divergence(teacher_top, ops.take_along_axis(student_products, indices, axis=-1))
 
     def compare_all(self, teacher_pixels, student_pixels, weights):
-        """See `AgentLoss`: of the student's similarities only those with the favourites are ever computed."""
+        """Compute the loss with every pixel as an agent; the student's similarities with the top agents suffice."""
         student_agents = student_pixels if self.agent_gradient else ops.stop_gradient(student_pixels)
         divergences = []
         for block in blocks(student_pixels.shape[1]):

@@ -1,22 +1,22 @@
-"""The supervised loss on labelled pixels (RankMatch, Eq. 1), with online hard example mining as an option."""
+"""Supervised loss on labeled pixels (RankMatch, Eq. 1), with optional online hard example mining."""
 
 import keras
 from keras import ops
 
-from rankmatch_keras.backend.replicas import ratio
+from rankmatch_keras.layers.pixels import masked_mean
 from rankmatch_keras.losses.base import Loss, pixel_cross_entropy
 
 
 @keras.saving.register_keras_serializable("rankmatch_keras")
 class SupervisedLoss(Loss):
-    """Mean cross-entropy over the labelled pixels that are not ignored (Mai et al., CVPR 2024, Eq. 1).
+    """Mean cross-entropy over the labeled pixels, those not ignored (Mai et al., CVPR 2024, Eq. 1).
 
     With `ohem=(threshold, min_kept)` only hard pixels count: those whose probability of the true class is at most
     the larger of `threshold` and the `min_kept`-th smallest probability of the batch. With fewer than `min_kept`
-    labelled pixels all count. With several replicas each one mines its own part of the batch.
+    labeled pixels all count. With several replicas each one mines its own part of the batch.
 
     Args:
-        ignore_index: label value of pixels without truth.
+        ignore_index: mask value of pixels without a label.
         ohem: `None`, or `(threshold in (0, 1], min_kept >= 1)`; Cityscapes uses (0.7, 200000).
     """
 
@@ -31,7 +31,7 @@ class SupervisedLoss(Loss):
         self.ohem = ohem
 
     def call(self, mask, logits):
-        """Computes the loss of a batch.
+        """Compute the loss of a batch.
 
         Args:
             mask: `(B, H, W)` int, class ids or `ignore_index`.
@@ -41,18 +41,17 @@ class SupervisedLoss(Loss):
             Scalar float32; 0 where every pixel is ignored.
         """
         mask = ops.cast(mask, "int32")
-        labelled = mask != self.ignore_index
-        cross_entropy = pixel_cross_entropy(ops.where(labelled, mask, 0), logits)
-        kept = labelled if self.ohem is None else self.hard_pixels(cross_entropy, labelled, *self.ohem)
-        kept = ops.cast(kept, "float32")
-        return ratio(ops.sum(cross_entropy * kept), ops.sum(kept))
+        labeled = mask != self.ignore_index
+        cross_entropy = pixel_cross_entropy(ops.where(labeled, mask, 0), logits)
+        kept = labeled if self.ohem is None else self.hard_pixels(cross_entropy, labeled, *self.ohem)
+        return masked_mean(cross_entropy, kept)
 
-    def hard_pixels(self, cross_entropy, labelled, threshold, min_kept):
-        """Marks the pixels that hard example mining keeps: `(B, H, W)` bool."""
-        # Large cross-entropy = small probability; unlabelled pixels sort last.
-        flat = ops.reshape(ops.where(labelled, ops.stop_gradient(cross_entropy), -1.0), (-1,))
+    def hard_pixels(self, cross_entropy, labeled, threshold, min_kept):
+        """Mark the pixels that hard example mining keeps: `(B, H, W)` bool."""
+        # Large cross-entropy = small probability; unlabeled pixels sort last.
+        flat = ops.reshape(ops.where(labeled, ops.stop_gradient(cross_entropy), -1.0), (-1,))
         if flat.shape[0] is not None and flat.shape[0] <= min_kept:
-            return labelled
-        kth_largest = ops.top_k(flat, min_kept)[0][-1]  # -1 where fewer than min_kept pixels are labelled
+            return labeled
+        kth_largest = ops.top_k(flat, min_kept)[0][-1]  # -1 where fewer than min_kept pixels are labeled
         limit = ops.minimum(kth_largest, -ops.log(threshold))
-        return ops.logical_and(labelled, ops.stop_gradient(cross_entropy) >= limit)
+        return ops.logical_and(labeled, ops.stop_gradient(cross_entropy) >= limit)

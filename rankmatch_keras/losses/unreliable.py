@@ -4,10 +4,10 @@ import keras
 from keras import ops
 
 from rankmatch_keras.layers.base import Float32Layer
-from rankmatch_keras.layers.class_memory import ClassBank, class_members, mean_vectors
+from rankmatch_keras.layers.class_memory import ClassBank, mean_vectors
 from rankmatch_keras.layers.pixels import on_grid, pixel_rows
 from rankmatch_keras.layers.pseudo_labels import masked_quantiles
-from rankmatch_keras.layers.sampling import choose, gather_chosen, random_scores
+from rankmatch_keras.layers.sampling import choose, class_members, gather_chosen, random_scores
 from rankmatch_keras.losses.contrast import ContrastiveLoss
 
 SURE = 0.3  # probability of its class that an anchor exceeds

@@ -4,9 +4,10 @@ import keras
 from keras import ops
 
 from rankmatch_keras.layers import pseudo_labels
-from rankmatch_keras.layers.class_memory import ClassPrototypes, class_members, mean_vectors
+from rankmatch_keras.layers.class_memory import ClassPrototypes, mean_vectors
 from rankmatch_keras.layers.pixels import on_grid, pixel_rows
 from rankmatch_keras.layers.resize import resize_align_corners
+from rankmatch_keras.layers.sampling import class_members
 from rankmatch_keras.losses.consistency import kept_fraction
 from rankmatch_keras.losses.prototype_contrast import TEMPERATURE, PrototypeContrast
 from rankmatch_keras.methods.represented import Represented, paste, share_of_valid, truth_of

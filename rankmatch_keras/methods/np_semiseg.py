@@ -5,9 +5,9 @@ from typing import ClassVar
 import keras
 from keras import ops
 
-from rankmatch_keras.layers.class_memory import ClassBank, class_members
+from rankmatch_keras.layers.class_memory import ClassBank
 from rankmatch_keras.layers.pixels import on_grid, pixel_rows
-from rankmatch_keras.layers.sampling import choose, gather_chosen, random_scores
+from rankmatch_keras.layers.sampling import choose, class_members, gather_chosen, random_scores
 from rankmatch_keras.methods.augseg import AugSeg
 from rankmatch_keras.models.neural_process import neural_process_of, with_neural_process
 from rankmatch_keras.models.segmenter import class_count

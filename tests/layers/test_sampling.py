@@ -8,9 +8,16 @@ import pytest
 from keras import ops
 
 from rankmatch_keras.backend.replicas import Replicas, replicas, set_replicas
-from rankmatch_keras.layers.class_memory import class_members, mean_vectors
+from rankmatch_keras.layers.class_memory import mean_vectors
 from rankmatch_keras.layers.pseudo_labels import masked_quantiles
-from rankmatch_keras.layers.sampling import choose, gather_chosen, random_scores, sample_indices, sample_places
+from rankmatch_keras.layers.sampling import (
+    choose,
+    class_members,
+    gather_chosen,
+    random_scores,
+    sample_indices,
+    sample_places,
+)
 
 LABEL = np.int32([0, 1, 0, 2, 0, 1])
 COUNTED = np.array([True, True, True, True, True, False])

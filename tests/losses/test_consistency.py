@@ -120,7 +120,7 @@ def test_valid_and_a_threshold_are_unimatchs_loss():
     assert float(value) == pytest.approx(float(expected), rel=1e-6)
 
 
-def test_image_rate_weighs_whole_images():
+def test_kept_fraction_weighs_whole_images():
     confidence = np.float32([[[0.9, 0.96, 0.97]], [[0.2, 0.95, 0.1]]])
     rate = ops.convert_to_numpy(kept_fraction(confidence, 0.95))
     np.testing.assert_allclose(rate[:, 0, 0], [2 / 3, 1 / 3], rtol=1e-6)
