@@ -72,7 +72,7 @@ ARGUMENTS: dict[str, dict] = {
 
 def described_layers():
     """Return the layers of the package that can be made and have `ConfigFromArguments`, by name."""
-    for room in ("layers", "losses", "methods"):
+    for room in ("layers", "losses", "models", "methods"):
         package = importlib.import_module(f"rankmatch_keras.{room}")
         for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
             importlib.import_module(module.name)
