@@ -22,12 +22,12 @@ from rankmatch_keras.models import start_from
 class FrozenTeacher(RankMatch):
     """RankMatch with a teacher that is read from a file, runs in inference mode and never changes."""
 
-    def __init__(self, segmenter, preset="paper", *, teacher: str, views: str = "strong", **overrides):
+    def __init__(self, segmenter, *, teacher: str, views: str = "strong", **options):
         if views not in ("strong", "weak"):
             raise ValueError(f"Expected views 'strong' or 'weak'. Received: views={views!r}")
-        super().__init__(segmenter, preset, **overrides, ema_decay=1.0)
-        self.file = teacher
+        super().__init__(segmenter, **options, ema_decay=1.0)
         self.views = views
+        self.file = teacher
         start_from(self.teacher.network, teacher)
 
     def follow(self):
@@ -38,12 +38,6 @@ class FrozenTeacher(RankMatch):
         if self.views == "weak":
             return StrongView(batch["weak_image"], teacher.weak)
         return super().strong_view(batch, number, teacher)
-
-    def get_config(self):
-        """Return the constructor's arguments."""
-        config = {**super().get_config(), "teacher": self.file, "views": self.views}
-        del config["ema_decay"]
-        return config
 
 
 METHODS["frozenteacher"] = FrozenTeacher

@@ -96,9 +96,16 @@ def build_method(segmenter, options: Options, total_steps: int) -> methods.Metho
     Raises:
         UserError: an unknown method, or an option that it does not have.
     """
-    flags = {name: getattr(options, name) for name in METHOD_FLAGS if getattr(options, name) is not None}
-    usual = {"seed": options.seed, "preset": options.preset, "total_steps": total_steps * options.accumulate, **flags}
-    return methods.build(options.method, segmenter, options.set_options(), usual, build_second(segmenter, options))
+    known = methods.options_of(methods.method_named(options.method)) & {*METHOD_FLAGS}
+    flags = {name: getattr(options, name) for name in known if getattr(options, name) is not None}
+    return methods.build(
+        options.method,
+        segmenter,
+        given={**flags, **options.set_options()},
+        usual={"seed": options.seed, "total_steps": total_steps * options.accumulate},
+        second=build_second(segmenter, options),
+        preset=options.preset,
+    )
 
 
 def build_optimizer(options: Options, steps: int) -> training.SGD:

@@ -75,7 +75,6 @@ class AEL(Taught):
         self.draws = keras.random.SeedGenerator(None if seed is None else seed + 1)
         self.consistency_loss = WeightedConsistencyLoss("weight")
         self.term_weights = {"supervised": 1.0, "labeled_consistency": 1.0, "consistency": 1.0}
-        self._make_trackers()
 
     def stages(self):
         """First the labelled images, then the mixed ones."""
@@ -137,8 +136,3 @@ class AEL(Taught):
         keep = ops.take(rarity / ops.maximum(ops.max(rarity), 1e-6), label, axis=0)  # (B, H, W)
         kept = ops.logical_and(self.uniform(*ops.shape(label)) < keep, confidence >= self.threshold)
         return self.consistency_loss(label, ops.square(confidence) * ops.cast(kept, "float32"), valid, logits)
-
-    def get_config(self):
-        """Returns the constructor's arguments."""
-        names = ("threshold", "pasted_classes", "paste_probability", "frequent_classes", "min_area", "momentum", "seed")
-        return {**super().get_config(), **{name: getattr(self, name) for name in names}}

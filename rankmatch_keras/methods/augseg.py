@@ -60,8 +60,6 @@ class AugSeg(Taught):
         self.injections = keras.random.SeedGenerator(None if seed is None else seed + 2)
         self.consistency_loss = WeightedConsistencyLoss("all")
         self.term_weights = {"supervised": 1.0, "consistency": consistency_weight}
-        if type(self) is AugSeg:
-            self._make_trackers()
 
     def stages(self):
         """One stage."""
@@ -116,8 +114,3 @@ class AugSeg(Taught):
         injected = (draws >= sureness)[:, None, None]
         copies = own.pasted(labeled, ops.logical_and(self.labeled_boxes(count, size), injected))
         return own.pasted(copies.partners(), self.boxes(count, size))
-
-    def get_config(self):
-        """Returns the constructor's arguments."""
-        names = ("threshold", "consistency_weight", "seed")
-        return {**super().get_config(), **{name: getattr(self, name) for name in names}}

@@ -7,9 +7,11 @@ import keras
 
 from rankmatch_keras import backend
 from rankmatch_keras.backend.replicas import replicas
+from rankmatch_keras.layers.base import ConfigFromArguments, argument_names
 from rankmatch_keras.losses import SupervisedLoss
 
 LABELED = ("labeled_image", "labeled_mask")
+NETWORKS = ("segmenter", "second")
 
 
 def as_one(stages: tuple[Callable, ...]) -> tuple[Callable, ...]:
@@ -28,7 +30,7 @@ def as_one(stages: tuple[Callable, ...]) -> tuple[Callable, ...]:
     return stages if replicas().count == 1 else (stage,)
 
 
-class Method(keras.Model):
+class Method(ConfigFromArguments, keras.Model):
     """A way to train a segmenter: forward passes, loss terms and their weights.
 
     A subclass names its terms in `term_weights` and computes them in its `stages`; `fit` takes batches as
@@ -48,22 +50,31 @@ class Method(keras.Model):
     term_weights: dict[str, float]
     diagnostics: ClassVar[tuple[str, ...]] = ()
     required: ClassVar[tuple[str, ...]] = LABELED
-    # How the strong views of 8-bit colour images are made, see `data.policies`.
+    # How the strong views of 8-bit color images are made, see `data.policies`.
     strong_policy: ClassVar[str] = "jitter"
+    # Named sets of options, to be used as `RankMatch(segmenter, **RankMatch.presets["reference"])`.
+    presets: ClassVar[dict[str, dict[str, Any]]] = {}
 
-    def __init__(self, segmenter, *, ignore_index: int = 255, ohem: tuple[float, int] | None = None, **kwargs):
-        super().__init__(**kwargs)
+    def __init__(
+        self,
+        segmenter,
+        *,
+        ignore_index: int = 255,
+        ohem: tuple[float, int] | None = None,
+        name: str | None = None,
+    ):
+        super().__init__(name=name)
         self.segmenter = segmenter
         self.ignore_index = ignore_index
         self.ohem = ohem
         self.supervised_loss = SupervisedLoss(ignore_index, ohem)
+<<<<<<< HEAD
         self._steps = backend.step
+=======
+        self._steps = backend_steps()
+        self.trackers = {}
+>>>>>>> 9ed0a57 (Give every method named arguments; make presets a dictionary of them)
         self._checked = False
-
-    def _make_trackers(self):
-        """Creates a running mean per logged value; called last in each constructor."""
-        names = ("loss", *self.term_weights, *self.diagnostics)
-        self.trackers = {name: keras.metrics.Mean(name=name) for name in names}
         self.built = True
 
     @classmethod
@@ -118,6 +129,9 @@ class Method(keras.Model):
             heads = [*(student.decoder for student in self.students), *self.heads]
             optimizer.set_head([variable for head in heads for variable in head.trainable_variables])
         super().compile(optimizer=optimizer, jit_compile=jit_compile, **kwargs)
+        if not self.trackers:
+            names = ("loss", *self.term_weights, *self.diagnostics)
+            self.trackers = {name: keras.metrics.Mean(name=name) for name in names}
         # Built now, so that a resumed run finds variables to restore before its first step.
         self.optimizer.build(self.trainable_variables)
         # Not `self.optimizer`: Keras may have wrapped it for loss scaling.
@@ -192,17 +206,10 @@ class Method(keras.Model):
         self._checked = True
 
     def get_config(self):
-        """Returns the constructor's arguments."""
-        return {
-            "segmenter": keras.saving.serialize_keras_object(self.segmenter),
-            "ignore_index": self.ignore_index,
-            "ohem": self.ohem,
-            "name": self.name,
-        }
+        """Return the constructor's arguments."""
+        return {**self.arguments(), "name": self.name}
 
-    @classmethod
-    def from_config(cls, config, custom_objects=None):
-        """Makes the method from `get_config()`."""
-        config = dict(config)
-        config["segmenter"] = keras.saving.deserialize_keras_object(config["segmenter"], custom_objects)
-        return cls(**config)
+
+def options_of(kind: type[Method]) -> set[str]:
+    """Return the names of the options that a method's constructor takes, those of its bases included."""
+    return {*argument_names(kind)} - {*NETWORKS}

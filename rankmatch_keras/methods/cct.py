@@ -103,7 +103,6 @@ class CCT(Method):
         self.clock = Clock(total_steps)
         self.consistency_loss = ProbabilityConsistencyLoss("mean")
         self.term_weights = {"supervised": 1.0, "consistency": consistency_weight}
-        self._make_trackers()
 
     @property
     def heads(self):
@@ -143,8 +142,3 @@ class CCT(Method):
             changed = perturb(changed, target)
         found = self.segmenter.resize(decoder(changed, training=True)["logits"], maps[CANVAS])
         return self.consistency_loss(target, valid, found)
-
-    def get_config(self):
-        """Returns the constructor's arguments."""
-        names = (*PERTURBATIONS, "total_steps", "consistency_weight", "seed")
-        return {**super().get_config(), **{name: getattr(self, name) for name in names}}

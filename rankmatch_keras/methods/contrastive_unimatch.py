@@ -64,7 +64,6 @@ class ContrastiveUniMatch(UniMatch):
             class_count(segmenter), channels, capacity, added, anchors, negatives, seed=self.seed
         )
         self.term_weights = {**self.term_weights, "contrast": contrast_weight}
-        self._make_trackers()
 
     @property
     def heads(self):
@@ -94,8 +93,3 @@ class ContrastiveUniMatch(UniMatch):
             num_labeled=ops.shape(truth)[0],
         )
         return {"contrast": contrast}
-
-    def get_config(self):
-        """Returns the constructor's arguments."""
-        names = ("total_steps", "contrast_weight", "channels", "stride", "capacity", "added", "anchors", "negatives")
-        return {**super().get_config(), **{name: getattr(self, name) for name in names}}

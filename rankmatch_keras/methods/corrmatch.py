@@ -82,14 +82,13 @@ class CorrMatch(WeakToStrong):
             **dict.fromkeys(("strong_1", "divergence", "feature_dropout"), 1 / 8),
             **dict.fromkeys(("weak_correlation", "strong_correlation"), 1 / 16),
         }
-        self._make_trackers()
 
     @property
     def heads(self):
         """The convolutions of the correlation."""
         return (self.propagate,)
 
-    def weak_stage(self, batch, _):
+    def weak_stage(self, batch, carry):
         """All terms of labelled images and weak view, the threshold, and what the strong view must know."""
         self.follow()
         source = self.box_source(batch)
@@ -140,8 +139,3 @@ class CorrMatch(WeakToStrong):
         pixels = correlation.shape[1]
         draws = keras.random.uniform((self.num_regions,), seed=self.draw)
         return ops.cast(ops.floor(draws * pixels), "int32")
-
-    def get_config(self):
-        """Returns the constructor's arguments."""
-        names = ("threshold_momentum", "num_regions", "feature_dropout", "seed")
-        return {**super().get_config(), **{name: getattr(self, name) for name in names}}

@@ -50,7 +50,6 @@ class CoTraining(TwoNetworks):
         self.consistency_loss = PixelConsistencyLoss(threshold)
         halves = {"supervised_1": 0.5, "supervised_2": 0.5}
         self.term_weights = {**halves, "cross_1": weight / 2, "cross_2": weight / 2}
-        self._make_trackers()
 
     def network_stages(self):
         """The weak view of each network, then the strong view of each."""
@@ -93,7 +92,3 @@ class CoTraining(TwoNetworks):
         image, label, confidence, valid = (mix(value, partners(value), boxes) for value in values)
         logits = self.students[number - 1](image, training=True)["logits"]
         return self.consistency_loss(label, confidence, valid, logits)
-
-    def get_config(self):
-        """Returns the constructor's arguments."""
-        return {**super().get_config(), "threshold": self.threshold, "weight": self.weight}

@@ -57,7 +57,6 @@ class CPS(TwoNetworks):
         self.random_boxes = RandomBoxes((0.25, 0.5), count=3, seed=seed)
         self.consistency_loss = WeightedConsistencyLoss("valid")
         self.term_weights = {"supervised_1": 1.0, "supervised_2": 1.0, "cross_1": self.weight, "cross_2": self.weight}
-        self._make_trackers()
 
     def network_stages(self):
         """With CutMix one for each network; without it each one's labels come from the pass of the other."""
@@ -101,10 +100,6 @@ class CPS(TwoNetworks):
             f"supervised_{number}": self.supervised_loss(batch["labeled_mask"], logits[:num_labeled]),
             f"cross_{number}": self.consistency_loss(label, valid, valid, logits[num_labeled:]),
         }
-
-    def get_config(self):
-        """Returns the constructor's arguments."""
-        return {**super().get_config(), "cutmix": self.cutmix, "weight": self.weight, "seed": self.seed}
 
 
 def agreement(first, second, valid):

@@ -69,7 +69,6 @@ class CSS(Represented):
         self.prototypes = ClassPrototypes(self.num_classes, self.channels, prototype_decay)
         self.contrast = PrototypeContrast(self.prototypes, self.num_classes, anchors, negatives, pool, seed=self.seed)
         self.term_weights = {"supervised": 1.0, "unsupervised": 1.0, "contrast": contrast_weight}
-        self._make_trackers()
 
     def stages(self):
         """One stage."""
@@ -121,16 +120,3 @@ class CSS(Represented):
         """The contrast of representations `(B, h, w, D)` of the pixels that count at image size."""
         label, counted = (pixel_rows(on_grid(values, ops.shape(representation)[1:3])) for values in (label, counted))
         return self.contrast(pixel_rows(representation), label, counted, self.scores(representation, num_labeled))
-
-    def get_config(self):
-        """Returns the constructor's arguments."""
-        names = (
-            "contrast_weight",
-            "threshold",
-            "representation_threshold",
-            "prototype_decay",
-            "anchors",
-            "negatives",
-            "pool",
-        )
-        return {**super().get_config(), **{name: getattr(self, name) for name in names}}

@@ -51,7 +51,6 @@ class CutMixMeanTeacher(Taught):
         self.boxes = RandomBoxes(area=(0.5, 0.5), seed=seed)
         self.consistency_loss = ProbabilityConsistencyLoss("sum")
         self.term_weights = {"supervised": 1.0, "consistency": consistency_weight}
-        self._make_trackers()
 
     @property
     def evaluated(self):
@@ -78,8 +77,3 @@ class CutMixMeanTeacher(Taught):
         """Share of the pixels of all replicas whose confidence reaches the threshold."""
         sure = ops.cast(confidence >= self.threshold, "float32")
         return replicas().sum(ops.sum(sure)) / replicas().sum(ops.sum(ops.ones_like(sure)))
-
-    def get_config(self):
-        """Returns the constructor's arguments."""
-        names = ("threshold", "consistency_weight", "seed")
-        return {**super().get_config(), **{name: getattr(self, name) for name in names}}

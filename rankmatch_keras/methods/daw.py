@@ -46,7 +46,6 @@ class DAW(UniMatch):
         self.unlabeled_confidences = ClassAverages(classes, momentum)
         self.average = AveragedTeacher(segmenter, average_decay)
         self.consistency_loss = WeightedConsistencyLoss("valid")
-        self._make_trackers()
 
     @property
     def teachers(self):
@@ -90,7 +89,3 @@ class DAW(UniMatch):
         """UniMatch's values with the adaptive threshold, and the threshold itself."""
         threshold = self.adaptive_threshold.value() if threshold is None else threshold
         return {**super().diagnose(weak, threshold), "threshold": threshold}
-
-    def get_config(self):
-        """Returns the constructor's arguments."""
-        return {**super().get_config(), "momentum": self.momentum, "average_decay": self.average_decay}

@@ -12,17 +12,6 @@ from rankmatch_keras.models.segmenter import decoded_channels
 
 DROPPED = 0.2  # share of the pixels that do not teach at the beginning; 0 at the end
 APART = (0.8, 0.1)  # share of the unlabelled pixels that are not contrasted, at the beginning and at the end
-OPTIONS = (
-    "unsupervised_weight",
-    "contrast_weight",
-    "capacity",
-    "added",
-    "candidates",
-    "anchors",
-    "dense",
-    "negatives",
-    "first_class",
-)
 
 
 @keras.saving.register_keras_serializable("rankmatch_keras")
@@ -74,22 +63,27 @@ class DGCL(Represented):
         super().__init__(segmenter, ema_decay=ema_decay, warm_up=warm_up, **kwargs)
         self.unsupervised_weight = unsupervised_weight
         self.contrast_weight = contrast_weight
-        sizes = {
-            "capacity": capacity,
-            "added": added,
-            "candidates": candidates,
-            "anchors": anchors,
-            "dense": dense,
-            "negatives": negatives,
-            "first_class": first_class,
-        }
-        for name, value in sizes.items():
-            setattr(self, name, value)
+        self.capacity = capacity
+        self.added = added
+        self.candidates = candidates
+        self.anchors = anchors
+        self.dense = dense
+        self.negatives = negatives
+        self.first_class = first_class
         self.contrast = DensityContrast(
-            self.num_classes, decoded_channels(segmenter), self.channels, **sizes, seed=self.seed
+            self.num_classes,
+            decoded_channels(segmenter),
+            self.channels,
+            capacity=capacity,
+            added=added,
+            candidates=candidates,
+            anchors=anchors,
+            dense=dense,
+            negatives=negatives,
+            first_class=first_class,
+            seed=self.seed,
         )
         self.term_weights = {"supervised": 1.0, "unsupervised": unsupervised_weight, "contrast": contrast_weight}
-        self._make_trackers()
 
     def stages(self):
         """One stage."""
@@ -127,10 +121,6 @@ class DGCL(Represented):
             "contrast": contrast,
             "mask_ratio": share_of_valid(kept, valid),
         }, None
-
-    def get_config(self):
-        """Returns the constructor's arguments."""
-        return {**super().get_config(), **{name: getattr(self, name) for name in OPTIONS}}
 
 
 def _rows(outputs):

@@ -62,7 +62,6 @@ class DualTeacher(Taught):
         self.mixed_loss = WeightedConsistencyLoss("kept")
         self.consistency_loss = PixelConsistencyLoss(threshold)
         self.term_weights = {"supervised": 1.0, "mixed": 1.0, "strong_2": implicit_weight}
-        self._make_trackers()
 
     def follow(self):
         """Moves the active teacher after the student, or makes it a copy where its turn begins."""
@@ -95,8 +94,3 @@ class DualTeacher(Taught):
         source = view.partners()
         boxes = self.boxes(ops.shape(view.image)[0], ops.shape(view.image)[1:3])
         return view.pasted(source, ops.where(by_boxes, boxes, self.classes(source.label, valid=source.valid)))
-
-    def get_config(self):
-        """Returns the constructor's arguments."""
-        names = ("switch_every", "threshold", "implicit_weight", "seed")
-        return {**super().get_config(), **{name: getattr(self, name) for name in names}}

@@ -14,8 +14,6 @@ from rankmatch_keras.losses.part_contrast import PartContrast
 from rankmatch_keras.losses.soft import SoftConsistencyLoss
 from rankmatch_keras.methods.represented import Represented, paste, share_of_valid, truth_of
 
-OPTIONS = ("soft_weight", "contrast_weight", "mass", "threshold", "parts", "capacity", "anchors", "negatives")
-
 
 @keras.saving.register_keras_serializable("rankmatch_keras")
 class ESL(Represented):
@@ -79,7 +77,6 @@ class ESL(Represented):
         self.contrast = PartContrast(self.num_classes, parts, channels, capacity, anchors, negatives, seed=self.seed)
         self.soft_loss = SoftConsistencyLoss()
         self.term_weights = {"supervised": 1.0, "soft": soft_weight, "contrast": contrast_weight}
-        self._make_trackers()
 
     def stages(self):
         """One stage."""
@@ -146,7 +143,3 @@ class ESL(Represented):
             order=ops.reshape(scores, per_image)[:, 0],
         )
         return label, ops.reshape(part, (images, *grid)), ops.reshape(rows, (images, *grid))
-
-    def get_config(self):
-        """Returns the constructor's arguments."""
-        return {**super().get_config(), **{name: getattr(self, name) for name in OPTIONS}}

@@ -19,9 +19,8 @@ class FixMatch(WeakToStrong):
     def __init__(self, segmenter, **kwargs):
         super().__init__(segmenter, **kwargs)
         self.term_weights = {"supervised": 0.5, "strong_1": 0.5}
-        self._make_trackers()
 
-    def weak_stage(self, batch, _):
+    def weak_stage(self, batch, carry):
         """The supervised term, and pseudo-labels from the same pass."""
         self.follow()
         source = self.box_source(batch)

@@ -67,7 +67,6 @@ class IMAS(Taught):
         self.consistency_loss = WeightedConsistencyLoss("all")
         half = consistency_weight / 2
         self.term_weights = {"supervised": 1.0, "strong_1": half, "cutmix": half}
-        self._make_trackers()
 
     def stages(self):
         """One stage."""
@@ -127,8 +126,3 @@ class IMAS(Taught):
         """The mean over images of their cross-entropies on sure pixels, each weighed by its agreement."""
         weight = ops.cast(view.confidence >= self.threshold, "float32") * ease[:, None, None]
         return self.consistency_loss(view.label, weight, view.valid, logits)
-
-    def get_config(self):
-        """Returns the constructor's arguments."""
-        names = ("threshold", "consistency_weight", "background", "seed")
-        return {**super().get_config(), **{name: getattr(self, name) for name in names}}

@@ -34,7 +34,6 @@ class MeanTeacher(Taught):
         self.consistency_weight = consistency_weight
         self.consistency_loss = ProbabilityConsistencyLoss("mean")
         self.term_weights = {"supervised": 1.0, "consistency": consistency_weight}
-        self._make_trackers()
 
     def stages(self):
         """One stage."""
@@ -51,7 +50,3 @@ class MeanTeacher(Taught):
             "supervised": self.supervised_loss(batch["labeled_mask"], labeled_logits),
             "consistency": self.consistency_loss(target, weight=1.0, logits=logits),
         }, None
-
-    def get_config(self):
-        """Returns the constructor's arguments."""
-        return {**super().get_config(), "consistency_weight": self.consistency_weight}

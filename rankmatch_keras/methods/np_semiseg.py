@@ -60,7 +60,6 @@ class NPSemiSeg(AugSeg):
         self.target = ClassBank(self.num_classes, memory, channels, option="memory", seed=seed)
         self.chances = keras.random.SeedGenerator(None if seed is None else seed + 3)
         self.term_weights = {**self.term_weights, "divergence": divergence_weight}
-        self._make_trackers()
 
     @property
     def process(self):
@@ -96,8 +95,3 @@ class NPSemiSeg(AugSeg):
         count = ops.sum(filled, axis=1)
         means = ops.sum(ops.convert_to_tensor(bank.vectors) * filled, axis=1) / ops.maximum(count, 1.0)
         centers.assign(ops.stop_gradient(ops.where(count > 0, means, ops.convert_to_tensor(centers))))
-
-    def get_config(self):
-        """Returns the constructor's arguments."""
-        names = ("divergence_weight", "memory", "draws")
-        return {**super().get_config(), **{name: getattr(self, name) for name in names}}

@@ -2,13 +2,14 @@
 
 import difflib
 import inspect
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from rankmatch_keras.errors import UserError
 from rankmatch_keras.methods.ael import AEL
 from rankmatch_keras.methods.augseg import AugSeg
 from rankmatch_keras.methods.base import Method
+from rankmatch_keras.methods.base import options_of as options_of
 from rankmatch_keras.methods.cct import CCT
 from rankmatch_keras.methods.contrastive_unimatch import ContrastiveUniMatch
 from rankmatch_keras.methods.corrmatch import CorrMatch
@@ -24,7 +25,7 @@ from rankmatch_keras.methods.fixmatch import FixMatch
 from rankmatch_keras.methods.imas import IMAS
 from rankmatch_keras.methods.mean_teacher import MeanTeacher
 from rankmatch_keras.methods.np_semiseg import NPSemiSeg
-from rankmatch_keras.methods.rankmatch import OVERRIDES, RankMatch
+from rankmatch_keras.methods.rankmatch import RankMatch
 from rankmatch_keras.methods.self_training import SelfTraining
 from rankmatch_keras.methods.supervised import SupervisedOnly
 from rankmatch_keras.methods.u2pl import U2PL
@@ -56,8 +57,6 @@ METHODS: dict[str, type[Method]] = {
     "cct": CCT,
     "npsemiseg": NPSemiSeg,
 }
-# What the caller gives by other means, and what Keras' models take beside.
-NOT_OPTIONS = {"self", "segmenter", "second", "name", "kwargs", "overrides"}
 
 
 def method_named(name: str) -> type[Method]:
@@ -69,17 +68,6 @@ def method_named(name: str) -> type[Method]:
     if name not in METHODS:
         raise UserError("a method", f"{name!r}", _nearest(name, METHODS))
     return METHODS[name]
-
-
-def options_of(kind: type[Method]) -> set[str]:
-    """Names of the options that a method's constructor takes, those of its bases included."""
-    names: set[str] = set()
-    for base in kind.__mro__:
-        if issubclass(base, Method) and "__init__" in vars(base):
-            names |= set(inspect.signature(base.__init__).parameters)
-    if issubclass(kind, RankMatch):
-        names |= set(OVERRIDES)
-    return names - NOT_OPTIONS
 
 
 def takes_second(kind: type[Method]) -> bool:
@@ -104,29 +92,43 @@ def check_options(name: str, given: Iterable[str], further: Iterable[str] = ()) 
     Raises:
         UserError: an unknown method or option.
     """
-    known = [*options_of(method_named(name)), *further]
+    kind = method_named(name)
+    known = [*options_of(kind), *(["preset"] if kind.presets else []), *further]
     for option in given:
         if option not in known:
             raise UserError(f"an option of {name}", f"{option!r}", _nearest(option, known))
 
 
-def build(name: str, segmenter, given: dict[str, Any], usual: dict[str, Any] | None = None, second=None) -> Method:
-    """Makes a method.
+def build(
+    name: str,
+    segmenter,
+    given: Mapping[str, Any],
+    usual: Mapping[str, Any] | None = None,
+    second=None,
+    preset: str | None = None,
+) -> Method:
+    """Make a method.
 
     Args:
         name: the method's name.
         segmenter: the network that is trained.
-        given: options that the person asks for: each must be one of the method's.
-        usual: options that it gets where it has them and `given` is silent.
+        given: options that the user asks for; each must be one of the method's. They win over the preset, which may
+            be named here too.
+        usual: defaults for the options that the method has; the preset wins over them.
         second: another network, for methods that train two.
+        preset: name of one of the method's `presets`; without effect on a method that has none of that name.
 
     Raises:
-        UserError: an unknown method or option, or a value that the method refuses.
+        UserError: an unknown method, option or preset, or a value that the method refuses.
     """
     check_options(name, given)
     kind = method_named(name)
+    if "preset" in given and given["preset"] not in kind.presets:
+        raise UserError(f"a preset of {name}", f"{given['preset']!r}", _nearest(str(given["preset"]), kind.presets))
     known = options_of(kind)
-    options = {option: value for option, value in (usual or {}).items() if option in known} | given
+    options = {option: value for option, value in (usual or {}).items() if option in known}
+    options |= {**kind.presets.get(given.get("preset", preset), {}), **given}
+    options.pop("preset", None)
     if second is not None:
         options["second"] = second
     try:

@@ -116,11 +116,6 @@ class Represented(Taught):
         )
         return ops.concatenate([*parts])
 
-    def get_config(self):
-        """Returns the constructor's arguments."""
-        names = ("total_steps", "channels", "stride", "warm_up", "seed")
-        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
-
 
 def truth_of(batch, ignore_index):
     """The labelled masks with a class for ignored pixels too, and which pixels are not ignored."""

@@ -86,7 +86,6 @@ class SelfTraining(Method):
         self.noise = keras.random.SeedGenerator(seed)
         self.pseudo_loss = SupervisedLoss(IGNORED)
         self.term_weights = {"supervised": 0.5, "pseudo": 0.5}
-        self._make_trackers()
 
     def stages(self):
         """One stage."""
@@ -111,8 +110,3 @@ class SelfTraining(Method):
         noise = uniform(shape, self.noise, -NOISE, NOISE)
         masks = ops.where(boxes, IGNORED, ops.cast(masks, "int32"))
         return mix(images, ops.cast(noise, images.dtype), boxes), masks
-
-    def get_config(self):
-        """Returns the constructor's arguments."""
-        names = ("plus_plus", "reliable_share", "label_scales", "label_flip", "seed")
-        return {**super().get_config(), **{name: getattr(self, name) for name in names}}

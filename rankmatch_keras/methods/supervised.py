@@ -17,7 +17,6 @@ class SupervisedOnly(Method):
     def __init__(self, segmenter, **kwargs):
         super().__init__(segmenter, **kwargs)
         self.term_weights = {"supervised": 1.0}
-        self._make_trackers()
 
     def stages(self):
         """One stage."""

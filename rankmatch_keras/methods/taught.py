@@ -68,7 +68,3 @@ class Taught(Method):
         self.follow()
         logits = self.segmenter(batch["labeled_image"], training=True)["logits"]
         return {"supervised": self.supervised_loss(batch["labeled_mask"], logits)}, None
-
-    def get_config(self):
-        """Returns the constructor's arguments."""
-        return {**super().get_config(), "ema_decay": self.ema_decay}

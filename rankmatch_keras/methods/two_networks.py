@@ -1,7 +1,5 @@
 """What the methods share that train two networks which label for each other."""
 
-import keras
-
 from rankmatch_keras.methods.base import Method, as_one
 from rankmatch_keras.models.segmenter import class_count
 
@@ -37,17 +35,6 @@ class TwoNetworks(Method):
     def stages(self):
         """A stage for each pass of a network, so that no two of them hold activations at once."""
         return as_one(self.network_stages())
-
-    def get_config(self):
-        """Returns the constructor's arguments."""
-        return {**super().get_config(), "second": keras.saving.serialize_keras_object(self.second)}
-
-    @classmethod
-    def from_config(cls, config, custom_objects=None):
-        """Makes the method from `get_config()`."""
-        config = dict(config)
-        config["second"] = keras.saving.deserialize_keras_object(config["second"], custom_objects)
-        return super().from_config(config, custom_objects)
 
 
 def _check_alike(first, second):

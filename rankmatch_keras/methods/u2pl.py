@@ -61,7 +61,6 @@ class U2PL(Represented):
             self.num_classes, self.channels, capacity, added, anchors, negatives, seed=self.seed
         )
         self.term_weights = {"supervised": 1.0, "unsupervised": 1.0, "contrast": contrast_weight}
-        self._make_trackers()
 
     def stages(self):
         """One stage."""
@@ -100,8 +99,3 @@ class U2PL(Represented):
             "contrast": contrast,
             "mask_ratio": share_of_valid(kept, valid),
         }, None
-
-    def get_config(self):
-        """Returns the constructor's arguments."""
-        names = ("contrast_weight", "capacity", "added", "anchors", "negatives")
-        return {**super().get_config(), **{name: getattr(self, name) for name in names}}

@@ -41,8 +41,6 @@ class UniMatch(WeakToStrong):
         self.seed = seed
         self.drop_features = FeatureDropout(feature_dropout, seed=seed)
         self.term_weights = {"supervised": 0.5, "strong_1": 0.125, "strong_2": 0.125, "feature_dropout": 0.25}
-        if type(self) is UniMatch:
-            self._make_trackers()
 
     def weak_stream(self, batch) -> WeakStream:
         """Encodes labelled images and weak view together, and decodes the latter once more with dropped features."""
@@ -61,7 +59,7 @@ class UniMatch(WeakToStrong):
             clean={name: value[:last_weak] for name, value in decoded.items()},
         )
 
-    def weak_stage(self, batch, _):
+    def weak_stage(self, batch, carry):
         """The supervised term, pseudo-labels, and the term of the feature-dropped view."""
         self.follow()
         source = self.box_source(batch)
@@ -91,7 +89,3 @@ class UniMatch(WeakToStrong):
     def strong_terms(self, number: int, target: Decision, student: dict[str, Any]) -> dict[str, Any]:
         """The terms of strong view `number`: the student's outputs against the teacher's decision."""
         return {f"strong_{number}": self.consistency(target, student["logits"])}
-
-    def get_config(self):
-        """Returns the constructor's arguments."""
-        return {**super().get_config(), "feature_dropout": self.feature_dropout, "seed": self.seed}

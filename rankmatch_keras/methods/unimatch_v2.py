@@ -35,9 +35,8 @@ class UniMatchV2(WeakToStrong):
         self.seed = seed
         self.drop_channels = ComplementaryDropout(seed=seed)
         self.term_weights = {"supervised": 0.5, "strong_1": 0.25, "strong_2": 0.25}
-        self._make_trackers()
 
-    def weak_stage(self, batch, _):
+    def weak_stage(self, batch, carry):
         """The supervised term, and the teacher's decisions."""
         self.follow()
         source = self.box_source(batch)
@@ -57,7 +56,3 @@ class UniMatchV2(WeakToStrong):
             "strong_2": self.consistency(views[1].target, second),
         }
         return terms, None
-
-    def get_config(self):
-        """Returns the constructor's arguments."""
-        return {**super().get_config(), "seed": self.seed}

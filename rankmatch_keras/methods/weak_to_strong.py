@@ -76,7 +76,7 @@ class WeakToStrong(Method):
         """First labelled images and weak view, then the strong views."""
         return (self.weak_stage, self.strong_stage)
 
-    def weak_stage(self, batch, _) -> tuple[dict[str, Any], Teacher]:
+    def weak_stage(self, batch, carry) -> tuple[dict[str, Any], Teacher]:
         """The terms of the labelled images and of the weak view, and the teacher's decisions."""
         raise NotImplementedError
 
@@ -141,7 +141,3 @@ class WeakToStrong(Method):
             "mask_ratio": ratio(ops.sum(kept * valid), ops.sum(valid)),
             "confidence": ratio(ops.sum(weak.confidence * valid), ops.sum(valid)),
         }
-
-    def get_config(self):
-        """Returns the constructor's arguments."""
-        return {**super().get_config(), "threshold": self.threshold, "ema_decay": self.ema_decay}

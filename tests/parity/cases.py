@@ -59,10 +59,10 @@ CASES = {
     "fixmatch": Case(methods.FixMatch, PIXEL, seed=13, network="tiny"),
     "fixmatch, second view": Case(methods.FixMatch, PIXEL, seed=14, second_view=True),
     "unimatch": Case(methods.UniMatch, DRAWN, seed=25, network="tiny"),
-    "rankmatch, paper": Case(methods.RankMatch, {"preset": "paper", **AGENTS}, seed=7, network="tiny"),
+    "rankmatch, paper": Case(methods.RankMatch, AGENTS, seed=7, network="tiny"),
     # With all of UniMatch's terms.
     "rankmatch, reference, second view": Case(
-        methods.RankMatch, {"preset": "reference", **AGENTS}, seed=18, second_view=True
+        methods.RankMatch, {**methods.RankMatch.presets["reference"], **AGENTS}, seed=18, second_view=True
     ),
     # What the presets leave alone, in three combinations.
     "rankmatch, remedies": Case(methods.RankMatch, {**AGENTS, **REMEDIES}, seed=61, steps=2),
