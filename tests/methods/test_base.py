@@ -72,6 +72,7 @@ def test_call_gives_logits(small_segmenter, random_batch):
 
 def test_logs_are_means_over_the_epoch(small_segmenter):
     method = SupervisedOnly(small_segmenter())
+    method.compile()
     method.log({"loss": 1.0, "supervised": 3.0})
     logs = method.log({"loss": 2.0, "supervised": 5.0})
     assert {name: float(value) for name, value in logs.items()} == {"loss": 1.5, "supervised": 4.0}
