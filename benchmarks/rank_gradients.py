@@ -46,17 +46,8 @@ def gradients(method, batch, names):
 
 
 def make(segmenter, options):
-<<<<<<< HEAD
-    """Return RankMatch with the options of a variant."""
-    return methods.RankMatch(segmenter, options.get("preset", "paper"), seed=0, **_without_preset(options))
-
-
-def _without_preset(options):
-    return {name: value for name, value in options.items() if name != "preset"}
-=======
     """Make RankMatch on a segmenter, in a variant."""
     return methods.RankMatch(segmenter, seed=0, **options)
->>>>>>> 9ed0a57 (Give every method named arguments; make presets a dictionary of them)
 
 
 @click.command(help=__doc__)

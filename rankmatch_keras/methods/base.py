@@ -68,12 +68,8 @@ class Method(ConfigFromArguments, keras.Model):
         self.ignore_index = ignore_index
         self.ohem = ohem
         self.supervised_loss = SupervisedLoss(ignore_index, ohem)
-<<<<<<< HEAD
         self._steps = backend.step
-=======
-        self._steps = backend_steps()
         self.trackers = {}
->>>>>>> 9ed0a57 (Give every method named arguments; make presets a dictionary of them)
         self._checked = False
         self.built = True
 

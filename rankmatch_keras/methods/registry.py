@@ -1,11 +1,10 @@
 """The methods by the names that the command line knows them by, and the options that each takes."""
 
-import difflib
 import inspect
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from rankmatch_keras.errors import UserError
+from rankmatch_keras.errors import UserError, did_you_mean
 from rankmatch_keras.methods.ael import AEL
 from rankmatch_keras.methods.augseg import AugSeg
 from rankmatch_keras.methods.base import Method
@@ -66,7 +65,7 @@ def method_named(name: str) -> type[Method]:
         UserError: there is none of that name; the message says which comes nearest.
     """
     if name not in METHODS:
-        raise UserError("a method", f"{name!r}", _nearest(name, METHODS))
+        raise _unknown("a method", name, METHODS)
     return METHODS[name]
 
 
@@ -96,7 +95,7 @@ def check_options(name: str, given: Iterable[str], further: Iterable[str] = ()) 
     known = [*options_of(kind), *(["preset"] if kind.presets else []), *further]
     for option in given:
         if option not in known:
-            raise UserError(f"an option of {name}", f"{option!r}", _nearest(option, known))
+            raise _unknown(f"an option of {name}", option, known)
 
 
 def build(
@@ -124,7 +123,7 @@ def build(
     check_options(name, given)
     kind = method_named(name)
     if "preset" in given and given["preset"] not in kind.presets:
-        raise UserError(f"a preset of {name}", f"{given['preset']!r}", _nearest(str(given["preset"]), kind.presets))
+        raise _unknown(f"a preset of {name}", given["preset"], kind.presets)
     known = options_of(kind)
     options = {option: value for option, value in (usual or {}).items() if option in known}
     options |= {**kind.presets.get(given.get("preset", preset), {}), **given}
@@ -139,6 +138,5 @@ def build(
         raise UserError(f"options that {name} can work with", str(error), "Correct the option.") from error
 
 
-def _nearest(name, known):
-    near = difflib.get_close_matches(name, known, n=1)
-    return f"Did you mean {near[0]!r}?" if near else f"Take one of {', '.join(sorted(known))}."
+def _unknown(what, name, known):
+    return UserError(what, f"{name!r}", did_you_mean(name, known, f"Take one of {', '.join(sorted(known))}."))

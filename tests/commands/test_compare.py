@@ -87,8 +87,8 @@ MISTAKES = [
     (["compare", "recipes/lucchi.py", "--methods", "a", "--seeds", "x", "--out", "{}"], "--seeds x"),
     (["compare", "recipes/lucchi.py", "--methods", "a", "--seed", "1", "--out", "{}"], "--seeds"),
     (["compare", "recipes/lucchi.py", "--methods", "supervised", "--out", "rankmatch_keras"], "--out"),
-    (["compare", "recipes/lucchi.py", "--methods", "supervised,unimach", "--out", "{}"], "Did you mean 'unimatch'?"),
-    (["compare", "recipes/lucchi.py", "--methods", "rankmatch[top=6]", "--out", "{}"], "Did you mean 'top_k'?"),
+    (["compare", "recipes/lucchi.py", "--methods", "supervised,unimach", "--out", "{}"], "Did you mean unimatch?"),
+    (["compare", "recipes/lucchi.py", "--methods", "rankmatch[top=6]", "--out", "{}"], "Did you mean top_k?"),
     (["figures", "nowhere", "--out", "{}"], "config.json"),
     (["figures", "nowhere", "--out", "rankmatch_keras"], "new or empty"),
 ]
