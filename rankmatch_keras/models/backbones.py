@@ -1,6 +1,5 @@
 """Backbones by name (keras.applications, keras-cv, our own), and the image normalization that they expect."""
 
-import difflib
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,7 +8,7 @@ from typing import Any
 import keras
 from keras import layers
 
-from rankmatch_keras.errors import UserError
+from rankmatch_keras.errors import UserError, did_you_mean
 from rankmatch_keras.layers.normalization import ChannelNormalization
 from rankmatch_keras.models.copies import adapt_first_convolution
 from rankmatch_keras.models.deeplab_v3_plus import checked_output_stride
@@ -170,12 +169,7 @@ def _between(first, second, channels):
 def _spec(name):
     if name in BACKBONES:
         return BACKBONES[name]
-    near = difflib.get_close_matches(str(name), BACKBONES, n=1)
-    raise UserError(
-        expected=f"a backbone of {', '.join(BACKBONES)}",
-        found=f"{name!r}",
-        remedy=f"Did you mean {near[0]!r}?" if near else "Choose one of these.",
-    )
+    raise UserError(f"a backbone of {', '.join(BACKBONES)}", f"{name!r}", did_you_mean(name, BACKBONES))
 
 
 def _with_weights(spec, name, weights):

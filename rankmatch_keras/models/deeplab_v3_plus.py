@@ -1,4 +1,4 @@
-"""DeepLabV3+ (Chen et al., ECCV 2018) as two plain Keras graphs: encoder and decoder.
+"""DeepLabV3+ (Chen et al., ECCV 2018) as two plain Keras graphs, encoder and decoder, and heads of its building blocks.
 
 The network of the UniMatch family: ASPP with image pooling on the high-level map, its output projected to
 256 channels ("features"), joined at stride 4 with the projected low-level map, two 3x3 convolutions, a 1x1
@@ -12,7 +12,7 @@ from rankmatch_keras.errors import UserError
 from rankmatch_keras.layers.resize import FineCoarseConv2D, ResizeLike
 from rankmatch_keras.models.segmenter import Segmenter
 
-# The papers' networks; backbones keep the epsilon that their weights were trained with.
+# As in the papers' networks; backbones keep the epsilon that their weights were trained with.
 BATCH_NORM = {"momentum": 0.9, "epsilon": 1e-5}
 ATROUS_RATES = {8: (12, 24, 36), 16: (6, 12, 18), 32: (3, 6, 9)}
 
@@ -27,26 +27,26 @@ def deeplab_v3_plus(
     pool_norm=True,
     name="deeplab_v3_plus",
 ):
-    """Builds DeepLabV3+ on a backbone.
+    """Build DeepLabV3+ on a backbone.
 
     Args:
-        backbone: functional ``keras.Model`` from images to {"low": stride 4, "high": stride 8, 16 or 32}
-            (see ``create_backbone``), or whatever ``low_high_encoder`` accepts: a keras-cv backbone, a
+        backbone: functional `keras.Model` from images to {"low": stride 4, "high": stride 8, 16 or 32}
+            (see `create_backbone`), or another model that `low_high_encoder` accepts: a keras-cv backbone, a
             keras.applications network without top. Its weights are used, not copied.
         num_classes: number of classes K.
         projection_filters: channels of the projected low-level map.
         aspp_filters: channels D of each ASPP branch and of the ASPP output.
         decoder_filters: channels of the two decoder convolutions.
-        output_stride: 8, 16 or 32: selects the atrous rates 12/24/36, 6/12/18 or 3/6/9. None reads it off
+        output_stride: 8, 16 or 32, which selects the atrous rates 12/24/36, 6/12/18 or 3/6/9; None reads it off
             the backbone.
-        pool_norm: as for ``build_decoder``.
+        pool_norm: as in `build_decoder`.
         name: name of the model.
 
     Returns:
-        ``Segmenter`` with "logits" (B, H, W, K) and "features" (B, h, w, D).
+        `Segmenter` with "logits" (B, H, W, K) and "features" (B, h, w, D).
 
     Raises:
-        UserError: the backbone offers no low and high map, or has another output stride.
+        UserError: the backbone has no low and high map, or another output stride.
     """
     encoder = low_high_encoder(backbone)
     stride = checked_output_stride(encoder, output_stride)
@@ -76,7 +76,7 @@ def build_decoder(
     segmentation_head=None,
     pool_norm=True,
 ):
-    """Builds everything after the backbone as a functional model.
+    """Build everything after the backbone as one functional model.
 
     Args:
         low_channels: channels of the stride 4 map.
@@ -88,12 +88,11 @@ def build_decoder(
         decoder_filters: channels of the two decoder convolutions.
         spatial_pyramid_pooling: layer to use instead of our ASPP, (B, h, w, c) -> (B, h, w, D).
         segmentation_head: layer to use instead of our head, (B, h, w, D + projection) -> (B, h', w', K) logits.
-        pool_norm: whether our ASPP normalises its pooled image over the batch, as published. It has one vector an
-            image: of two images each channel becomes +-1, whatever they show, so that small batches train better
-            without.
+        pool_norm: whether our ASPP normalizes its pooled image over the batch, as published. With one vector per
+            image, two images make each channel +-1 whatever they show, so small batches train better without.
 
     Returns:
-        ``keras.Model`` from {"low", "high"} to {"logits" at the size of low, "features" at that of high}, and with
+        `keras.Model` from {"low", "high"} to {"logits" at the size of low, "features" at that of high}, and with
         our head "decoded", the last map before the classifier.
     """
     low = keras.Input((None, None, low_channels), name="low")
@@ -104,11 +103,11 @@ def build_decoder(
         features = spatial_pyramid_pooling(high)
     projected = conv_norm_relu(low, projection_filters, 1, "low_projection")
     if segmentation_head is None:
-        # Projected and upsampled maps joined, then a 3x3 convolution, for a fraction of the work.
+        # A 3x3 convolution of the concatenated projected and upsampled maps, for a fraction of the work.
         joined = FineCoarseConv2D(decoder_filters, 3, kernel_initializer="he_normal", name="decoder_1_conv")
         x = norm_relu(joined([projected, features]), "decoder_1")
         x = conv_norm_relu(x, decoder_filters, 3, "decoder_2")
-        # float32 also under mixed precision: losses and softmax need the range.
+        # float32 under mixed precision too: losses and softmax need the range.
         logits = layers.Conv2D(num_classes, 1, dtype="float32", name="classifier")(x)
         outputs = {"logits": logits, "features": features, "decoded": x}
     else:
@@ -119,13 +118,13 @@ def build_decoder(
 
 
 def atrous_spatial_pyramid_pooling(x, filters, rates, pool_norm=True):
-    """ASPP: 1x1, three atrous 3x3 and an image-pooling branch, concatenated and projected by a 1x1.
+    """Apply ASPP: 1x1, three atrous 3x3 and an image-pooling branch, concatenated and projected by a 1x1.
 
     Args:
         x: symbolic (B, h, w, c).
         filters: channels of every branch and of the output.
         rates: atrous rates, one branch each.
-        pool_norm: whether the pooled image is normalised over the batch, or has a bias instead.
+        pool_norm: whether the pooled image is normalized over the batch, or has a bias instead.
 
     Returns:
         symbolic (B, h, w, filters).
@@ -165,7 +164,7 @@ def representation_head(
 
 
 def conv_norm_relu(x, filters, kernel_size, name, dilation_rate=1):
-    """Convolution without bias, batch normalisation, ReLU; keeps height and width."""
+    """Apply a convolution without bias, batch normalization and ReLU; height and width stay."""
     x = layers.Conv2D(
         filters,
         kernel_size,
@@ -179,30 +178,30 @@ def conv_norm_relu(x, filters, kernel_size, name, dilation_rate=1):
 
 
 def conv_relu(x, filters, kernel_size, name):
-    """Convolution with bias, ReLU; keeps height and width."""
+    """Apply a convolution with bias and ReLU; height and width stay."""
     conv = layers.Conv2D(filters, kernel_size, padding="same", kernel_initializer="he_normal", name=f"{name}_conv")
     return layers.ReLU(name=f"{name}_relu")(conv(x))
 
 
 def norm_relu(x, name):
-    """Batch normalisation and ReLU."""
+    """Apply batch normalization and ReLU."""
     x = layers.BatchNormalization(**BATCH_NORM, name=f"{name}_bn")(x)
     return layers.ReLU(name=f"{name}_relu")(x)
 
 
 def low_high_encoder(backbone):
-    """The backbone as a functional model with the outputs {"low", "high"}.
+    """Return a backbone as a functional model with the outputs {"low", "high"}.
 
     Args:
-        backbone: model with these outputs; or one whose ``pyramid_level_inputs`` name the layers of the
-            levels P2 (stride 4) up to the last; or a functional model of one map, without top, whose last
-            layer at stride 4 gives the low map.
+        backbone: a model with these outputs; or one whose `pyramid_level_inputs` name the layers of the
+            levels P2 (stride 4) to the last; or a functional model without top, with one map as output, whose last
+            layer at stride 4 yields the low map.
 
     Returns:
-        functional ``keras.Model`` on the same layers.
+        functional `keras.Model` on the same layers.
 
     Raises:
-        UserError: it is none of these.
+        UserError: none of these.
     """
     outputs = getattr(backbone, "output", None)
     if isinstance(outputs, dict) and {"low", "high"} <= set(outputs):
@@ -225,7 +224,7 @@ def low_high_encoder(backbone):
 
 
 def _last_map_at_stride_4(backbone):
-    """Output of the last layer whose map is a quarter of the image, or None."""
+    """Return the output of the last layer whose map has a quarter of the image's sides, or None."""
     maps = [
         layer.output
         for layer in backbone.layers
@@ -238,20 +237,20 @@ def _last_map_at_stride_4(backbone):
 
 
 def checked_output_stride(encoder, output_stride=None):
-    """The output stride of a {"low", "high"} encoder, read off its shapes.
+    """Return the output stride of a {"low", "high"} encoder, read off its shapes.
 
     Args:
         encoder: model with the output "high".
-        output_stride: what the caller believes, or None.
+        output_stride: the stride that the caller expects, or None.
 
     Returns:
         8, 16 or 32.
 
     Raises:
-        UserError: it is another one, or not what the caller believes.
+        UserError: an unsupported stride, or not the expected one.
     """
     channels = encoder.input_shape[-1]
-    side = 256  # divisible by every stride we know
+    side = 256  # divisible by every supported stride
     found = side // encoder.compute_output_shape((1, side, side, channels))["high"][1]
     if found not in ATROUS_RATES or output_stride not in (None, found):
         raise UserError(

@@ -1,4 +1,4 @@
-"""Strides and padding of a backbone: dilation in place of strides, odd image sizes, padding before a max pooling."""
+"""Strides and padding of backbones: dilation in place of strides, odd image sizes, padding before a max pooling."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ OUTPUT_STRIDES = (8, 16, 32)
 CONVOLUTIONS = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.SeparableConv2D)
 POOLINGS = (keras.layers.MaxPooling2D, keras.layers.AveragePooling2D)
 GLOBAL_POOLINGS = (keras.layers.GlobalAveragePooling2D, keras.layers.GlobalMaxPooling2D)
-# Layers and operations that treat every pixel alike, whatever the stride of the map.
+# Layers and operations that treat every pixel alike at any stride.
 POINTWISE = frozenset(
     "BatchNormalization LayerNormalization GroupNormalization Normalization Rescaling Identity "
     "Activation ReLU LeakyReLU PReLU ELU Softmax Dropout SpatialDropout2D GaussianNoise GaussianDropout "
@@ -24,30 +24,30 @@ POINTWISE = frozenset(
 
 @dataclass(frozen=True)
 class Grid:
-    """Where a map's pixels lie: ``stride`` image pixels apart, ``dilation`` map pixels per original pixel."""
+    """Position of a map's pixels: `stride` image pixels apart, `dilation` map pixels per pixel of the original map."""
 
     stride: int = 1
     dilation: int = 1
 
 
 def dilate(backbone, output_stride):
-    """Clones a functional backbone with the strides beyond ``output_stride`` turned into dilation.
+    """Clone a functional backbone with the strides beyond `output_stride` turned into dilation.
 
-    A-trous: a convolution or pooling that loses its stride keeps the dilation it had, all later windows are
-    spread by that stride. Every n-th pixel of the new maps is then the old map (away from the border; with
-    "same" padding at the odd sizes 32k+1, where strided and dense windows have the same centres).
+    The a-trous scheme: a convolution or pooling that loses its stride keeps its own dilation, and all later windows are
+    dilated by that stride. Every n-th pixel of the new maps then equals the old map (away from the border; with
+    "same" padding at the odd sizes 32k+1, where strided and dense windows have the same centers).
 
     Args:
-        backbone: functional ``keras.Model`` of convolutions (plain, depthwise, separable), pooling, zero
-            padding, global pooling and pointwise layers; nested functional models too.
+        backbone: functional `keras.Model` of convolutions (plain, depthwise, separable), pooling, zero
+            padding, global pooling and pointwise layers, nested functional models included.
         output_stride: 8, 16 or 32.
 
     Returns:
-        functional ``keras.Model`` with the same layer names and copied weights; ``backbone`` is untouched.
-        A backbone that never exceeds ``output_stride`` comes back as a plain copy.
+        functional `keras.Model` with the same layer names and copied weights; `backbone` is untouched.
+        A backbone that never exceeds `output_stride` is returned as a plain copy.
 
     Raises:
-        UserError: an unknown output stride, or a layer that cannot be dilated (its name is in the message).
+        UserError: an unsupported output stride, or a layer that cannot be dilated (it is named).
     """
     if output_stride not in OUTPUT_STRIDES:
         raise UserError(
@@ -57,13 +57,13 @@ def dilate(backbone, output_stride):
         )
     model = clone_with(backbone, _Dilation(output_stride, Grid()).call)
     if hasattr(backbone, "pyramid_level_inputs"):
-        # keras-cv's names of the layers at each level: they are the clone's names too.
+        # keras-cv's layer names of each level, which the clone's layers share.
         model.pyramid_level_inputs = dict(backbone.pyramid_level_inputs)
     return model
 
 
 class _Dilation:
-    """Follows the grid of every tensor through the graph while layers are replaced one by one."""
+    """Replacement of layers one by one that tracks the grid of every tensor through the graph."""
 
     def __init__(self, output_stride, start):
         self.output_stride = output_stride
@@ -73,11 +73,11 @@ class _Dilation:
         self.copies = {}  # id of original layer -> (Grid, replacement)
 
     def grid(self, tensor):
-        """Grid of a tensor; None after global pooling."""
+        """Return the grid of a tensor; None after global pooling."""
         return self.grids[id(tensor)][1] if id(tensor) in self.grids else self.start
 
     def call(self, layer, *args, **kwargs):
-        """Replaces ``layer``, calls the replacement and notes the grids of its outputs."""
+        """Replace `layer`, call the replacement and record the grids of its outputs."""
         tensors = [t for t in keras.tree.flatten((args, kwargs)) if isinstance(t, keras.KerasTensor)]
         grids = {self.grid(t) for t in tensors} - {None}
         if len(grids) > 1:
@@ -101,16 +101,16 @@ class _Dilation:
 
         if isinstance(layer, keras.layers.ZeroPadding2D):
             self.padded[id(outputs)] = (layer, args[0])
-        self.note(outputs, out_grid)
+        self.record(outputs, out_grid)
         return outputs
 
-    def note(self, outputs, grid):
-        """Remembers the grid of a layer's outputs."""
+    def record(self, outputs, grid):
+        """Record the grid of a layer's outputs."""
         for tensor in keras.tree.flatten(outputs):
             self.grids[id(tensor)] = (tensor, grid)
 
     def pixelwise(self, layer, tensors, grid):
-        """Grid after a layer without a window; refuses layers that we do not know."""
+        """Return the grid after a layer without a window; refuse unknown layers."""
         if grid is None or isinstance(layer, GLOBAL_POOLINGS):
             return None
         if isinstance(layer, keras.layers.ZeroPadding2D):
@@ -122,7 +122,7 @@ class _Dilation:
         return grid
 
     def window(self, layer, x, grid):
-        """Changes, input and output grid for a layer that slides a window over the map."""
+        """Return config changes, input and output grid of a layer that slides a window over the map."""
         strides = set(layer.strides)
         if len(strides) > 1:
             raise _cannot(layer, f"has different strides {layer.strides}")
@@ -146,10 +146,10 @@ class _Dilation:
         return changes, x, Grid(grid.stride * stride, grid.dilation)
 
     def repad(self, x, size, rates, dilation, lost):
-        """Zero padding for a dilated window: the top left scales, so that window i starts where it did.
+        """Pad with zeros for a dilated window: the top left scales, so that window i starts where it did.
 
-        Without its stride a window needs enough at the bottom right to keep the size: libraries leave out
-        what a strided window on even sizes never reaches.
+        Without its stride a window needs enough padding at the bottom right to keep the size: libraries leave out
+        the rows that a strided window on even sizes never reaches.
         """
         padding, source = self.padded[id(x)]
         sides = []
@@ -160,7 +160,7 @@ class _Dilation:
         return copy_layer(padding, padding=tuple(sides))(source)
 
     def shared_copy(self, layer, grid, changes):
-        """The replacement of a layer, the same one wherever the layer is used."""
+        """Return the replacement of a layer, the same one wherever the layer is used."""
         known, copy = self.copies.get(id(layer), (grid, None))
         if known != grid:
             raise _cannot(layer, "is shared between maps of different strides")
@@ -170,7 +170,7 @@ class _Dilation:
         return copy
 
     def call_nested(self, model, grid, *args, **kwargs):
-        """Dilates a model inside the model, starting from the grid of its input."""
+        """Dilate a nested model, starting from the grid of its input."""
         if isinstance(model, keras.Sequential) or not hasattr(model, "operations"):
             raise _cannot(model, "is a nested model that is not functional")
         inner = _Dilation(self.output_stride, grid)
@@ -191,19 +191,19 @@ def _cannot(layer, reason):
 
 
 def size_aware_padding(model):
-    """Turns "pad bottom and right, then stride 2 without padding" into padding "same".
+    """Turn "pad bottom and right, then stride 2 without padding" into padding "same".
 
     keras.applications chooses the padding of such pairs (MobileNetV2) when the model is built: for odd sizes
-    one more row on top and column on the left. With an unknown input size it builds the even variant, which
-    shrinks 321 to 160 and shifts the grid. "same" decides at each call: identical on even sizes, and on odd
+    one more row at the top and column at the left. For an unknown input size it builds the even variant, which
+    shrinks 321 to 160 and shifts the grid. "same" decides at each call: even sizes give identical maps, odd
     ones what the library builds for a known odd size, so that 321 -> 161 -> 81 -> 41 -> 21 align.
 
     Args:
-        model: functional ``keras.Model``.
+        model: functional `keras.Model`.
 
     Returns:
-        functional ``keras.Model`` with the same layer names and copied weights; ``model`` itself where it
-        pads nothing on one side only.
+        functional `keras.Model` with the same layer names and copied weights; `model` itself where all of
+        its padding is symmetric.
     """
     paddings = [layer for layer in model.layers if isinstance(layer, keras.layers.ZeroPadding2D)]
     if all(before == after for layer in paddings for before, after in layer.padding):
@@ -227,7 +227,7 @@ def size_aware_padding(model):
 
 
 def _is_even_variant(padding, conv):
-    """Whether the pair is what "same" computes on even sizes at stride 2 with an odd kernel."""
+    """Return whether "same" computes the pair on even sizes: stride 2, an odd kernel, one-sided padding."""
     even = tuple((k // 2 - 1, k // 2) for k in conv.kernel_size)
     pads = tuple(tuple(side) for side in padding.padding)
     odd_kernel = all(k % 2 == 1 for k in conv.kernel_size)
@@ -236,8 +236,8 @@ def _is_even_variant(padding, conv):
 
 @keras.saving.register_keras_serializable(package="rankmatch_keras")
 class InfinitePadding2D(keras.layers.ZeroPadding2D):
-    """Pads with minus infinity instead of zero; otherwise ``keras.layers.ZeroPadding2D``."""
+    """`keras.layers.ZeroPadding2D` with minus infinity in place of zero, as a max pooling needs it."""
 
     def call(self, inputs):
-        """See the class."""
+        """Pad the map."""
         return ops.pad(inputs, ((0, 0), *self.padding, (0, 0)), constant_values=float("-inf"))

@@ -1,12 +1,15 @@
-"""Transformers that are built for one image size, as encoders of a low and a high map for images of any size.
+"""Fixed-size transformers as encoders of a low and a high map for images of any size.
 
-No outside library is imported here: a saved model that contains the layer says which one it needs.
+keras-hub is not imported here, so a saved model with the layer can say that it needs it.
 """
+
+import math
 
 import keras
 from keras import layers, ops
 
 from rankmatch_keras.errors import UserError
+from rankmatch_keras.layers.base import ConfigFromArguments
 from rankmatch_keras.layers.resize import resize_align_corners
 
 PYRAMIDS = ("MiTBackbone",)
@@ -15,17 +18,17 @@ INSTALL = "Install it as docs/models.md says (keras-hub, without TensorFlow Text
 
 
 def grid_step(class_name, config):
-    """Image pixels between the pixels of the coarsest map.
+    """Return the image pixels between neighboring pixels of the coarsest map.
 
     Args:
-        class_name: one of ``PYRAMIDS`` or ``TOKENS``.
+        class_name: one of `PYRAMIDS` or `TOKENS`.
         config: its constructor's arguments.
 
     Returns:
         int: the patch size of a vision transformer, the product of the strides of a pyramid.
 
     Raises:
-        UserError: the configuration does not say, or patches are not square.
+        UserError: the configuration lacks it, or patches are not square.
     """
     key = "layerwise_strides" if class_name in PYRAMIDS else "patch_size"
     value = config.get(key)
@@ -33,34 +36,31 @@ def grid_step(class_name, config):
     if key == "patch_size" and len(sides) == 1:
         return sides.pop()
     if key == "layerwise_strides" and value:
-        step = 1
-        for stride in value:
-            step *= stride
-        return step
+        return math.prod(value)
     raise UserError(f"{key} of {class_name}, square", f"{value!r}", "Give it in the configuration.")
 
 
 @keras.saving.register_keras_serializable(package="rankmatch_keras")
-class FixedSizeMaps(layers.Layer):
-    """Runs a keras-hub transformer on images of any size; returns maps whose corner pixels are the image's corners.
+class FixedSizeMaps(ConfigFromArguments, layers.Layer):
+    """A keras-hub transformer on images of any size, yielding maps whose corner pixels are the image's corners.
 
-    The transformer sees N x N pixels; with ``step`` image pixels from one pixel of its coarsest map to the next, S =
-    N - step + 1 of them are the image and the rest is zero (the mean colour), at the bottom and right of a pyramid of
-    strided convolutions, on all sides around patches. So the map's k pixels lie on every ``step``-th image pixel and
-    align-corners resizing shifts nothing: S = 16 (k - 1) + 1 are the crops 321 and 513. Images of other sizes are
+    The transformer sees N x N pixels. With `step` image pixels between neighboring pixels of its coarsest map, the
+    image covers S = N - step + 1 of them; the rest is zero (the mean color), at the bottom and right for a pyramid of
+    strided convolutions, on all sides for patches. The map's k pixels then lie on every `step`-th image pixel, and
+    align-corners resizing shifts nothing: S = 16 (k - 1) + 1 gives the crops 321 and 513. Images of other sizes are
     first resized to S x S, align-corners bilinear.
 
     Args:
-        backbone: keras-hub's MiT, DINOv2, DINOv3 or ViT with a square ``image_shape``; its weights are used.
-        **kwargs: of ``keras.layers.Layer``.
+        backbone: keras-hub's MiT, DINOv2, DINOv3 or ViT with a square `image_shape`; its weights are used.
+        **kwargs: of `keras.layers.Layer`.
 
     Call arguments:
-        images: (B, H, W, C) normalised images.
+        images: (B, H, W, C) normalized images.
 
     Returns:
-        dict of "low" (B, l, l, c) and "high" (B, h, h, d). Of a pyramid: its first level, and its last two levels
-        concatenated at the finer one. Of tokens: those after a third of the layers, interpolated to four times the
-        resolution, and the normalised last ones; class and register tokens are left out.
+        dict of "low" (B, l, l, c) and "high" (B, h, h, d). A pyramid yields its first level, and its last two levels
+        concatenated at the finer one; a vision transformer its tokens after a third of the layers, interpolated to
+        four times the resolution, and the normalized last ones, without class and register tokens.
 
     Raises:
         UserError: another class, or an image shape that is unknown, not square or not a multiple of the step.
@@ -72,18 +72,18 @@ class FixedSizeMaps(layers.Layer):
         self.backbone = backbone
         token = getattr(getattr(backbone, "embeddings", None), "mask_token", None)
         if token is not None:
-            token.trainable = False  # of DINO's own training: images here have no masked patches
+            token.trainable = False  # for DINO's own training: images here have no masked patches
         self.step = grid_step(name, backbone.get_config())
         self.image_size = side - self.step + 1
         self.side = side
         outputs = _pyramid(backbone) if name in PYRAMIDS else _tokens(backbone)
         self._shapes = self._map_shapes(outputs)
-        # Only the bound method is kept, so that the layers are tracked and saved once, as the backbone's.
+        # Only the bound method is kept, so that the layers are tracked and saved once, as part of the backbone.
         self._run = keras.Function(backbone.input, outputs).call
-        self.built = True  # all weights are the backbone's
+        self.built = True  # all weights belong to the backbone
 
     def call(self, images):
-        """See the class."""
+        """Encode the images."""
         x = resize_align_corners(images, (self.image_size, self.image_size))
         rest = self.step - 1
         before = 0 if self.is_pyramid else rest // 2
@@ -94,11 +94,11 @@ class FixedSizeMaps(layers.Layer):
 
     @property
     def is_pyramid(self):
-        """Whether the backbone yields maps of several strides."""
+        """True for backbones that yield maps of several strides."""
         return type(self.backbone).__name__ in PYRAMIDS
 
     def _pyramid_maps(self, low, middle, last):
-        # Level pixels beyond the image's corner saw padding only.
+        # Pixels of a level beyond the image's corner saw only padding.
         low, middle, last = (self._inside(x) for x in (low, middle, last))
         last = resize_align_corners(last, tuple(middle.shape[1:3]))
         return {"low": low, "high": ops.concatenate([middle, last], axis=-1)}
@@ -124,23 +124,19 @@ class FixedSizeMaps(layers.Layer):
         return {"low": (sides[0], low.shape[-1]), "high": (sides[1], outputs[1].shape[-1] + last.shape[-1])}
 
     def compute_output_spec(self, images):
-        """Known from the backbone, without tracing it."""
+        """Return symbolic maps without tracing the backbone."""
         return {
             name: keras.KerasTensor((images.shape[0], side, side, channels), dtype=self.compute_dtype)
             for name, (side, channels) in self._shapes.items()
         }
 
     def compute_output_shape(self, input_shape):
-        """See ``compute_output_spec``."""
+        """Return the shapes of the maps."""
         return {name: (input_shape[0], side, side, channels) for name, (side, channels) in self._shapes.items()}
-
-    def get_config(self):
-        """The backbone by its own configuration."""
-        return {**super().get_config(), "backbone": keras.saving.serialize_keras_object(self.backbone)}
 
     @classmethod
     def from_config(cls, config):
-        """Builds backbone and layer with new weights; needs keras-hub."""
+        """Make backbone and layer with new weights; needs keras-hub."""
         try:
             backbone = keras.saving.deserialize_keras_object(config["backbone"])
         except (ImportError, TypeError) as error:
@@ -150,7 +146,7 @@ class FixedSizeMaps(layers.Layer):
 
 
 def _side(backbone):
-    """N of the backbone's N x N images."""
+    """Return N of the backbone's N x N images."""
     shape = tuple(backbone.image_shape)
     step = grid_step(type(backbone).__name__, backbone.get_config())
     height, width = shape[:2]
@@ -166,7 +162,7 @@ def _side(backbone):
 
 
 def _pyramid(backbone):
-    """First, last but one and last level."""
+    """Return the first and the last two levels."""
     levels = sorted(backbone.pyramid_outputs, key=lambda level: int(level[1:]))
     if len(levels) < 3:
         raise UserError(
@@ -176,11 +172,11 @@ def _pyramid(backbone):
 
 
 def _tokens(backbone):
-    """Tokens after a third of the layers, and the normalised ones after all."""
+    """Return the tokens after a third of the layers, and the normalized ones after all layers."""
     early = max(backbone.num_layers // 3, 1)
     if type(backbone).__name__ != "ViTBackbone":
         return [backbone.pyramid_outputs[f"stage{early}"], backbone.output]
-    # This one names no outputs between its layers: walk through them again.
+    # Its intermediate outputs have no names: apply its layers again.
     encoder = backbone.get_layer("vit_encoder")
     x = encoder.dropout(backbone.get_layer("vit_patching_and_embedding").output)
     for block in encoder.encoder_layers[:early]:

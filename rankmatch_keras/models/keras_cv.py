@@ -1,6 +1,6 @@
-"""keras-cv's DeepLabV3+ as a segmenter: a subclass that builds our graph, and an adapter for the stock class.
+"""keras-cv's DeepLabV3+ as a segmenter: a subclass that builds our graph, and a converter for the stock class.
 
-The only module that imports keras-cv for models; it is imported on first use.
+This module alone imports keras-cv's models; it is imported on first use.
 """
 
 import keras
@@ -20,30 +20,30 @@ from rankmatch_keras.models.segmenter import EncodeDecode, Segmenter
 
 @keras.saving.register_keras_serializable(package="rankmatch_keras")
 class DeepLabV3Plus(EncodeDecode, keras_cv.models.DeepLabV3Plus):
-    """``keras_cv.models.DeepLabV3Plus`` with logits, any image size, output stride 8, 16 or 32, and features.
+    """`keras_cv.models.DeepLabV3Plus` with logits, any image size, output stride 8, 16 or 32, and features.
 
-    The constructor's vocabulary is the stock class's; the graph is ``deeplab_v3_plus``'s.
+    The constructor takes the stock class's arguments; the graph is that of `deeplab_v3_plus`.
 
     Args:
-        backbone: keras-cv backbone, a model with the outputs {"low", "high"} (``create_backbone``), or a
+        backbone: keras-cv backbone, a model with the outputs {"low", "high"} (`create_backbone`), or a
             functional model without top such as those of keras.applications.
         num_classes: number of classes K.
         projection_filters: channels of the projected low-level map.
-        spatial_pyramid_pooling: layer (B, h, w, c) -> (B, h, w, D) to use instead of our ASPP of 256
+        spatial_pyramid_pooling: layer (B, h, w, c) -> (B, h, w, D) in place of our ASPP of 256
             channels, whose atrous rates follow the backbone's output stride.
-        segmentation_head: layer (B, h, w, D + projection_filters) -> (B, h', w', K) logits to use instead
+        segmentation_head: layer (B, h, w, D + projection_filters) -> (B, h', w', K) logits in place
             of our two 3x3 convolutions and classifier.
-        pool_norm: whether our ASPP normalises its pooled image over the batch, see ``build_decoder``.
+        pool_norm: whether our ASPP normalizes its pooled image over the batch, as in `build_decoder`.
         **kwargs: name, trainable.
 
     Call arguments:
-        images: (B, H, W, C) float32, normalised as the backbone expects.
+        images: (B, H, W, C) float32, normalized as the backbone expects.
 
     Returns:
         dict of "logits" (B, H, W, K) float32 and "features" (B, h, w, D).
 
     Raises:
-        UserError: the backbone offers no two maps, or has another output stride.
+        UserError: the backbone has no low and high map, or another output stride.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class DeepLabV3Plus(EncodeDecode, keras_cv.models.DeepLabV3Plus):
         outputs = decoder(encoder(images))
         decoded = outputs.get("decoded", outputs["features"])
         outputs = {"logits": resize(outputs["logits"], images), "features": outputs["features"], "decoded": decoded}
-        # Past the stock constructor, which would build the stock graph, to the one that takes any graph.
+        # Skip the stock constructor, which would build the stock graph, for the one that takes any graph.
         super(keras_cv.models.DeepLabV3Plus, self).__init__(inputs=images, outputs=outputs, **kwargs)
 
         self.encoder = encoder
@@ -86,7 +86,7 @@ class DeepLabV3Plus(EncodeDecode, keras_cv.models.DeepLabV3Plus):
         self.pool_norm = pool_norm
 
     def get_config(self):
-        """Configuration; the backbone is kept as the encoder in use, which any backbone turns into."""
+        """Return the configuration; the backbone is saved as the encoder made from it."""
         serialize = keras.saving.serialize_keras_object
         return {
             "name": self.name,
@@ -101,7 +101,7 @@ class DeepLabV3Plus(EncodeDecode, keras_cv.models.DeepLabV3Plus):
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
-        """Builds the model with new weights from ``get_config``."""
+        """Make the model with new weights from `get_config()`."""
         config = dict(config)
         for part in ("backbone", "spatial_pyramid_pooling", "segmentation_head"):
             if isinstance(config.get(part), dict):
@@ -110,20 +110,20 @@ class DeepLabV3Plus(EncodeDecode, keras_cv.models.DeepLabV3Plus):
 
 
 def segmenter_from_keras_cv(model):
-    """Copies a stock ``keras_cv.models.DeepLabV3Plus`` into a segmenter with the same weights.
+    """Convert a stock `keras_cv.models.DeepLabV3Plus` into a segmenter with copies of its weights.
 
     Its limits stay: output stride 32 and image sizes that are multiples of 32.
 
     Args:
-        model: built with the default head; a head of your own must be a ``keras.Sequential`` whose last
-            layer applies the softmax, or nothing.
+        model: a stock model with the default head, or with a `keras.Sequential` head whose last layer applies the
+            softmax or no activation.
 
     Returns:
-        ``Segmenter``: the encoder is the backbone, "features" is the output of the spatial pyramid pooling,
-        "logits" is what the softmax received.
+        `Segmenter`: the encoder is the backbone, "features" is the output of the spatial pyramid pooling,
+        "logits" is the input of the softmax.
 
     Raises:
-        UserError: not a stock model, or its head is of another kind.
+        UserError: not a stock model, or one with another head.
     """
     stock = isinstance(model, keras_cv.models.DeepLabV3Plus) and not isinstance(model, EncodeDecode)
     head = getattr(model, "segmentation_head", None)
@@ -143,8 +143,8 @@ def segmenter_from_keras_cv(model):
         if isinstance(layer, keras.Sequential) and layer.layers[0].name == "low_level_feature_conv"
     )
     x = model.get_layer("encoder_output_upsampling")(features)
-    x = keras.layers.Concatenate()([x, *_apply(projector, low)])
-    (x,) = _apply(head, x)
+    x = keras.layers.Concatenate()([x, _apply(projector, low)])
+    x = _apply(head, x)
     decoder = keras.Model({"low": low, "high": high}, {"logits": x, "features": features}, name="decoder")
 
     classifier = head.layers[-1]
@@ -157,7 +157,7 @@ def segmenter_from_keras_cv(model):
 
 
 def _apply(sequential, x):
-    """Applies the layers of a Sequential one by one, so that each is a layer of the graph."""
+    """Apply the layers of a Sequential one by one, so that each becomes a layer of the graph."""
     for layer in sequential.layers:
         x = layer(x)
-    return (x,)
+    return x

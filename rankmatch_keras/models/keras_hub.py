@@ -1,15 +1,15 @@
-"""keras-hub's encoders (ResNet, MiT of SegFormer, DINOv2, DINOv3, ViT) as segmenters.
+"""keras-hub's encoders (ResNet, SegFormer's MiT, DINOv2, DINOv3, ViT) as segmenters.
 
-The only module that imports keras-hub; it is imported on first use. All get the decoder of DeepLabV3+: its "features",
-which the rank loss compares, have stride 16 (a SegFormer head would fuse its maps at stride 4, 16 times the pixels).
+This module alone imports keras-hub; it is imported on first use. All encoders get the decoder of DeepLabV3+, whose
+"features", which the rank loss compares, have stride 16 (a SegFormer head fuses its maps at stride 4, 16 times the
+pixels).
 """
 
-import difflib
 from pathlib import Path
 
 import keras
 
-from rankmatch_keras.errors import UserError
+from rankmatch_keras.errors import UserError, did_you_mean
 from rankmatch_keras.models.backbones import IMAGENET, MINUS_ONE_TO_ONE
 from rankmatch_keras.models.copies import call_copy, clone_with, copy_layer
 from rankmatch_keras.models.deeplab_v3_plus import ATROUS_RATES, build_decoder, deeplab_v3_plus
@@ -28,28 +28,28 @@ CLASSES = RESNETS + PYRAMIDS + TOKENS
 
 
 def segmenter(backbone, num_classes, weights=None, image_size=None, output_stride=16, name=None, **decoder):
-    """Builds a segmenter on an encoder of keras-hub.
+    """Build a segmenter on an encoder of keras-hub.
 
-    ResNets take images of any size. The transformers are built for one size S x S and resize all other images to it
-    and the logits back (see ``FixedSizeMaps``): train with crops of S, predict large images by sliding windows of S.
+    ResNets take images of any size. Transformers are built for one size S x S and resize other images to it and the
+    logits back (see `FixedSizeMaps`): train with crops of S, predict large images with sliding windows of S.
 
     Args:
-        backbone: a ``keras_hub.models`` backbone, whose weights are used; a configuration {"class_name":
-            "MiTBackbone", ...its constructor's arguments}, for random weights; or a preset: a local folder, else a
+        backbone: a `keras_hub.models` backbone, whose weights are used; a configuration {"class_name":
+            "MiTBackbone", ...its constructor's arguments} for random weights; or a preset: a local folder, else a
             name that keras-hub downloads.
         num_classes: number of classes K.
-        weights: ``.weights.h5`` file of the backbone to load, or None for the preset's, the given or random ones.
+        weights: `.weights.h5` file of the backbone, or None for those of the preset, of the model or random ones.
         image_size: S of a transformer that is built here from a configuration or preset; S - 1 must be a multiple of
-            the patch size (MiT: 32). None: as the configuration's ``image_shape`` says.
-        output_stride: 8, 16 or 32, of a ResNet; transformers keep their own.
-        name: name of the model; None: the backbone's class.
-        **decoder: projection_filters, aspp_filters, decoder_filters, pool_norm of ``build_decoder``.
+            the patch size (MiT: 32). None takes it from the configuration's `image_shape`.
+        output_stride: 8, 16 or 32 for a ResNet; transformers keep their own.
+        name: name of the model, None for the backbone's class.
+        **decoder: projection_filters, aspp_filters, decoder_filters, pool_norm of `build_decoder`.
 
     Returns:
-        ``Segmenter`` with "logits" (B, H, W, K) and "features" (B, h, w, D).
+        `Segmenter` with "logits" (B, H, W, K) and "features" (B, h, w, D).
 
     Raises:
-        UserError: an unknown class, image sizes or strides that cannot be, weights that cannot be had or do not fit.
+        UserError: an unknown class, an impossible image size or stride, weights that are unavailable or do not fit.
     """
     backbone = _backbone(backbone, image_size)
     if weights is not None:
@@ -65,18 +65,18 @@ def segmenter(backbone, num_classes, weights=None, image_size=None, output_strid
 
 
 def normalization(backbone):
-    """The image normalisation that a backbone expects; keras-hub's backbones contain none themselves.
+    """Return the image normalization that a backbone expects; keras-hub's backbones contain none themselves.
 
     Args:
-        backbone: as for ``segmenter``. A preset's image converter is read; for the rest it is what the class's
-            published weights use: ViT -1..1, all others ImageNet's mean and standard deviation.
+        backbone: as in `segmenter`. A preset has an image converter, which is read; otherwise the normalization is
+            that of the class's published weights: ViT -1..1, all others ImageNet's mean and standard deviation.
 
     Returns:
         dict of mean and std (three floats, RGB, in units of 0..255) and reverse_channels (False): the arguments of
-        ``ChannelNormalization``.
+        `ChannelNormalization`.
 
     Raises:
-        UserError: an unknown class, or a preset that has no converter or cannot be had.
+        UserError: an unknown class, or a preset that is unavailable or has no converter.
     """
     if not isinstance(backbone, (str, Path)):
         kind = backbone.get("class_name") if isinstance(backbone, dict) else type(backbone).__name__
@@ -99,26 +99,21 @@ def _three(value):
 
 def _known(kind):
     if kind not in CLASSES:
-        near = difflib.get_close_matches(str(kind), CLASSES, n=1)
-        raise UserError(
-            expected=f"a backbone of {', '.join(CLASSES)}",
-            found=f"{kind!r}",
-            remedy=f"Did you mean {near[0]!r}?" if near else "Choose one of these.",
-        )
+        raise UserError(f"a backbone of {', '.join(CLASSES)}", f"{kind!r}", did_you_mean(kind, CLASSES))
     return kind
 
 
 def _backbone(source, image_size):
-    """The backbone instance that a configuration or preset describes, for images of ``image_size``."""
+    """Return the backbone of a configuration or preset, for images of `image_size`."""
     if isinstance(source, (str, Path)):
         return _from_preset(source, image_size)
     if not isinstance(source, dict):
         kind = _known(type(source).__name__)
         if image_size is not None and (kind in RESNETS or image_size != FixedSizeMaps(source).image_size):
             raise UserError(
-                "no image_size beside a backbone that is built",
+                "no image_size with a backbone that is already built",
                 f"image_size={image_size}, image_shape={source.image_shape}",
-                "Leave it out, or build the backbone with another image_shape.",
+                "Leave it out, or build the backbone for another image_shape.",
             )
         return source
     config = dict(source)
@@ -127,7 +122,7 @@ def _backbone(source, image_size):
         config["image_shape"] = _image_shape(kind, config, image_size)
     try:
         return getattr(keras_hub.models, kind)(**config)
-    # Constructors check little: TypeError, ValueError, KeyError, IndexError.
+    # Constructors check little and raise TypeError, ValueError, KeyError or IndexError.
     except Exception as error:
         raise UserError(
             f"the arguments of keras_hub.models.{kind}", f"{source} ({_line(error)})", "See keras-hub's documentation."
@@ -135,7 +130,7 @@ def _backbone(source, image_size):
 
 
 def _image_shape(kind, config, image_size):
-    """N x N for images of S x S, see ``FixedSizeMaps``."""
+    """Return the shape N x N for images of S x S, see `FixedSizeMaps`."""
     if kind in RESNETS:
         raise UserError("no image_size", f"{image_size} for {kind}", "It takes images of any size: leave it out.")
     step = grid_step(kind, config)
@@ -153,7 +148,7 @@ def _image_shape(kind, config, image_size):
 def _from_preset(preset, image_size):
     if image_size is None:
         return _checked(_preset(keras_hub.models.Backbone, preset))
-    # The configuration alone, for its class and patch size.
+    # Without weights, for its class and patch size.
     empty = _checked(_preset(keras_hub.models.Backbone, preset, load_weights=False))
     kind = type(empty).__name__
     if kind == "ViTBackbone" and FixedSizeMaps(empty).image_size != image_size:
@@ -172,10 +167,10 @@ def _checked(backbone):
 
 
 def _preset(cls, preset, **kwargs):
-    """``cls.from_preset``; only a name that is no local folder asks the network."""
+    """Return `cls.from_preset`; only a name that is not a local folder makes keras-hub download."""
     try:
         return cls.from_preset(str(preset), **kwargs)
-    # Downloads and broken folders raise anything.
+    # Downloads and broken folders raise errors of any type.
     except Exception as error:
         raise UserError(
             expected=f"a preset with a {cls.__name__}: a local folder, or a name that keras-hub can download",
@@ -196,7 +191,7 @@ def _resnet_encoder(backbone, output_stride):
 
 
 def _call_plain(layer, *args, **kwargs):
-    """Copies layers, and the one bare operation as a layer that ``dilate`` and saving know."""
+    """Copy a layer; turn the one bare operation into a layer that `dilate` and saving know."""
     if type(layer).__name__ == "Pad":
         top, bottom = layer.pad_width[1:3]
         return InfinitePadding2D((tuple(top), tuple(bottom)), name="pool1_pad")(args[0])

@@ -10,13 +10,13 @@ from rankmatch_keras.backend.replicas import ratio, replicas, share_of
 from rankmatch_keras.layers.base import ConfigFromArguments
 from rankmatch_keras.models.segmenter import Segmenter, class_count
 
-STRIDE = 4  # every fourth pixel tells what an image looks like
+STRIDE = 4  # every fourth pixel is enough to describe an image
 HEAD = "neural_process"  # name of the layer
-FIXED_DRAWS = 7  # seed of the draws of inference, the same in every prediction
+INFERENCE_SEED = 7  # of the samples of z, the same in every prediction
 
 
 def gaussian_divergence(mean, deviation, other_mean, other_deviation):
-    """KL divergence of a Gaussian from another, both with independent components `(B, D)`: `(B,)`, summed over D."""
+    """Return KL(Gaussian || other Gaussian), both with independent components `(B, D)`, as `(B,)` summed over D."""
     spread = ops.log(other_deviation / deviation)
     distance = ops.square(deviation) + ops.square(mean - other_mean)
     return ops.sum(spread + distance / (2.0 * ops.square(other_deviation)) - 0.5, axis=-1)
@@ -24,24 +24,24 @@ def gaussian_divergence(mean, deviation, other_mean, other_deviation):
 
 @keras.saving.register_keras_serializable("rankmatch_keras")
 class NeuralProcess(ConfigFromArguments, layers.Layer):
-    """Classifies by draws of a latent vector (Wang et al., ICML 2023: NP-SemiSeg, Section 3).
+    """A classifier that averages over samples of a latent vector (Wang et al., ICML 2023: NP-SemiSeg, Section 3).
 
-    Each pixel's map x has a code of D values, without gradient into x. Two centres per class, the means of memories,
-    are attended to by the code, value by value: `s = sum_c softmax_c(-(code - centre_c)^2) centre_c`, averaged over the
-    image. The context centres, of labelled pixels, give the deterministic vector r and, by a network of two layers, the
-    Gaussian q_context; the target centres, of pseudo-labelled pixels too, give q_target in the same way. In training z
-    is drawn from q_target, in inference, with the same numbers each time, from q_context; each draw has its logits, a
-    1x1 convolution of `relu(norm(conv(x)) + W [z, r])`.
+    The map x yields a code of D values per pixel, without gradient into x. Each class has two centers, the means of
+    memories, to which the code attends component by component: `s = sum_c softmax_c(-(code - center_c)^2) center_c`,
+    averaged over the image. The context centers, of labeled pixels, give the deterministic vector r and, through a
+    two-layer network, the Gaussian q_context; the target centers, of pseudo-labeled pixels too, give q_target in the
+    same way. Training samples z from q_target; inference samples it from q_context, with the same random numbers each
+    time. The logits of a sample are a 1x1 convolution of `relu(norm(conv(x)) + W [z, r])`.
 
-    The published head joins z, r and x before a convolution and its instance normalisation, which takes away again
-    whatever is the same for all pixels; here z and r come after it.
+    What differs from the publication: its head joins z, r and x before a convolution and its instance normalization,
+    which removes whatever is equal at all pixels; here z and r are added after it.
 
     Args:
-        num_classes: K.
-        channels: D.
+        num_classes: number of classes K.
+        channels: size D of the code.
         hidden: channels of the map that is classified.
-        draws: how many z.
-        seed: int or `None`, for the draws.
+        draws: number of samples S of z.
+        seed: int or `None`, of the samples.
     """
 
     def __init__(self, num_classes: int, channels=32, hidden=64, draws=5, seed: int | None = None, **kwargs):
@@ -67,7 +67,7 @@ class NeuralProcess(ConfigFromArguments, layers.Layer):
         self.classifier = layers.Dense(num_classes, dtype="float32", name="classifier")
 
     def build(self, input_shape):
-        """Builds all parts for the channels of the map."""
+        """Build all sublayers, and the centers."""
         code, summary = (None, None, None, self.channels), (None, self.channels)
         for layer, shape in zip(self.to_code, (input_shape, code, code, code), strict=True):
             layer.build(shape)
@@ -78,18 +78,18 @@ class NeuralProcess(ConfigFromArguments, layers.Layer):
         self.condition.build((None, None, 2 * self.channels))
         self.classifier.build((None, None, None, None, self.hidden))
         centers = {"shape": (self.num_classes, self.channels), "dtype": "float32", "trainable": False}
-        # Random until a class was seen: equal ones would teach the code nothing.
+        # Random until a class has been seen: from equal centers the code would learn nothing.
         self.context_centers = self.add_weight(name="context_centers", initializer="random_normal", **centers)
         self.target_centers = self.add_weight(name="target_centers", initializer="random_normal", **centers)
         self.built = True
 
     def call(self, x, training=False):
-        """Classifies.
+        """Classify the pixels of a map.
 
         Args:
             x: `(B, h, w, C)` float.
-            training: whether logits are averaged over draws from q_target; otherwise probabilities are, over fixed
-                ones from q_context.
+            training: whether to average logits over samples from q_target, or else probabilities over fixed samples
+                from q_context.
 
         Returns:
             dict of "logits" `(B, h, w, K)` float32, "code" `(B, h, w, D)` float32.
@@ -103,64 +103,64 @@ class NeuralProcess(ConfigFromArguments, layers.Layer):
         logits = self.classifier(ops.relu(hidden + condition))  # (B, S, h, w, K)
         if training:
             return {"logits": ops.mean(logits, axis=1), "code": code}
-        # Logits whose probabilities are the mean of those of the draws.
+        # Logits whose probabilities are the mean over the samples.
         logits = ops.logsumexp(ops.log_softmax(logits, axis=-1), axis=1) - math.log(self.draws)
         return {"logits": logits, "code": code}
 
     def compute_output_spec(self, x, training=False):
-        """Known without tracing, which cannot draw for an unknown number of images."""
+        """Return symbolic outputs without tracing, which cannot sample for an unknown number of images."""
         last = {"logits": self.num_classes, "code": self.channels}
         return {name: keras.KerasTensor((*x.shape[:3], size), dtype="float32") for name, size in last.items()}
 
     def code(self, x):
-        """The code of every pixel, `(B, h, w, D)` float32."""
+        """Return the code of every pixel, `(B, h, w, D)` float32."""
         x = ops.stop_gradient(x)
         for layer in self.to_code:
             x = layer(x)
         return ops.cast(x, "float32")
 
     def attend(self, code, centers):
-        """What the centres say of each image: `(B, D)`."""
+        """Return the centers averaged by their attention in each image, `(B, D)`."""
         code = code[:, ::STRIDE, ::STRIDE, None]  # (B, h', w', 1, D)
-        # A copy: the centres move before the backward pass reads them.
+        # A copy: the centers move before the backward pass reads them.
         centers = ops.copy(ops.convert_to_tensor(centers))
         attention = ops.softmax(-ops.square(code - centers), axis=3)  # (B, h', w', K, D)
         return ops.mean(ops.sum(attention * centers, axis=3), axis=(1, 2))
 
     def distribution(self, code, centers):
-        """Mean and deviation of the Gaussian of some centres, `(B, D)` each."""
+        """Return mean and standard deviation of the Gaussian of some centers, `(B, D)` each."""
         mean, spread = ops.split(self.gaussian(self.summary(self.attend(code, centers))), 2, axis=-1)
         return mean, 0.1 + 0.9 * ops.softplus(spread)
 
     def divergence(self, code):
-        """Mean over the images of KL(q_target || q_context), scalar float32."""
+        """Return the mean over the images of KL(q_target || q_context), a float32 scalar."""
         target, context = (self.distribution(code, x) for x in (self.target_centers, self.context_centers))
         divergences = gaussian_divergence(*target, *context)
         return ratio(ops.sum(divergences), ops.sum(ops.ones_like(divergences)))
 
     def _noise(self, mean, training):
-        """Standard normal numbers `(B, S, D)`, in inference the same `(1, S, D)` for all images."""
+        """Return standard normal numbers `(B, S, D)`, in inference the same `(1, S, D)` for all images."""
         if not training:
-            numbers = np.random.default_rng(FIXED_DRAWS).normal(size=(1, self.draws, self.channels))
+            numbers = np.random.default_rng(INFERENCE_SEED).normal(size=(1, self.draws, self.channels))
             return ops.convert_to_tensor(numbers.astype("float32"))
         shape = (2, ops.shape(mean)[0] * replicas().count, self.draws, self.channels)
-        # Box and Muller's normal numbers, from uniform ones.
+        # The Box-Muller transform.
         radius, angle = ops.unstack(keras.random.uniform(shape, seed=self.seed_generator), axis=0)
         normal = ops.sqrt(-2.0 * ops.log(1.0 - radius)) * ops.cos(2.0 * math.pi * angle)
         return share_of(normal)
 
 
 def with_neural_process(segmenter, seed: int | None = None, **options) -> Segmenter:
-    """Puts a neural process in the place of a segmenter's classifier.
+    """Replace a segmenter's classifier by a neural process.
 
     Args:
         segmenter: its encoder and the layers of its decoder are used, not copied; one that has a neural process already
             is returned as it is.
-        seed: int or `None`, for the draws.
+        seed: int or `None`, of the samples.
         **options: of `NeuralProcess`.
 
     Returns:
-        A segmenter that predicts by it; "decoded" are the codes of the pixels.
+        A segmenter that predicts with it; "decoded" is the code of each pixel.
     """
     if has_neural_process(segmenter):
         return segmenter
@@ -173,10 +173,10 @@ def with_neural_process(segmenter, seed: int | None = None, **options) -> Segmen
 
 
 def has_neural_process(segmenter) -> bool:
-    """Whether a segmenter has a neural process."""
+    """Return whether a segmenter has a neural process."""
     return any(layer.name == HEAD for layer in segmenter.decoder.layers)
 
 
 def neural_process_of(segmenter) -> NeuralProcess:
-    """The neural process of a segmenter that has one."""
+    """Return the neural process of a segmenter that has one."""
     return segmenter.decoder.get_layer(HEAD)

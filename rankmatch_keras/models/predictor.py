@@ -1,27 +1,28 @@
-"""The model that is saved: raw images of any size in, class probabilities out."""
+"""The predictor, the model that a run saves: raw images of any size in, class probabilities out."""
 
 import keras
 from keras import layers, ops
 
 from rankmatch_keras.errors import UserError
+from rankmatch_keras.layers.base import ConfigFromArguments
 from rankmatch_keras.layers.resize import ResizeLike
 from rankmatch_keras.models.segmenter import as_maps
 
 
 def predictor(segmenter, normalization, output_stride=16, name="predictor"):
-    """Wraps a segmenter into one functional model on raw images.
+    """Wrap a segmenter into one functional model on raw images.
 
-    The weights are the segmenter's own, not copies. The file that ``save`` writes needs only keras and
+    The weights are the segmenter's own, not copies. The file that `save` writes needs only keras and
     rankmatch_keras to load, whatever library the backbone came from (unless its layers are that library's).
 
     Args:
-        segmenter: ``Segmenter`` or ``DeepLabV3Plus``: a model with ``encoder``, ``decoder`` functional models.
-        normalization: ``ChannelNormalization`` layer as in training.
+        segmenter: `Segmenter` or `DeepLabV3Plus`: a model whose `encoder` and `decoder` are functional models.
+        normalization: the `ChannelNormalization` layer used in training.
         output_stride: the encoder's stride between feature pixels.
         name: name of the model.
 
     Returns:
-        functional ``keras.Model`` from (B, H, W, C) uint8 or float32 in 0..255 to probabilities
+        functional `keras.Model` from (B, H, W, C) uint8 or float32 in 0..255 to probabilities
         (B, H, W, K) float32 that sum to 1 per pixel.
     """
     channels = segmenter.encoder.input_shape[-1]
@@ -35,75 +36,8 @@ def predictor(segmenter, normalization, output_stride=16, name="predictor"):
     return keras.Model(image, layers.Softmax(dtype="float32", name="probabilities")(logits), name=name)
 
 
-@keras.saving.register_keras_serializable(package="rankmatch_keras")
-class PadToGrid(layers.Layer):
-    """Pads images with zeros at the bottom and right until each side is 1 modulo ``output_stride``.
-
-    At such sizes, 16k+1, the k+1 feature pixels lie exactly on every 16th image pixel, corners included, so
-    that align-corners resizing shifts nothing; training crops (321, 513, 801) have such sizes. Zero after
-    normalisation is the mean colour, which is also what convolutions pad with.
-
-    Args:
-        output_stride: spacing of the feature pixels in image pixels.
-        **kwargs: of ``keras.layers.Layer``.
-
-    Call arguments:
-        images: (B, H, W, C) normalised images.
-
-    Returns:
-        (B, H', W', C) with H <= H' < H + output_stride, the same for W.
-    """
-
-    def __init__(self, output_stride=16, **kwargs):
-        super().__init__(**kwargs)
-        self.output_stride = output_stride
-
-    def call(self, images):
-        """See the class."""
-        _, height, width, _ = ops.shape(images)
-        bottom, right = (1 - height) % self.output_stride, (1 - width) % self.output_stride
-        return ops.pad(images, ((0, 0), (0, bottom), (0, right), (0, 0)))
-
-    def compute_output_shape(self, input_shape):
-        """Known sides grow to the next grid size."""
-        batch, *sides, channels = input_shape
-        padded = [None if side is None else side + (1 - side) % self.output_stride for side in sides]
-        return (batch, *padded, channels)
-
-    def get_config(self):
-        """The constructor's arguments."""
-        return {**super().get_config(), "output_stride": self.output_stride}
-
-
-@keras.saving.register_keras_serializable(package="rankmatch_keras")
-class CropLike(layers.Layer):
-    """Cuts ``x`` at the bottom and right to the height and width of ``reference``.
-
-    Call arguments:
-        x: (B, H', W', C) with H' >= H and W' >= W.
-        reference: (B, H, W, any).
-
-    Returns:
-        (B, H, W, C).
-    """
-
-    def call(self, x, reference):
-        """See the class."""
-        height, width = ops.shape(reference)[1:3]
-        return x[:, :height, :width, :]
-
-    def compute_output_spec(self, x, reference):
-        """(B, H, W, C), without tracing the call."""
-        shape = (x.shape[0], *reference.shape[1:3], x.shape[3])
-        return keras.KerasTensor(shape, dtype=self.compute_dtype)
-
-    def compute_output_shape(self, x_shape, reference_shape):
-        """(B, H, W, C)."""
-        return (x_shape[0], *reference_shape[1:3], x_shape[3])
-
-
 def feature_model(predictor):
-    """The model from raw images to the features (the ASPP output) that a predictor computes on its way.
+    """Return the part of a predictor from raw images to the features (the ASPP output).
 
     Its layers are the predictor's own. Feature pixel (i, j) lies on image pixel (stride * i, stride * j), where the
     images are padded at the bottom and right as the predictor pads them.
@@ -112,15 +46,15 @@ def feature_model(predictor):
         predictor: a loaded predictor of this program, of any version (`models.load_predictor`).
 
     Returns:
-        ``(model, stride)``: a functional ``keras.Model`` from (B, H, W, C) to (B, h, w, D).
+        `(model, stride)`: a functional `keras.Model` from (B, H, W, C) to (B, h, w, D).
 
     Raises:
-        UserError: it is another kind of model, whose parts cannot be told apart.
+        UserError: another kind of model, whose encoder and decoder cannot be told apart.
     """
     parts = getattr(predictor, "layers", ())
     pads = [layer for layer in parts if isinstance(layer, PadToGrid)]
     networks = [layer for layer in parts if isinstance(layer, keras.Model)]
-    decoders = [network for network in networks if _offers_features(network)]
+    decoders = [network for network in networks if _has_features(network)]
     encoders = [network for network in networks if network not in decoders]
     if not (len(pads) == len(encoders) == len(decoders) == 1):
         raise UserError(
@@ -137,6 +71,69 @@ def feature_model(predictor):
     return keras.Model(image, decoder(as_maps(encoder(x)))["features"], name="features"), pad.output_stride
 
 
-def _offers_features(network):
+def _has_features(network):
     output = getattr(network, "output", None)
     return isinstance(output, dict) and {"logits", "features"} <= set(output)
+
+
+@keras.saving.register_keras_serializable(package="rankmatch_keras")
+class PadToGrid(ConfigFromArguments, layers.Layer):
+    """Zero padding at the bottom and right until each side is 1 modulo `output_stride`.
+
+    At such sizes, 16k+1, the k+1 feature pixels lie exactly on every 16th image pixel, corners included, so
+    that align-corners resizing shifts nothing; training crops (321, 513, 801) have such sizes. Zero after
+    normalization is the mean color, which convolutions pad with too.
+
+    Args:
+        output_stride: spacing of the feature pixels in image pixels.
+        **kwargs: of `keras.layers.Layer`.
+
+    Call arguments:
+        images: (B, H, W, C) normalized images.
+
+    Returns:
+        (B, H', W', C) with H <= H' < H + output_stride, the same for W.
+    """
+
+    def __init__(self, output_stride=16, **kwargs):
+        super().__init__(**kwargs)
+        self.output_stride = output_stride
+
+    def call(self, images):
+        """Pad the images."""
+        _, height, width, _ = ops.shape(images)
+        bottom, right = (1 - height) % self.output_stride, (1 - width) % self.output_stride
+        return ops.pad(images, ((0, 0), (0, bottom), (0, right), (0, 0)))
+
+    def compute_output_shape(self, input_shape):
+        """Return the shape with known sides grown to the next grid size."""
+        batch, *sides, channels = input_shape
+        padded = [None if side is None else side + (1 - side) % self.output_stride for side in sides]
+        return (batch, *padded, channels)
+
+
+@keras.saving.register_keras_serializable(package="rankmatch_keras")
+class CropLike(layers.Layer):
+    """Cropping of `x` at the bottom and right to the height and width of `reference`.
+
+    Call arguments:
+        x: (B, H', W', C) with H' >= H and W' >= W.
+        reference: (B, H, W, any).
+
+    Returns:
+        (B, H, W, C).
+    """
+
+    def call(self, x, reference):
+        """Crop `x`."""
+        height, width = ops.shape(reference)[1:3]
+        return x[:, :height, :width, :]
+
+    def compute_output_spec(self, x, reference):
+        """Return the symbolic (B, H, W, C) without tracing the call."""
+        shape = (x.shape[0], *reference.shape[1:3], x.shape[3])
+        return keras.KerasTensor(shape, dtype=self.compute_dtype)
+
+    def compute_output_shape(self, x_shape, reference_shape):
+        """Return (B, H, W, C)."""
+        return (x_shape[0], *reference_shape[1:3], x_shape[3])

@@ -1,20 +1,21 @@
-"""A segmenter: an encoder from image to feature maps and a decoder from feature maps to logits.
+"""The segmenter: an encoder from image to feature maps and a decoder from feature maps to logits.
 
-The two halves are separate so that one encoder pass can serve several decoder passes, e.g. a clean one
-and one with dropped feature channels.
+The two are separate so that one encoder pass can serve several decoder passes, e.g. a clean one and one with dropped
+feature channels.
 """
 
 from typing import Any
 
 import keras
 
+from rankmatch_keras.layers.base import ConfigFromArguments
 from rankmatch_keras.layers.resize import ResizeLike
 
 CANVAS = "canvas"
 
 
 def as_maps(outputs):
-    """Names an encoder's outputs: a dict stays, a list or one tensor becomes map_0, map_1, ..."""
+    """Return an encoder's outputs by name: a dict as it is, a list or one tensor as map_0, map_1, ..."""
     if isinstance(outputs, dict):
         return dict(outputs)
     if isinstance(outputs, (list, tuple)):
@@ -23,7 +24,7 @@ def as_maps(outputs):
 
 
 def class_count(segmenter):
-    """Return the number of classes K of a segmenter, read off its decoder's logits."""
+    """Return the number of classes K, read off the decoder's logits."""
     return int(segmenter.decoder.output["logits"].shape[-1])
 
 
@@ -34,38 +35,38 @@ def decoded_channels(segmenter) -> int:
 
 
 class EncodeDecode:
-    """``encode`` and ``decode`` for a model with the attributes ``encoder``, ``decoder``, ``resize``."""
+    """`encode` and `decode` for a model with the attributes `encoder`, `decoder`, `resize`."""
 
     encoder: Any
     decoder: Any
     resize: Any
 
     def encode(self, images, training=None):
-        """Runs the encoder.
+        """Run the encoder.
 
         Args:
-            images: (B, H, W, C) float32, normalised as the encoder expects.
-            training: whether layers such as batch normalisation run in training mode.
+            images: (B, H, W, C) float32, normalized as the encoder expects.
+            training: whether layers such as batch normalization run in training mode.
 
         Returns:
             dict of feature maps (B, h, w, c), and "canvas": (B, H, W, 0).
         """
         maps = as_maps(self.encoder(images, training=training))
-        # The decoder must know the image size. A tensor without channels carries it: it has no values, and
-        # the dict can still be sliced and concatenated along the batch like any map.
+        # The decoder must know the image size. A tensor without channels carries it: it holds no values, yet slices
+        # and concatenates along the batch like any other map.
         maps[CANVAS] = images[..., :0]
         return maps
 
     def decode(self, features, training=None):
-        """Runs the decoder.
+        """Run the decoder.
 
         Args:
-            features: what ``encode`` returned, possibly altered (but for "canvas").
-            training: as in ``encode``.
+            features: the maps that `encode` returned, possibly altered (except "canvas").
+            training: as in `encode`.
 
         Returns:
             dict of "logits" (B, H, W, K) float32 at image size, "features" (B, h, w, D), and "decoded"
-            (B, h', w', D'): what the classifier reads, or the features where the decoder does not offer it.
+            (B, h', w', D'): the map that the classifier reads, or the features where the decoder does not return it.
         """
         maps = {name: x for name, x in features.items() if name != CANVAS}
         outputs = self.decoder(maps, training=training)
@@ -77,15 +78,15 @@ class EncodeDecode:
 
 
 @keras.saving.register_keras_serializable(package="rankmatch_keras")
-class Segmenter(EncodeDecode, keras.Model):
-    """Makes a segmenter of two Keras models.
+class Segmenter(ConfigFromArguments, EncodeDecode, keras.Model):
+    """A segmenter made of two Keras models.
 
     Args:
-        encoder: ``keras.Model`` from images (B, H, W, C) to a dict of feature maps (B, h, w, c); a list or a
+        encoder: `keras.Model` from images (B, H, W, C) to a dict of feature maps (B, h, w, c); a list or a
             single map is renamed to map_0, map_1, ...
-        decoder: ``keras.Model`` from that dict to a dict of "logits" (B, h, w, K) at any resolution (they
-            are resized to the image, align-corners bilinear, in float32) and "features" (B, h', w', D); it may offer
-            "decoded", the map that the classifier reads.
+        decoder: `keras.Model` from that dict to a dict of "logits" (B, h, w, K) at any resolution (they
+            are resized to the image, align-corners bilinear, in float32) and "features" (B, h', w', D); it may also
+            return "decoded", the map that the classifier reads.
         **kwargs: name, dtype, trainable of the model.
 
     Call arguments:
@@ -93,7 +94,7 @@ class Segmenter(EncodeDecode, keras.Model):
         training: bool or None.
 
     Returns:
-        dict of "logits" (B, H, W, K) float32, "features" (B, h', w', D) and "decoded", see ``decode``.
+        dict of "logits" (B, H, W, K) float32, "features" (B, h', w', D) and "decoded", see `decode`.
 
     Example:
         >>> segmenter = deeplab_v3_plus(create_backbone("tiny"), num_classes=3)
@@ -106,32 +107,17 @@ class Segmenter(EncodeDecode, keras.Model):
         self.encoder = encoder
         self.decoder = decoder
         self.resize = ResizeLike(dtype="float32", name="resize_logits")
-        # All variables live in the two models, so there is nothing to wait for when they are built.
+        # All variables belong to the two models.
         self.built = bool(encoder.built and decoder.built)
 
     def call(self, images, training=None):
-        """See the class."""
+        """Encode and decode."""
         return self.decode(self.encode(images, training=training), training=training)
 
     def compute_output_spec(self, images, training=None):
-        """Symbolic outputs from the halves' own; tracing with unknown sizes fails on JAX and guesses on torch."""
+        """Return symbolic outputs from the two models; tracing with unknown sizes fails on JAX and guesses on torch."""
         maps = as_maps(self.encoder.compute_output_spec(images))
         outputs = self.decoder.compute_output_spec(maps)
         logits = self.resize.compute_output_spec(outputs["logits"], images)
         decoded = outputs.get("decoded", outputs["features"])
         return {"logits": logits, "features": outputs["features"], "decoded": decoded}
-
-    def get_config(self):
-        """Configuration with both models, for saving and cloning."""
-        config = super().get_config()
-        config["encoder"] = keras.saving.serialize_keras_object(self.encoder)
-        config["decoder"] = keras.saving.serialize_keras_object(self.decoder)
-        return config
-
-    @classmethod
-    def from_config(cls, config, custom_objects=None):
-        """Builds the segmenter with new weights from ``get_config``."""
-        config = dict(config)
-        for half in ("encoder", "decoder"):
-            config[half] = keras.saving.deserialize_keras_object(config[half], custom_objects=custom_objects)
-        return cls(**config)

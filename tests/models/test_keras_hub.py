@@ -151,7 +151,7 @@ def test_tokens_are_keras_hubs_own():
     np.testing.assert_allclose(numbers(maps["high"]), tokens, atol=1e-5)
     assert {name: tuple(x.shape[1:]) for name, x in maps.items()} == {"low": (17, 17, 8), "high": (5, 5, 8)}
     assert layer.compute_output_shape((2, 99, 99, 3)) == {"low": (2, 17, 17, 8), "high": (2, 5, 5, 8)}
-    with pytest.raises(UserError, match="no image_size beside a backbone that is built"):
+    with pytest.raises(UserError, match="no image_size with a backbone that is already built"):
         hub.segmenter(backbone, 3, image_size=71)
 
 
@@ -208,7 +208,7 @@ def test_position_embedding_of_dinov2_is_interpolated(tmp_path):
 @pytest.mark.parametrize(
     ("source", "arguments", "message"),
     [
-        ({"class_name": "ResNetBakbone"}, {}, "Did you mean 'ResNetBackbone'"),
+        ({"class_name": "ResNetBakbone"}, {}, "Did you mean ResNetBackbone"),
         (keras.Sequential(name="s"), {}, "found 'Sequential'"),
         ({"class_name": "ViTBackbone", "patch_size": 16}, {"image_size": 65}, "arguments of keras_hub.models.ViT"),
         (CONFIGS["vit"], {"image_size": 321 + 7}, r"16 k \+ 1 .*found 328. Choose 337 or 321"),

@@ -12,7 +12,7 @@ class ResizeTo(layers.Layer):
 
     Args:
         size: (height, width).
-        **kwargs: of ``keras.layers.Layer``.
+        **kwargs: of `keras.layers.Layer`.
     """
 
     def __init__(self, size, **kwargs):
@@ -38,7 +38,7 @@ class PadToMultiple(layers.Layer):
 
     Args:
         multiple: that number.
-        **kwargs: of ``keras.layers.Layer``.
+        **kwargs: of `keras.layers.Layer`.
     """
 
     def __init__(self, multiple, **kwargs):
@@ -76,11 +76,11 @@ class TwoClasses(layers.Layer):
 
 @keras.saving.register_keras_serializable(package="rankmatch_keras")
 class ResizeImageLike(layers.Layer):
-    """``tf.image.resize(x, tf.shape(reference)[1:3])``: pixel centres at half, as TensorFlow 2 has them.
+    """`tf.image.resize(x, tf.shape(reference)[1:3])`: pixel centers at half, as TensorFlow 2 has them.
 
     Args:
         interpolation: "bilinear" or "nearest".
-        **kwargs: of ``keras.layers.Layer``.
+        **kwargs: of `keras.layers.Layer`.
 
     Call arguments:
         x: (B, h, w, C).
@@ -122,7 +122,7 @@ class NoChannels(layers.Layer):
 
 @keras.saving.register_keras_serializable(package="rankmatch_keras")
 class InferenceBatchNormalization(layers.BatchNormalization):
-    """Batch normalisation by its moving statistics at all times; its scale and offset train like any weight."""
+    """Batch normalization by its moving statistics at all times; its scale and offset train like any weight."""
 
     def call(self, inputs, training=None, mask=None):
         """See the class."""

@@ -22,23 +22,23 @@ def from_tf_keras(source, features=None, any_size=False):
     """Turns a functional Keras 2 segmentation model into a segmenter with the same weights.
 
     A softmax at the end is removed, as a segmenter yields logits; one channel z, with or without a sigmoid, becomes
-    the two classes (0, z), whose softmax is the sigmoid. The model sees images as it did: normalise them as in its
-    training. Program code in the file (``Lambda`` layers) is refused, never run.
+    the two classes (0, z), whose softmax is the sigmoid. The model sees images as it did: normalize them as in its
+    training. Program code in the file (`Lambda` layers) is refused, never run.
 
     Args:
-        source: an ``.h5`` file of a whole model, a SavedModel folder that tf-keras wrote (needs TensorFlow for its
-            variables), or a live ``tf_keras`` model.
+        source: an `.h5` file of a whole model, a SavedModel folder that tf-keras wrote (needs TensorFlow for its
+            variables), or a live `tf_keras` model.
         features: name of the layer whose output (B, h, w, D) the rank loss compares: encoder before it, decoder
             after it. None: the last layer on the coarsest map, before the classifier.
         any_size: rebuild a model that was saved for one image size for all sizes. Without it such a model goes on
             to see that size: other images are resized to it, their logits back.
 
     Returns:
-        ``Segmenter``. Where the model accepts only multiples of some size, e.g. 16, images are padded with zeros at
+        `Segmenter`. Where the model accepts only multiples of some size, e.g. 16, images are padded with zeros at
         the bottom and right to the next one, and the logits cropped.
 
     Raises:
-        UserError: no such model, a layer or operation that has no twin (it is named), or no layer ``features``.
+        UserError: no such model, a layer or operation that has no twin (it is named), or no layer `features`.
     """
     graph = _twin(source, any_size)
     model = keras.Model(graph.model.input, _logits(graph.model.output), name=graph.model.name)
@@ -173,7 +173,7 @@ def feature_layers(model):
     """Names of the layers where a model can be split: those with a map as output before its last weights.
 
     Args:
-        model: functional ``keras.Model`` from one image to logits.
+        model: functional `keras.Model` from one image to logits.
 
     Returns:
         list of names, in the order of computation.
@@ -194,7 +194,7 @@ def feature_layers(model):
 
 
 def default_features(model, size):
-    """The last of ``feature_layers`` on the coarsest map (of more than one pixel), or None.
+    """The last of `feature_layers` on the coarsest map (of more than one pixel), or None.
 
     Args:
         model: as above.
@@ -214,7 +214,7 @@ def split(model, features):
     """Splits the model.
 
     Args:
-        model: functional ``keras.Model`` from one image to logits (B, h, w, K).
+        model: functional `keras.Model` from one image to logits (B, h, w, K).
         features: name of the layer whose output is "features".
 
     Returns:

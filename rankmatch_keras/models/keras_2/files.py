@@ -20,8 +20,8 @@ def read_model(source):
     """Reads configuration and weights.
 
     Args:
-        source: path of an ``.h5`` file that ``model.save`` of Keras 2 wrote, or of a SavedModel folder with
-            ``keras_metadata.pb``; or a live ``tf_keras`` model.
+        source: path of an `.h5` file that `model.save` of Keras 2 wrote, or of a SavedModel folder with
+            `keras_metadata.pb`; or a live `tf_keras` model.
 
     Returns:
         the configuration {"class_name", "config"}, and a function from the built layers ({path: layer}) to their

@@ -20,7 +20,7 @@ class Graph:
         any_size: build for unknown height and width, whatever the configuration says.
 
     Attributes:
-        model: functional ``keras.Model`` from one image to one tensor, with new weights.
+        model: functional `keras.Model` from one image to one tensor, with new weights.
         layers: its layers by the path of names in the Keras 2 model, e.g. ("backbone", "conv_1").
 
     Raises:

@@ -25,7 +25,7 @@ ACTIVATIONS = frozenset(
     "linear relu relu6 elu selu gelu sigmoid softmax softplus softsign swish silu tanh leaky_relu mish "
     "exponential".split()
 )
-# How a layer was initialised, penalised or placed says nothing of what it computes.
+# How a layer was initialized, penalised or placed says nothing of what it computes.
 LEFT_OUT = ("_initializer", "_regularizer", "_constraint")
 IGNORED = frozenset("name trainable dtype batch_input_shape data_format ragged sparse autocast synchronized".split())
 
@@ -42,20 +42,20 @@ def refuse(kind, name, reason):
 def translate(kind, config, name, frozen=False):
     """Builds the Keras 3 twin of a Keras 2 layer, without its weights.
 
-    Initialisers, regularisers and constraints are left out: the weights come from the file.
+    Initializers, regularisers and constraints are left out: the weights come from the file.
 
     Args:
         kind: Keras 2 class name.
         config: its Keras 2 configuration.
         name: name of the new layer.
-        frozen: the model calls it with ``training=False``: a dropout does nothing then, a batch normalisation uses
+        frozen: the model calls it with `training=False`: a dropout does nothing then, a batch normalization uses
             its moving statistics. (Keras 3 lets the model's own mode win, so that the layer must know.)
 
     Returns:
-        ``keras.layers.Layer``.
+        `keras.layers.Layer`.
 
     Raises:
-        UserError: a class that is not known (``Lambda`` holds program code, which is never run), or an argument that
+        UserError: a class that is not known (`Lambda` holds program code, which is never run), or an argument that
             Keras 3 does not have.
     """
     if kind not in LAYERS:
@@ -108,7 +108,7 @@ def _dtype(value):
 
 @dataclass(frozen=True)
 class ShapeOf:
-    """``tf.shape(tensor)[start:stop]`` of a tensor whose size may be known only when images arrive."""
+    """`tf.shape(tensor)[start:stop]` of a tensor whose size may be known only when images arrive."""
 
     tensor: Any
     start: int | None = None
@@ -126,11 +126,11 @@ def apply_operation(kind, config, name, arguments, options):
         kind: "TFOpLambda" or "SlicingOpLambda".
         config: its Keras 2 configuration; "function" names the operation.
         name: name of the layer, for errors.
-        arguments: positional arguments: symbolic tensors, ``ShapeOf``, constants.
+        arguments: positional arguments: symbolic tensors, `ShapeOf`, constants.
         options: named arguments, the same.
 
     Returns:
-        symbolic tensor or ``ShapeOf``.
+        symbolic tensor or `ShapeOf`.
 
     Raises:
         UserError: an operation or a use of it that is not known.
@@ -190,7 +190,7 @@ def _pad(tensor, paddings, mode="CONSTANT", constant_values=0):
 
 
 def _plain(operation, *names):
-    """The operation, of which only the arguments ``names`` are known."""
+    """The operation, of which only the arguments `names` are known."""
 
     def call(*arguments, **options):
         values = dict(zip(names, arguments, strict=False)) | options
