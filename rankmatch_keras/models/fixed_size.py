@@ -135,14 +135,13 @@ class FixedSizeMaps(ConfigFromArguments, layers.Layer):
         return {name: (input_shape[0], side, side, channels) for name, (side, channels) in self._shapes.items()}
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config, custom_objects=None):
         """Make backbone and layer with new weights; needs keras-hub."""
         try:
-            backbone = keras.saving.deserialize_keras_object(config["backbone"])
+            return super().from_config(config, custom_objects)
         except (ImportError, TypeError) as error:
             wanted, reason = config["backbone"].get("class_name", "?"), " ".join(str(error).split())[:130]
             raise UserError(f"{wanted} of keras-hub", f"none that can be used ({reason})", INSTALL) from error
-        return cls(**{**config, "backbone": backbone})
 
 
 def _side(backbone):

@@ -55,7 +55,7 @@ def test_output_strides():
         create_backbone("tiny", output_stride=32)
 
 
-def test_real_weights_give_the_library_networks_features():
+def test_pretrained_features_are_the_librarys():
     if not WEIGHTS.is_file():
         pytest.skip("needs the MobileNetV2 weights file in shared/data/weights")
     network = keras.applications.MobileNetV2(include_top=False, weights=None, input_shape=(None, None, 3))
@@ -112,13 +112,13 @@ def test_unknown_name_suggests_the_nearest():
         ("mobilenet_v2", keras.applications.mobilenet_v2.preprocess_input),
     ],
 )
-def test_normalization_is_the_librarys(name, reference):
+def test_normalizations_are_the_librarys(name, reference):
     images = np.random.default_rng(0).integers(0, 256, size=(2, 5, 6, 3)).astype("float32")
     layer = ChannelNormalization(**backbone_normalization(name))
     np.testing.assert_allclose(ops.convert_to_numpy(layer(images)), reference(images.copy()), atol=1e-4)
 
 
-def test_every_backbone_has_a_normalization():
+def test_all_backbones_have_a_normalization():
     for name in BACKBONES:
         values = backbone_normalization(name)
         assert set(values) == {"mean", "std", "reverse_channels"} and len(values["mean"]) == 3
@@ -129,7 +129,7 @@ def test_every_backbone_has_a_normalization():
 
 def test_tiny_encoder():
     encoder = tiny_encoder()
-    # stem 3*16*9; stages: 3x3 in->out, 3x3 out->out, 1x1 in->out; 4 numbers per normalised channel
+    # stem 3*16*9; stages: 3x3 in->out, 3x3 out->out, 1x1 in->out; 4 numbers per normalized channel
     expected = 3 * 16 * 9 + 4 * 16
     for i, o in ((16, 24), (24, 48), (48, 96)):
         expected += 9 * i * o + 9 * o * o + i * o + 4 * 3 * o
@@ -139,7 +139,7 @@ def test_tiny_encoder():
 
 
 @pytest.mark.parametrize("name", BACKBONES)
-def test_measured_normalization_gives_the_spread_that_imagenet_has(name):
+def test_measured_normalization_has_imagenets_spread(name):
     own = BACKBONES[name].normalization
     measured = measured_normalization(name, mean=(1000.0, 30.0), std=(200.0, 4.0))
     imagenet = (np.array(IMAGENET["mean"]) - own["mean"]) / own["std"]

@@ -27,7 +27,7 @@ def save_random_weights(name, path):
     "name",
     ["tiny", *(pytest.param(n, marks=pytest.mark.once) for n in ("mobilenet_v2", "resnet50", "kerascv_resnet50"))],
 )
-def test_one_channel_sees_what_three_equal_colors_show(name, tmp_path):
+def test_one_channel_equals_three_equal_colors(name, tmp_path):
     weights = save_random_weights(name, tmp_path / "w.weights.h5")
     gray = np.random.default_rng(1).normal(size=(1, 64, 48, 1)).astype("float32")
     one = create_backbone(name, weights, channels=1)
@@ -42,7 +42,7 @@ def test_one_channel_sees_what_three_equal_colors_show(name, tmp_path):
 @pytest.mark.once
 @pytest.mark.parametrize(("name", "order"), [("mobilenet_v2", (0, 1, 2)), ("resnet50", (2, 1, 0))])
 def test_further_channels_take_the_colors_in_turn(name, order, tmp_path):
-    # order: where red, green and blue are in the pretrained kernel.
+    # order: positions of red, green and blue in the pretrained kernel
     weights = save_random_weights(name, tmp_path / "w.weights.h5")
     color = first_kernel(create_backbone(name, weights))
     six = first_kernel(create_backbone(name, weights, channels=6))
@@ -58,6 +58,6 @@ def test_pretrained_weights_with_one_channel():
     np.testing.assert_allclose(first_kernel(one)[:, :, 0], first_kernel(three).sum(2), rtol=1e-5, atol=1e-6)
 
 
-def test_no_channels():
+def test_zero_channels_are_refused():
     with pytest.raises(UserError, match="at least 1 image channel"):
         create_backbone("tiny", channels=0)

@@ -37,7 +37,7 @@ def test_parameters_of_the_published_decoder():
     assert round((expected + 23_587_712) / 1e6, 1) == 40.4
 
 
-def test_normalisation_is_the_papers():
+def test_normalization_is_the_papers():
     model = deeplab_v3_plus(create_backbone("tiny"), 3, aspp_filters=4, decoder_filters=4)
     norms = [x for x in model.decoder.layers if isinstance(x, layers.BatchNormalization)]
     assert len(norms) == 9
@@ -51,19 +51,19 @@ def test_image_pooling_sees_the_whole_image():
     before = decoder.predict(maps, verbose=0)["features"]
     maps["high"][0, 0, 0] = 300.0
     after = decoder.predict(maps, verbose=0)["features"]
-    # The far corner is out of reach of the 3x3 windows, only the pooled branch connects them.
+    # The far corner is beyond the 3x3 windows: only the pooled branch connects the two.
     assert np.abs(after - before)[0, -1, -1].max() > 0.0
 
 
 def pooled_branch(decoder, high):
-    """What ASPP's image pooling gives in training, (B, D)."""
+    """Return the output of ASPP's image pooling in training, (B, D)."""
     branch = keras.Model(decoder.inputs, decoder.get_layer("aspp_pool_relu").output)
     low = np.zeros((*high.shape[:3], 4), "float32")
     return ops.convert_to_numpy(branch({"low": low, "high": high}, training=True))[:, 0, 0]
 
 
-def test_pooled_branch_of_two_images_only_tells_them_apart_unless_its_normalisation_is_off():
-    """Of two numbers, normalisation over the batch leaves the sign of their difference."""
+def test_pooled_branch_of_two_images_loses_their_values_unless_pool_norm_is_off():
+    """Normalization over a batch of two numbers leaves only the sign of their difference."""
     keras.utils.set_random_seed(0)
     rng = np.random.default_rng(0)
     published = build_decoder(4, 4, 2, aspp_filters=16, decoder_filters=4)

@@ -10,7 +10,7 @@ from rankmatch_keras.models.dilation import size_aware_padding
 
 
 def randomize(model, seed=0):
-    """Random weights near the initial ones, so that biases and statistics matter."""
+    """Perturb the initial weights, so that biases and statistics matter."""
     rng = np.random.default_rng(seed)
     for v in model.weights:
         value = ops.convert_to_numpy(v)
@@ -30,7 +30,7 @@ def assert_dense(backbone, output_stride, size, every):
     assert dense.shape[1] > strided.shape[1]
     scale = np.abs(strided).max()
     np.testing.assert_allclose(dense[:, ::every, ::every] / scale, strided / scale, atol=2e-5)
-    # The original is as it was.
+    # The original is unchanged.
     assert all(np.array_equal(b, ops.convert_to_numpy(v)) for b, v in zip(before, backbone.weights, strict=True))
 
 
@@ -51,7 +51,7 @@ def test_resnet50():
 
 
 def every_kind():
-    """Max pooling, separable convolution, a nested model, own dilation, an operator."""
+    """Make a network of max pooling, separable convolution, a nested model, its own dilation, an operator."""
     image = keras.Input((None, None, 2))
     x = layers.Conv2D(4, 3, strides=4, padding="same")(image)
     x = layers.MaxPooling2D(3, strides=2, padding="same")(x)
@@ -109,7 +109,7 @@ def failing(layer):
         (layers.Conv2DTranspose(2, 3, strides=2, name="the_layer"), "not known to keep the grid"),
     ],
 )
-def test_what_cannot_be_dilated_is_named(layer, reason):
+def test_layers_that_cannot_be_dilated_are_named(layer, reason):
     with pytest.raises(UserError, match=f"the_layer.*{reason}"):
         dilate(failing(layer), 8)
 

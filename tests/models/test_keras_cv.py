@@ -44,7 +44,7 @@ def test_any_size(model, side, grid):
     np.testing.assert_array_equal(logits(halves), logits(outputs))
 
 
-def test_is_a_keras_cv_model_with_its_vocabulary(model):
+def test_is_a_keras_cv_model_with_its_arguments(model):
     assert isinstance(model, keras_cv.models.DeepLabV3Plus)
     assert model.num_classes == 5 and model.projection_filters == 8
     assert model.spatial_pyramid_pooling is None and model.segmentation_head is None
@@ -80,7 +80,7 @@ def test_other_backbones_and_own_parts():
     assert clone.count_params() == model.count_params()
 
 
-def test_without_normalisation_of_the_pooled_image():
+def test_without_normalization_of_the_pooled_image():
     model = DeepLabV3Plus(create_backbone("tiny"), 3, pool_norm=False)
     names = [layer.name for layer in model.decoder.layers]
     assert "aspp_pool_conv" in names and "aspp_pool_bn" not in names

@@ -116,7 +116,7 @@ def test_rankmatch_trains_every_part(built):
         for b, v in zip(before, segmenter.trainable_variables, strict=True)
         if np.array_equal(b, numbers(v))
     }
-    # A bias of keys shifts all scores of a softmax alike: no gradient.
+    # A bias of the keys shifts all scores of a softmax alike, so it has no gradient.
     assert still <= {"bias"}, still
 
 
@@ -128,7 +128,7 @@ def test_resnet_is_plain_keras_of_stride_16():
 
 
 @pytest.mark.parametrize("kind", ["resnet", "resnet_v2"])
-def test_resnet_at_its_own_stride_computes_what_keras_hub_does(kind):
+def test_resnet_at_its_own_stride_equals_keras_hubs(kind):
     keras.utils.set_random_seed(0)
     config = dict(CONFIGS[kind])
     backbone = getattr(keras_hub.models, config.pop("class_name"))(**config)
@@ -220,12 +220,12 @@ def test_position_embedding_of_dinov2_is_interpolated(tmp_path):
         (RESNET, {"output_stride": 7}, "output stride of 8, 16 or 32"),
     ],
 )
-def test_what_cannot_be(source, arguments, message):
+def test_impossible_arguments(source, arguments, message):
     with pytest.raises(UserError, match=message):
         hub.segmenter(source, 3, **arguments)
 
 
-def test_preset_that_is_not_there(tmp_path):
+def test_missing_preset(tmp_path):
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(UserError, match="save_to_preset"):
         hub.segmenter(tmp_path, 3)

@@ -29,7 +29,7 @@ def logits(segmenter):
 
 @pytest.fixture(scope="module")
 def trained():
-    """A network whose batch statistics have moved."""
+    """Make a network whose batch statistics have moved."""
     segmenter = network(0)
     for _ in range(3):
         segmenter(np.random.default_rng(1).normal(3.0, 2.0, (2, 33, 33, 3)).astype("float32"), training=True)
@@ -43,14 +43,14 @@ def saved(trained, tmp_path_factory):
     return path
 
 
-def test_weights_and_statistics_are_taken_over(trained, saved):
+def test_warm_start_copies_weights_and_statistics(trained, saved):
     segmenter = network(5)
     assert np.abs(logits(segmenter) - logits(trained)).max() > 0.01
     start_from(segmenter, saved)
     np.testing.assert_allclose(logits(segmenter), logits(trained), atol=1e-6)
 
 
-def test_the_network_is_its_own_afterwards(trained, saved):
+def test_warm_started_network_has_its_own_variables(trained, saved):
     segmenter = network(5)
     start_from(segmenter, saved)
     before = logits(trained)
@@ -64,7 +64,7 @@ def test_the_network_is_its_own_afterwards(trained, saved):
     ("other", "difference"),
     [({"classes": 5}, r"classifier/kernel of shape .*4\) instead of .*5\)"), ({"filters": 16}, "aspp.* of shape")],
 )
-def test_another_network_is_refused_and_nothing_is_assigned(other, difference, saved):
+def test_warm_start_from_another_network_assigns_nothing(other, difference, saved):
     segmenter = network(1, **other)
     before = logits(segmenter)
     with pytest.raises(UserError, match=difference):
@@ -73,7 +73,7 @@ def test_another_network_is_refused_and_nothing_is_assigned(other, difference, s
 
 
 @pytest.mark.once
-def test_other_layers_are_refused(saved):
+def test_warm_start_from_other_layers_is_refused(saved):
     keras.utils.set_random_seed(0)
     without = deeplab_v3_plus(create_backbone("tiny"), 4, aspp_filters=8, decoder_filters=8, pool_norm=False)
     with pytest.raises(UserError, match="aspp_pool"):
@@ -81,7 +81,7 @@ def test_other_layers_are_refused(saved):
 
 
 @pytest.mark.once
-def test_a_missing_file_is_said(tmp_path):
+def test_warm_start_from_a_missing_file(tmp_path):
     with pytest.raises(UserError, match="no file"):
         start_from(network(1), tmp_path / "last.keras")
 

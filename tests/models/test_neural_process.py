@@ -1,4 +1,4 @@
-"""The neural process against a slow one in NumPy."""
+"""Neural process against a slow one in NumPy."""
 
 import keras
 import numpy as np
@@ -35,7 +35,7 @@ def attend(code, centers):
 
 
 @pytest.mark.once
-def test_inference_averages_the_probabilities_of_fixed_draws(layer):
+def test_inference_averages_the_probabilities_of_fixed_samples(layer):
     code = ops.convert_to_numpy(layer.code(X))
     centers, parts = ops.convert_to_numpy(layer.context_centers), weights(layer)
     r = attend(code, centers)
@@ -59,7 +59,7 @@ def test_inference_averages_the_probabilities_of_fixed_draws(layer):
     )
 
 
-def test_training_draws_anew(layer):
+def test_training_samples_again(layer):
     first, second = (ops.convert_to_numpy(layer(X, training=True)["logits"]) for _ in range(2))
     assert np.abs(first - second).max() > 1e-3
     noise = ops.convert_to_numpy(layer._noise(np.zeros((500, 4)), training=True))
@@ -79,7 +79,7 @@ def test_divergence_compares_target_and_context(layer):
     assert ops.convert_to_numpy(layer.divergence(code)) == pytest.approx(0.0, abs=1e-6)
 
 
-def test_nothing_but_the_convolution_teaches_the_map(layer, value_and_gradient):
+def test_only_the_convolution_gives_the_map_a_gradient(layer, value_and_gradient):
     layer.convolution.kernel.assign(0.0 * layer.convolution.kernel)
     _, gradient = value_and_gradient(
         lambda x: ops.sum(layer(x)["logits"] ** 2) + 0.0 * ops.sum(x), ops.convert_to_numpy(X)

@@ -52,7 +52,7 @@ def test_is_the_segmenter_on_normalized_images(model, segmenter):
     np.testing.assert_allclose(
         ops.convert_to_numpy(model(x, training=False)), ops.convert_to_numpy(expected), atol=1e-5
     )
-    # Other sizes: zeros after normalisation at the bottom and right, cut off again.
+    # Other sizes: zeros after normalization at the bottom and right, cropped again.
     padded = ops.pad(normalize(images((20, 30))), ((0, 0), (0, 13), (0, 3), (0, 0)))
     expected = ops.softmax(segmenter(padded, training=False)["logits"])[:, :20, :30]
     np.testing.assert_allclose(

@@ -1,14 +1,15 @@
-"""Layers around and inside a network that came from Keras 2; they need nothing but Keras 3."""
+"""Layers that connect a network from Keras 2 to a segmenter; they need only Keras 3."""
 
 import keras
 from keras import layers, ops
 
+from rankmatch_keras.layers.base import ConfigFromArguments
 from rankmatch_keras.layers.resize import resize_align_corners
 
 
 @keras.saving.register_keras_serializable(package="rankmatch_keras")
-class ResizeTo(layers.Layer):
-    """Resizes images (B, H, W, C) to one size, align-corners bilinear; those of that size stay as they are.
+class ResizeTo(ConfigFromArguments, layers.Layer):
+    """Align-corners bilinear resizing of images (B, H, W, C) to one size; images of that size stay as they are.
 
     Args:
         size: (height, width).
@@ -20,21 +21,17 @@ class ResizeTo(layers.Layer):
         self.size = tuple(size)
 
     def call(self, images):
-        """See the class."""
+        """Resize the images."""
         return resize_align_corners(images, self.size)
 
     def compute_output_shape(self, input_shape):
-        """(B, height, width, C)."""
+        """Return (B, height, width, C)."""
         return (input_shape[0], *self.size, input_shape[3])
-
-    def get_config(self):
-        """The constructor's argument."""
-        return {**super().get_config(), "size": self.size}
 
 
 @keras.saving.register_keras_serializable(package="rankmatch_keras")
-class PadToMultiple(layers.Layer):
-    """Pads images (B, H, W, C) with zeros at the bottom and right to the next multiple of a number of pixels.
+class PadToMultiple(ConfigFromArguments, layers.Layer):
+    """Zero padding of images (B, H, W, C) at the bottom and right to the next multiple of a number of pixels.
 
     Args:
         multiple: that number.
@@ -46,37 +43,33 @@ class PadToMultiple(layers.Layer):
         self.multiple = multiple
 
     def call(self, images):
-        """See the class."""
+        """Pad the images."""
         _, height, width, _ = ops.shape(images)
         bottom, right = -height % self.multiple, -width % self.multiple
         return ops.pad(images, ((0, 0), (0, bottom), (0, right), (0, 0)))
 
     def compute_output_shape(self, input_shape):
-        """Known sides grow to the next multiple."""
+        """Return the shape with known sides grown to the next multiple."""
         batch, *sides, channels = input_shape
         return (batch, *(None if side is None else side + -side % self.multiple for side in sides), channels)
-
-    def get_config(self):
-        """The constructor's argument."""
-        return {**super().get_config(), "multiple": self.multiple}
 
 
 @keras.saving.register_keras_serializable(package="rankmatch_keras")
 class TwoClasses(layers.Layer):
-    """(B, h, w, 1) logits z of a sigmoid -> (B, h, w, 2): (0, z), whose softmax is (1 - sigmoid(z), sigmoid(z))."""
+    """Logits (0, z), (B, h, w, 2), of z (B, h, w, 1): their softmax is (1 - sigmoid(z), sigmoid(z))."""
 
     def call(self, logits):
-        """See the class."""
+        """Put the zeros in front."""
         return ops.concatenate([ops.zeros_like(logits), logits], axis=-1)
 
     def compute_output_shape(self, input_shape):
-        """(B, h, w, 2)."""
+        """Return (B, h, w, 2)."""
         return (*input_shape[:-1], 2)
 
 
 @keras.saving.register_keras_serializable(package="rankmatch_keras")
-class ResizeImageLike(layers.Layer):
-    """`tf.image.resize(x, tf.shape(reference)[1:3])`: pixel centers at half, as TensorFlow 2 has them.
+class ResizeImageLike(ConfigFromArguments, layers.Layer):
+    """`tf.image.resize(x, tf.shape(reference)[1:3])`, with half-pixel centers as in TensorFlow 2.
 
     Args:
         interpolation: "bilinear" or "nearest".
@@ -95,35 +88,31 @@ class ResizeImageLike(layers.Layer):
         self.interpolation = interpolation
 
     def call(self, x, reference):
-        """See the class."""
+        """Resize `x`."""
         return ops.image.resize(x, ops.shape(reference)[1:3], self.interpolation, data_format="channels_last")
 
     def compute_output_spec(self, x, reference):
-        """(B, H, W, C), without tracing the call."""
+        """Return the symbolic (B, H, W, C) without tracing the call."""
         return keras.KerasTensor((x.shape[0], *reference.shape[1:3], x.shape[3]), dtype=self.compute_dtype)
-
-    def get_config(self):
-        """The constructor's argument."""
-        return {**super().get_config(), "interpolation": self.interpolation}
 
 
 @keras.saving.register_keras_serializable(package="rankmatch_keras")
 class NoChannels(layers.Layer):
-    """(B, H, W, C) -> (B, H, W, 0): a map that carries a size and nothing else."""
+    """A map (B, H, W, 0) that carries the size of (B, H, W, C) and nothing else."""
 
     def call(self, images):
-        """See the class."""
+        """Drop the channels."""
         return images[..., :0]
 
     def compute_output_shape(self, input_shape):
-        """(B, H, W, 0)."""
+        """Return (B, H, W, 0)."""
         return (*input_shape[:-1], 0)
 
 
 @keras.saving.register_keras_serializable(package="rankmatch_keras")
 class InferenceBatchNormalization(layers.BatchNormalization):
-    """Batch normalization by its moving statistics at all times; its scale and offset train like any weight."""
+    """Batch normalization that always uses its moving statistics; its scale and offset train like any weight."""
 
     def call(self, inputs, training=None, mask=None):
-        """See the class."""
+        """Normalize in inference mode."""
         return super().call(inputs, training=False, mask=mask)

@@ -1,4 +1,4 @@
-"""Keras 2 (tf-keras) segmentation models as Keras 3 segmenters with equal outputs."""
+"""Conversion of a Keras 2 (tf-keras) segmentation model into a segmenter with equal outputs."""
 
 from pathlib import Path
 
@@ -14,31 +14,31 @@ from rankmatch_keras.models.predictor import CropLike
 from rankmatch_keras.models.segmenter import Segmenter
 
 MULTIPLES = (1, 2, 4, 8, 16, 32, 64, 128)
-# Layers that only move or spread pixels: a softmax before them is the last one all the same.
+# Layers that only move or repeat pixels: a softmax before them is still the last one.
 UPSAMPLING = ("UpSampling2D", "Resize", "ResizeImageLike", "Resizing", "Cropping2D")
 
 
 def from_tf_keras(source, features=None, any_size=False):
-    """Turns a functional Keras 2 segmentation model into a segmenter with the same weights.
+    """Convert a functional Keras 2 segmentation model into a segmenter with the same weights.
 
-    A softmax at the end is removed, as a segmenter yields logits; one channel z, with or without a sigmoid, becomes
-    the two classes (0, z), whose softmax is the sigmoid. The model sees images as it did: normalize them as in its
-    training. Program code in the file (`Lambda` layers) is refused, never run.
+    The last softmax is removed, because a segmenter yields logits; one channel z, with or without a sigmoid, becomes
+    the two classes (0, z), whose softmax is the sigmoid. The model still sees the images that it did: normalize them
+    as in its training. Program code in the file (`Lambda` layers) is refused, never run.
 
     Args:
         source: an `.h5` file of a whole model, a SavedModel folder that tf-keras wrote (needs TensorFlow for its
             variables), or a live `tf_keras` model.
-        features: name of the layer whose output (B, h, w, D) the rank loss compares: encoder before it, decoder
-            after it. None: the last layer on the coarsest map, before the classifier.
-        any_size: rebuild a model that was saved for one image size for all sizes. Without it such a model goes on
-            to see that size: other images are resized to it, their logits back.
+        features: name of the layer whose output (B, h, w, D) the rank loss compares, the encoder's last; None for
+            the last layer on the coarsest map before the classifier.
+        any_size: whether to rebuild a model that was saved for one image size for all sizes. Otherwise such a model
+            keeps seeing that size: other images are resized to it and their logits back.
 
     Returns:
-        `Segmenter`. Where the model accepts only multiples of some size, e.g. 16, images are padded with zeros at
-        the bottom and right to the next one, and the logits cropped.
+        `Segmenter`. Where the model accepts only multiples of some size, e.g. 16, images are zero-padded at the
+        bottom and right to the next one and the logits cropped.
 
     Raises:
-        UserError: no such model, a layer or operation that has no twin (it is named), or no layer `features`.
+        UserError: no such model, a layer or operation without a Keras 3 twin (it is named), or no layer `features`.
     """
     graph = _twin(source, any_size)
     model = keras.Model(graph.model.input, _logits(graph.model.output), name=graph.model.name)
@@ -57,7 +57,7 @@ def from_tf_keras(source, features=None, any_size=False):
 
 
 def _twin(source, any_size):
-    """The graph in Keras 3, with its weights."""
+    """Return the graph in Keras 3, with its weights."""
     try:
         config, read_weights = read_model(source)
         graph = Graph(config, any_size)
@@ -65,17 +65,17 @@ def _twin(source, any_size):
         return graph
     except UserError:
         raise
-    # Files that are cut off or made by something else: h5py, TensorFlow and Keras raise anything.
+    # For truncated or foreign files h5py, TensorFlow and Keras raise errors of any type.
     except Exception as error:
         place = source if isinstance(source, (str, Path)) else type(source).__name__
         reason = " ".join(f"{type(error).__name__} {error}".split())[:160]
         raise UserError(
-            "a whole Keras 2 model", f"{place}, which cannot be read ({reason})", "Save it anew with tf-keras."
+            "a whole Keras 2 model", f"{place}, which cannot be read ({reason})", "Save it again with tf-keras."
         ) from error
 
 
 def _logits(output):
-    """The tensor before the last softmax or sigmoid; two classes of one channel."""
+    """Return the tensor before the last softmax or sigmoid, with two classes in place of one channel."""
     if len(output.shape) != 4:
         raise UserError("a model from images to (B, H, W, K)", f"the output shape {output.shape}", "Keep the map.")
     kind, channels = _activation(output), output.shape[-1]
@@ -111,7 +111,7 @@ def _node(tensor):
 
 
 def _activation(tensor):
-    """Softmax or sigmoid if that is what made the tensor, else None."""
+    """Return "softmax" or "sigmoid" if it made the tensor, else None."""
     operation = _operation(tensor)
     kind = type(operation).__name__.lower()
     own = getattr(getattr(operation, "activation", None), "__name__", None)
@@ -129,7 +129,7 @@ def _without_activation(tensor):
 
 
 def _multiple(model):
-    """The smallest power of two whose multiples the model accepts as image sizes and keeps."""
+    """Return the smallest power of two whose multiples the model accepts as image sizes and keeps."""
     for multiple in MULTIPLES:
         first = -(-128 // multiple)
         if all(_keeps(model, multiple * k) for k in range(first, first + 4)):
@@ -138,7 +138,7 @@ def _multiple(model):
         return 1
     raise UserError(
         "a model that accepts all image sizes, or all multiples of one",
-        f"{model.name!r}, whose maps do not fit together at any",
+        f"{model.name!r}, whose maps do not fit together at any size",
         "Save it with a known image size.",
     )
 
@@ -170,7 +170,7 @@ def _halves(model, features, fixed, multiple):
 
 
 def feature_layers(model):
-    """Names of the layers where a model can be split: those with a map as output before its last weights.
+    """Return the names of the layers at which a model can be split: those that yield a map before its last weights.
 
     Args:
         model: functional `keras.Model` from one image to logits.
@@ -179,14 +179,14 @@ def feature_layers(model):
         list of names, in the order of computation.
     """
     needed = _ancestors(model.output)
-    classifier = [op for op in model.operations if isinstance(op, keras.layers.Layer) and op.weights and op in needed]
+    classifier = [op for op in model.operations if isinstance(op, layers.Layer) and op.weights and op in needed]
     before = _ancestors(classifier[-1].output) - {classifier[-1]} if classifier and _once(classifier[-1]) else set()
     return [
         op.name
         for op in model.operations
         if op in before
-        and isinstance(op, keras.layers.Layer)
-        and not isinstance(op, keras.layers.InputLayer)
+        and isinstance(op, layers.Layer)
+        and not isinstance(op, layers.InputLayer)
         and _once(op)
         and isinstance(op.output, keras.KerasTensor)
         and len(op.output.shape) == 4
@@ -194,10 +194,10 @@ def feature_layers(model):
 
 
 def default_features(model, size):
-    """The last of `feature_layers` on the coarsest map (of more than one pixel), or None.
+    """Return the last of `feature_layers` on the coarsest map (of more than one pixel), or None.
 
     Args:
-        model: as above.
+        model: functional `keras.Model` from one image to logits.
         size: (height, width) of an image.
     """
     names = feature_layers(model)
@@ -211,7 +211,7 @@ def default_features(model, size):
 
 
 def split(model, features):
-    """Splits the model.
+    """Split a model into encoder and decoder at the output of one of its layers.
 
     Args:
         model: functional `keras.Model` from one image to logits (B, h, w, K).
@@ -222,7 +222,7 @@ def split(model, features):
         decoder, from that dict to {"logits", "features"}.
 
     Raises:
-        UserError: something else than maps crosses the cut, or a layer with weights works on both sides.
+        UserError: a tensor that is not a map crosses the cut, or a layer with weights is used on both sides.
     """
     cut = model.get_layer(features).output
     after = _descendants(model, cut)
@@ -235,20 +235,20 @@ def split(model, features):
                 }
     maps = {"features": cut}
     maps |= {f"skip_{i}": x for i, x in enumerate(crossing.values(), start=1)}
-    shared = [op.name for op in after if isinstance(op, keras.layers.Layer) and op.weights and not _once(op)]
+    shared = [op.name for op in after if isinstance(op, layers.Layer) and op.weights and not _once(op)]
     wrong = [f"beside which a tensor of shape {x.shape} is needed" for x in maps.values() if len(x.shape) != 4]
     wrong += [f"after which the layer {name!r} is used several times" for name in shared]
     if wrong:
         raise UserError(
-            "a layer as features that splits the model into maps and what is made of them",
+            "a layer as features that splits the model into maps and their decoder",
             f"{features!r}, {wrong[0]}",
             f"Choose another of {', '.join(feature_layers(model))}.",
         )
     encoder = keras.Model(model.input, maps, name="encoder")
     logits = keras.Model(list(maps.values()), model.output, name="head")
     inputs = {name: keras.Input(x.shape[1:], dtype=x.dtype, name=name) for name, x in maps.items()}
-    # Not the input itself: a model that returns its input takes that tensor's place in the graph around it.
-    features_out = keras.layers.Identity(name="features_out")(inputs["features"])
+    # Not the input itself: in a graph around it, a model that returns its input would replace that tensor.
+    features_out = layers.Identity(name="features_out")(inputs["features"])
     outputs = {"logits": logits(list(inputs.values())), "features": features_out}
     return encoder, keras.Model(inputs, outputs, name="decoder")
 
@@ -258,7 +258,7 @@ def _once(operation):
 
 
 def _ancestors(tensor):
-    """Operations that a tensor is computed with, its own included."""
+    """Return the operations that compute a tensor, its own included."""
     found, waiting = set(), [tensor]
     while waiting:
         operation, index, _ = waiting.pop()._keras_history
@@ -270,7 +270,7 @@ def _ancestors(tensor):
 
 
 def _descendants(model, tensor):
-    """Operations that need a tensor, directly or not."""
+    """Return the operations that need a tensor, directly or not."""
     source = tensor._keras_history.operation
     found = {source}
     for op in model.operations:  # in the order of computation

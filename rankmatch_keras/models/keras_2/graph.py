@@ -1,4 +1,4 @@
-"""The graph of a Keras 2 configuration, built anew of Keras 3 layers; nested models are taken apart."""
+"""Graph of a Keras 2 configuration, rebuilt from Keras 3 layers; nested models are flattened."""
 
 import itertools
 from typing import Any
@@ -17,14 +17,14 @@ class Graph:
 
     Args:
         config: {"class_name": ..., "config": ...} as Keras 2 saves it.
-        any_size: build for unknown height and width, whatever the configuration says.
+        any_size: whether to build for unknown height and width, whatever the configuration says.
 
     Attributes:
         model: functional `keras.Model` from one image to one tensor, with new weights.
         layers: its layers by the path of names in the Keras 2 model, e.g. ("backbone", "conv_1").
 
     Raises:
-        UserError: not such a model, several inputs or outputs, or a layer that cannot be translated (it is named).
+        UserError: another kind of model, several inputs or outputs, or a layer that cannot be translated (it is named).
     """
 
     def __init__(self, config, any_size=False):
@@ -39,7 +39,7 @@ class Graph:
         self._frozen: dict[tuple, bool] = {}
         self._names = {"image", "start"}
         image = keras.Input(self._image_shape(config["config"]), name="image")
-        # So that a decoder that needs the image itself does not get an encoder's input as its output.
+        # Keeps a decoder that needs the image itself from taking the encoder's input tensor as its own.
         start = keras.layers.Identity(name="start")(image)
         self._named = {image._keras_history.operation, start._keras_history.operation}
         outputs = self._run(config, (), [start], None)
@@ -49,7 +49,7 @@ class Graph:
 
     def _image_shape(self, config):
         names = [entry[0] for entry in _references(config.get("input_layers", []))]
-        inputs = [x for x in config["layers"] if _name(x) in names] or config["layers"][:1]
+        inputs = [x for x in config["layers"] if layer_name(x) in names] or config["layers"][:1]
         shape = inputs[0]["config"].get("batch_input_shape")
         if len(inputs) != 1 or shape is None or len(shape) != 4 or shape[3] is None:
             raise UserError(
@@ -59,18 +59,18 @@ class Graph:
         return (height, width, shape[3])
 
     def _run(self, config, path, inputs, training):
-        """Outputs of a model's configuration on symbolic inputs."""
+        """Return the outputs of a model's configuration on symbolic inputs."""
         inner = config["config"]
         if config["class_name"] == "Sequential":
             x = inputs
             for layer in inner["layers"]:
                 if layer["class_name"] != "InputLayer":
-                    x = self._call(layer, (*path, _name(layer)), x, {}, training)
+                    x = self._call(layer, (*path, layer_name(layer)), x, {}, training)
             return x
         known: dict[tuple, Any] = {}  # (layer name, node index) -> list of its outputs
         for (name, *_), tensor in zip(_references(inner["input_layers"]), inputs, strict=True):
             known[name, 0] = [tensor]
-        names = {_name(layer) for layer in inner["layers"]}
+        names = {layer_name(layer) for layer in inner["layers"]}
         waiting = [
             (layer, index, node)
             for layer in inner["layers"]
@@ -79,16 +79,17 @@ class Graph:
         while waiting:
             ready = [entry for entry in waiting if all(key in known for key in _needed(entry[2], names))]
             if not ready:
-                raise refuse(waiting[0][0]["class_name"], _name(waiting[0][0]), "depends on a layer that is missing")
+                layer = waiting[0][0]
+                raise refuse(layer["class_name"], layer_name(layer), "depends on a layer that is missing")
             for layer, index, node in ready:
                 arguments, options = _arguments(node, names, known)
-                layer_path = (*path, _name(layer))
-                known[_name(layer), index] = self._call(layer, layer_path, arguments, options, training)
+                layer_path = (*path, layer_name(layer))
+                known[layer_name(layer), index] = self._call(layer, layer_path, arguments, options, training)
             waiting = [entry for entry in waiting if not any(entry is x for x in ready)]
         return [known[name, index][tensor] for name, index, tensor in _references(inner["output_layers"])]
 
     def _call(self, layer, path, arguments, options, training):
-        """Outputs, as a list, of one layer on positional and named arguments."""
+        """Return the list of outputs of one layer on positional and named arguments."""
         kind, config, name = layer["class_name"], layer["config"], path[-1]
         training = options.pop("training", None) if training is None else training
         if kind in MODELS:
@@ -112,18 +113,18 @@ class Graph:
             raise refuse(kind, name, f"does not fit its inputs ({reason})") from error
 
     def _twin(self, kind, config, path, training):
-        """The Keras 3 layer of a path, the same at each of its calls."""
+        """Return the Keras 3 layer of a path, the same one at each of its calls."""
         frozen = training is not None and not training
         if path not in self.layers:
             self.layers[path] = translate(kind, config, self._unused(path), frozen)
             self._named.add(self.layers[path])
             self._frozen[path] = frozen
         if training or self._frozen[path] != frozen:
-            raise refuse(kind, path[-1], "is in training mode at all times, or at one of its places only")
+            raise refuse(kind, path[-1], "is in training mode at all times, or at only one of its places")
         return self.layers[path]
 
     def _name_operations(self, output, path):
-        """Names what was newly made after the Keras 2 layer: Keras' own names would meet those of layers."""
+        """Name the new operations after the Keras 2 layer: Keras' own names would clash with those of layers."""
         waiting = [output] if isinstance(output, keras.KerasTensor) else []
         while waiting:
             operation = waiting.pop()._keras_history.operation
@@ -133,7 +134,7 @@ class Graph:
                 waiting.extend(x for node in operation._inbound_nodes for x in node.input_tensors)
 
     def _unused(self, path):
-        """The layer's own name, with those of the models around it where it is taken."""
+        """Return the layer's own name, prefixed with those of the models around it where it is taken."""
         wanted = [path[-1]]
         for outer in reversed(path[:-1]):
             wanted.append(f"{outer}_{wanted[-1]}")
@@ -143,12 +144,13 @@ class Graph:
         return name
 
 
-def _name(layer):
+def layer_name(layer):
+    """Return the name of a layer's configuration."""
     return layer.get("name") or layer["config"]["name"]
 
 
 def _references(entries):
-    """[[name, node, tensor], ...] however deep the lists or dicts around them are."""
+    """Return [[name, node, tensor], ...], however deeply they are nested in lists or dicts."""
     if isinstance(entries, dict):
         entries = list(entries.values())
     if len(entries) == 3 and isinstance(entries[0], str):
@@ -157,7 +159,7 @@ def _references(entries):
 
 
 def _first_node(layer):
-    """1 for models with inputs of their own: Keras 2 counts the call in which they were built."""
+    """Return 1 for models with their own inputs: Keras 2 counts the call that built them."""
     inner = layer["config"].get("layers")
     return int(bool(inner) and layer["class_name"] in MODELS and inner[0]["class_name"] == "InputLayer")
 
@@ -171,7 +173,7 @@ def _starts(value):
 
 
 def _needed(value, names):
-    """Keys of all the outputs that a node's description refers to."""
+    """Yield the keys of all outputs that a node's description refers to."""
     if _is_reference(value, names):
         yield value[0], value[1]
         yield from _needed(value[3:], names)
@@ -185,7 +187,7 @@ def _needed(value, names):
 
 
 def _arguments(node, names, known):
-    """Positional and named arguments of a call, from [[name, node, tensor, options], ...]."""
+    """Return the positional and named arguments of a call, from [[name, node, tensor, options], ...]."""
     options: dict[str, Any] = {}
 
     def resolve(value):
@@ -200,5 +202,5 @@ def _arguments(node, names, known):
     first = resolve(node)
     if _starts(node):
         return [first], options
-    # Operations list their first argument, layers all theirs.
+    # Operations list their first argument, layers all of theirs.
     return [first[0]] if len(first) == 1 else [first], options

@@ -1,4 +1,4 @@
-"""Keras 3 twins of Keras 2 layers and TensorFlow operations; nothing outside these lists is built."""
+"""Keras 3 twins of Keras 2 layers and TensorFlow operations; nothing beyond these lists is built."""
 
 import inspect
 from dataclasses import dataclass
@@ -18,20 +18,21 @@ LAYERS = frozenset(
     "Dropout SpatialDropout2D GaussianNoise GaussianDropout".split()
 )
 RANDOM = frozenset("Dropout SpatialDropout2D GaussianNoise GaussianDropout".split())
-# Those that work at one image size only.
+# Layers that work at one image size only.
 SIZE_BOUND = frozenset("Resizing Reshape Flatten".split())
-# Not hard_sigmoid: it is another function in Keras 3.
+# Without hard_sigmoid, which is another function in Keras 3.
 ACTIVATIONS = frozenset(
     "linear relu relu6 elu selu gelu sigmoid softmax softplus softsign swish silu tanh leaky_relu mish "
     "exponential".split()
 )
-# How a layer was initialized, penalised or placed says nothing of what it computes.
+# Arguments of training, which do not change the outputs.
 LEFT_OUT = ("_initializer", "_regularizer", "_constraint")
+RENAMED = {("LeakyReLU", "alpha"): "negative_slope", ("ReLU", "alpha"): "negative_slope"}
 IGNORED = frozenset("name trainable dtype batch_input_shape data_format ragged sparse autocast synchronized".split())
 
 
 def refuse(kind, name, reason):
-    """The error that names a layer which cannot be translated."""
+    """Return the error that names a layer that cannot be translated."""
     return UserError(
         expected="a Keras 2 model of plain layers and TensorFlow operations that Keras 3 has too",
         found=f"layer {name!r} ({kind}), which {reason}",
@@ -40,23 +41,23 @@ def refuse(kind, name, reason):
 
 
 def translate(kind, config, name, frozen=False):
-    """Builds the Keras 3 twin of a Keras 2 layer, without its weights.
+    """Make the Keras 3 twin of a Keras 2 layer, without its weights.
 
-    Initializers, regularisers and constraints are left out: the weights come from the file.
+    Initializers, regularizers and constraints are left out: the weights come from the file.
 
     Args:
         kind: Keras 2 class name.
         config: its Keras 2 configuration.
         name: name of the new layer.
-        frozen: the model calls it with `training=False`: a dropout does nothing then, a batch normalization uses
-            its moving statistics. (Keras 3 lets the model's own mode win, so that the layer must know.)
+        frozen: whether the model calls it with `training=False`: dropout then does nothing and batch normalization
+            uses its moving statistics. (In Keras 3 the model's own mode wins, so the layer must know.)
 
     Returns:
         `keras.layers.Layer`.
 
     Raises:
-        UserError: a class that is not known (`Lambda` holds program code, which is never run), or an argument that
-            Keras 3 does not have.
+        UserError: an unknown class (`Lambda` holds program code, which is never run), or an argument that Keras 3
+            lacks.
     """
     if kind not in LAYERS:
         code = "holds program code, which is never run" if kind == "Lambda" else "has no known twin in Keras 3"
@@ -88,11 +89,8 @@ def translate(kind, config, name, frozen=False):
     return layer
 
 
-RENAMED = {("LeakyReLU", "alpha"): "negative_slope", ("ReLU", "alpha"): "negative_slope"}
-
-
 def activation(kind, layer_name, value):
-    """The name of an activation that Keras 3 has, from the ways in which Keras 2 writes it."""
+    """Return the name of an activation of Keras 3, from any of the forms in which Keras 2 writes it."""
     if isinstance(value, dict):
         value = value.get("config", value.get("class_name"))
     value = "linear" if value is None else value
@@ -102,25 +100,25 @@ def activation(kind, layer_name, value):
 
 
 def _dtype(value):
-    """The name of a dtype or of a policy that Keras 2 saved as a dict."""
+    """Return the name of a dtype, or of a policy that Keras 2 saved as a dict."""
     return value["config"]["name"] if isinstance(value, dict) else value
 
 
 @dataclass(frozen=True)
 class ShapeOf:
-    """`tf.shape(tensor)[start:stop]` of a tensor whose size may be known only when images arrive."""
+    """`tf.shape(tensor)[start:stop]` of a tensor whose size may be unknown until images arrive."""
 
     tensor: Any
     start: int | None = None
     stop: int | None = None
 
     def is_size(self):
-        """Whether it is (height, width)."""
+        """Return whether it is (height, width)."""
         return range(4)[self.start : self.stop] == range(1, 3)
 
 
 def apply_operation(kind, config, name, arguments, options):
-    """Calls the twin of a TensorFlow operation.
+    """Call the twin of a TensorFlow operation.
 
     Args:
         kind: "TFOpLambda" or "SlicingOpLambda".
@@ -133,7 +131,7 @@ def apply_operation(kind, config, name, arguments, options):
         symbolic tensor or `ShapeOf`.
 
     Raises:
-        UserError: an operation or a use of it that is not known.
+        UserError: an unknown operation, or an unknown use of one.
     """
     function = config.get("function")
     options = {key: value for key, value in options.items() if key != "name" and value is not None}
@@ -141,14 +139,14 @@ def apply_operation(kind, config, name, arguments, options):
         raise refuse(kind, name, f"calls tf.{function}")
     try:
         return OPERATIONS[function](*arguments, **options)
-    # Wrong arguments, and sizes that are unknown to an operation that must know them.
+    # Wrong arguments, or unknown sizes where an operation must know them.
     except (TypeError, ValueError, AttributeError) as error:
         reason = " ".join(str(error).split())[:160]
-        raise refuse(kind, name, f"calls tf.{function} in a way that is not known ({reason})") from error
+        raise refuse(kind, name, f"calls tf.{function} in an unknown way ({reason})") from error
 
 
 def _resize(images, size, method="bilinear", antialias=False, preserve_aspect_ratio=False):
-    # Not bicubic: each backend has another kernel.
+    # Without bicubic, whose kernel differs between backends.
     if method not in ("bilinear", "nearest") or antialias or preserve_aspect_ratio:
         raise ValueError(f"method {method!r}, antialias {antialias}, preserve_aspect_ratio {preserve_aspect_ratio}")
     if not isinstance(size, ShapeOf):
@@ -166,14 +164,14 @@ def _transpose(a, perm, conjugate=False):
 
 def _slice(value, slice_spec):
     if not isinstance(value, ShapeOf) or not isinstance(slice_spec, dict) or value != ShapeOf(value.tensor):
-        raise ValueError("slices something else than a shape")
+        raise ValueError("slices a tensor that is not a shape")
     if slice_spec.get("step") not in (None, 1):
-        raise ValueError("takes every second entry or so")
+        raise ValueError("has a step")
     return ShapeOf(value.tensor, slice_spec.get("start"), slice_spec.get("stop"))
 
 
 def _reduce(operation):
-    return lambda x, axis=None, keepdims=False: operation(x, axis=axis, keepdims=keepdims)
+    return lambda input_tensor, axis=None, keepdims=False: operation(input_tensor, axis=axis, keepdims=keepdims)
 
 
 def _concat(values, axis=-1):
@@ -190,7 +188,7 @@ def _pad(tensor, paddings, mode="CONSTANT", constant_values=0):
 
 
 def _plain(operation, *names):
-    """The operation, of which only the arguments `names` are known."""
+    """Wrap an operation whose arguments TensorFlow calls `names`, in this order."""
 
     def call(*arguments, **options):
         values = dict(zip(names, arguments, strict=False)) | options
@@ -221,10 +219,10 @@ OPERATIONS = {
     "math.minimum": _two(ops.minimum),
     "math.multiply": _two(ops.multiply),
     "math.negative": _plain(ops.negative, "x"),
-    "math.reduce_max": lambda input_tensor, **o: _reduce(ops.max)(input_tensor, **o),
-    "math.reduce_mean": lambda input_tensor, **o: _reduce(ops.mean)(input_tensor, **o),
-    "math.reduce_min": lambda input_tensor, **o: _reduce(ops.min)(input_tensor, **o),
-    "math.reduce_sum": lambda input_tensor, **o: _reduce(ops.sum)(input_tensor, **o),
+    "math.reduce_max": _reduce(ops.max),
+    "math.reduce_mean": _reduce(ops.mean),
+    "math.reduce_min": _reduce(ops.min),
+    "math.reduce_sum": _reduce(ops.sum),
     "math.sigmoid": _plain(ops.sigmoid, "x"),
     "math.softplus": _plain(ops.softplus, "features"),
     "math.square": _plain(ops.square, "x"),

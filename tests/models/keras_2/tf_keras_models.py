@@ -1,4 +1,4 @@
-"""Makes Keras 2 models with tf-keras, and what they compute; run as a program in a process of its own.
+"""Keras 2 models made with tf-keras, and their outputs; run as a program in its own process.
 
 `python tf_keras_models.py FOLDER` writes NAME.h5, NAME.npz (image, output), and SavedModel folders NAME_saved.
 """
@@ -51,7 +51,7 @@ def mobile_deeplab():
 
 
 def frozen_inside():
-    """A nested model whose batch normalisation stays in inference mode while the rest trains, and a Sequential."""
+    """Make a model with a nested one whose batch normalization stays in inference mode, and with a Sequential."""
     inner = keras.Sequential([layers.Conv2D(4, 3, strides=2, padding="same"), layers.BatchNormalization()], "inner")
     image = layers.Input((32, 48, 2))
     x = inner(image, training=False)
@@ -119,11 +119,25 @@ def single(layer):
 
 
 def randomize(model, rng):
-    """Random biases, scales and statistics: those of a fresh model are 0 and 1 and would hide mistakes."""
+    """Randomize biases, scales and statistics: those of a new model are 0 and 1 and would hide mistakes."""
     for weight in model.weights:
         if "kernel" not in weight.name:
             low = 0.5 if "variance" in weight.name or "gamma" in weight.name else -0.5
             weight.assign(rng.uniform(low, low + 1.0, weight.shape))
+
+
+class WritesOnLoading(tf.saved_model.experimental.TrackableResource):
+    """A part of a model whose program writes a file when TensorFlow loads the model."""
+
+    def __init__(self, path):
+        super().__init__()
+        self.path = path
+
+    def _create_resource(self):
+        return tf.raw_ops.MutableHashTableV2(key_dtype=tf.int64, value_dtype=tf.int64)
+
+    def _initialize(self):
+        tf.io.write_file(self.path, "run")
 
 
 def main(folder):
@@ -142,11 +156,15 @@ def main(folder):
             model.save(folder / f"{name}_saved", save_format="tf")
     lambda_model = single(layers.Lambda(lambda x: x + 1.0))
     lambda_model.save(folder / "lambda.h5")
+    with_program = single(layers.Conv2D(3, 1))
+    with_program.writer = WritesOnLoading(str(folder / "written"))
+    assert with_program.writer.resource_handle is not None  # made now, so that it is saved
+    with_program.save(folder / "program_saved", save_format="tf")
     compare_in_memory(folder, models["mobile_deeplab"])
 
 
 def compare_in_memory(folder, model):
-    """The model itself, without a file, beside Keras 3 in one process."""
+    """Convert the model itself, without a file: tf-keras and Keras 3 in one process."""
     from keras import ops
 
     from rankmatch_keras.models import from_tf_keras
