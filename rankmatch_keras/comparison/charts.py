@@ -8,9 +8,7 @@ import numpy as np
 
 from rankmatch_keras.comparison.measures import LAST, Comparison, summarize
 from rankmatch_keras.comparison.records import BASELINE
-from rankmatch_keras.files import replacing
-
-FORMATS = ("png", "svg")
+from rankmatch_keras.evaluation.plots import save_figure, tidy_axes
 
 
 def save_learning_curves(folder: Path, comparison: Comparison) -> list[Path]:
@@ -34,7 +32,7 @@ def save_learning_curves(folder: Path, comparison: Comparison) -> list[Path]:
             ax.plot(x, mean, label=method, linewidth=1.8, marker="o" if len(x) < 20 else None, markersize=3, **style)
             ax.fill_between(x, mean - sd, mean + sd, color=style["color"], alpha=0.15, linewidth=0)
         ax.set(title=_title(count), xlabel=_unit(comparison), ylabel="mean IoU, validation (%)")
-        _tidy(ax)
+        tidy_axes(ax)
     _legend(figure, axes, _caption(comparison, "Mean IoU on validation images during training", "band"))
     return _save(figure, folder, "curves")
 
@@ -75,7 +73,7 @@ def save_class_chart(folder: Path, comparison: Comparison) -> list[Path]:
         ax.axhline(0.5, color="0.6", linewidth=0.8)
         for row in range(1, len(names), 2):
             ax.axhspan(row - 0.5, row + 0.5, color="0.96", zorder=0)
-        _tidy(ax)
+        tidy_axes(ax)
     _legend(figure, axes, _caption(comparison, f"IoU {comparison.describe(LAST)}", "bar"))
     return _save(figure, folder, "classes")
 
@@ -134,12 +132,6 @@ def _panels(count, width, height):
     return figure, [figure.add_subplot(rows, columns, number) for number in range(1, count + 1)]
 
 
-def _tidy(ax):
-    ax.grid(color="0.9")
-    ax.set_axisbelow(True)
-    ax.spines[["top", "right"]].set_visible(False)
-
-
 def _legend(figure, axes, text):
     shown = {label: handle for ax in axes for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)}
     width = 0.6 + 0.08 * max(map(len, shown), default=0)  # inches of an entry at this font size
@@ -150,8 +142,6 @@ def _legend(figure, axes, text):
 
 
 def _save(figure, folder, name):
-    paths = [folder / f"{name}.{kind}" for kind in FORMATS]
-    for path, kind in zip(paths, FORMATS, strict=True):
-        with replacing(path) as temporary:
-            figure.savefig(temporary, format=kind, facecolor="white")
+    paths = [folder / f"{name}.{kind}" for kind in ("png", "svg")]
+    save_figure(figure, *paths)
     return paths

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from rankmatch_keras.errors import UserError
+from rankmatch_keras.evaluation.plots import save_figure, tidy_axes
 
 # Panel title, y label, factor, words in the names of its columns; the first panel that fits a column takes it.
 PANELS = (
@@ -119,9 +120,7 @@ def _draw(path, panels, title, colors):
             axes.plot(epochs, values, label=label, marker=marker, markersize=3.5, linewidth=1.6, **style)
         axes.set(title=name, xlabel="epoch", ylabel=unit, xlim=(min(every) - margin, max(every) + margin))
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.grid(color="0.9")
-        axes.spines[["top", "right"]].set_visible(False)
+        tidy_axes(axes)
         if len(lines) > 1 or lines[0][0] != name:
             axes.legend(fontsize=8, frameon=False)
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, format="png", facecolor="white")
+    save_figure(figure, path)

@@ -4,7 +4,15 @@ import numpy as np
 
 from rankmatch_keras.data.sets.protocol import Protocol
 from rankmatch_keras.errors import UserError
-from rankmatch_keras.evaluation.windows import OneWindow, Picture, Resized, Sweep, row_blocks, scored_part, stride_of
+from rankmatch_keras.evaluation.windows import (
+    OneWindow,
+    Resized,
+    ScaledImage,
+    Sweep,
+    row_blocks,
+    scored_part,
+    stride_of,
+)
 
 # Memory for the probabilities of unfinished rows. Wider images are predicted in strips of columns; the few windows that
 # cross the border of two strips are predicted twice.
@@ -42,22 +50,22 @@ def predict_classes(predictor, image, protocol=WHOLE, window_batch=4, num_classe
     predict = _Predict(predictor, num_classes)
     height, width = image.shape[:2]
     side = protocol.crop if protocol.mode == "sliding_window" else None
-    pictures = [Picture(image, scale) for scale in protocol.scales]
+    scaled_images = [ScaledImage(image, scale) for scale in protocol.scales]
 
-    def rows_of(picture, columns):
+    def rows_of(scaled, columns):
         def make_sweep(columns):
-            if not protocol.flip and max(picture.size) <= (side or max(picture.size)):
-                return OneWindow(predict, picture, columns)
-            return Sweep(predict, picture, columns, side, protocol.border, protocol.flip, window_batch)
+            if not protocol.flip and max(scaled.size) <= (side or max(scaled.size)):
+                return OneWindow(predict, scaled, columns)
+            return Sweep(predict, scaled, columns, side, protocol.border, protocol.flip, window_batch)
 
-        if picture.size == (height, width):
+        if scaled.size == (height, width):
             return make_sweep(columns)
-        return Resized(make_sweep, (height, width), picture.size, columns)
+        return Resized(make_sweep, (height, width), scaled.size, columns)
 
     depth = predict.count_classes(image[: side or height, : side or width])
     classes = np.empty((height, width), np.uint8 if depth <= 256 else np.int32)
-    for columns in _strips(pictures, side, depth):
-        parts = [rows_of(picture, columns) for picture in pictures]
+    for columns in _strips(scaled_images, side, depth):
+        parts = [rows_of(scaled, columns) for scaled in scaled_images]
         for rows in row_blocks(height, 4 * depth * (columns[1] - columns[0]), BLOCK_BYTES):
             total = parts[0].rows(rows.start, rows.stop)
             for part in parts[1:]:
@@ -128,12 +136,12 @@ class _Predict:
         return self.num_classes
 
 
-def _strips(pictures, side, depth):
+def _strips(scaled_images, side, depth):
     """Return ranges of columns whose unfinished rows take about `STRIP_BYTES`, on average no narrower than a window."""
-    width = pictures[0].image.shape[1]
+    width = scaled_images[0].image.shape[1]
     if side is None:
         return [(0, width)]
-    held = sum(min(side, height) * width * depth * 4 for height, width in (picture.size for picture in pictures))
+    held = sum(min(side, height) * width * depth * 4 for height, width in (scaled.size for scaled in scaled_images))
     count = min(-(-held // STRIP_BYTES), max(1, width // side))
     # Edges at window starts, so that as few windows as possible lie across.
     windows = -(-width // stride_of(side))

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from rankmatch_keras import IGNORE_INDEX
+from rankmatch_keras.data.masks.mask_files import write_mask
 from rankmatch_keras.errors import UserError
 from rankmatch_keras.evaluation.colors import full_palette, to_display
 from rankmatch_keras.evaluation.windows import row_blocks
@@ -53,12 +54,7 @@ def save_mask_png(path, classes, palette=None):
         classes: integer (H, W), 0..255.
         palette: (n, 3) in 0..255, e.g. the data set's; None: `default_palette`.
     """
-    from PIL import Image
-
-    picture = Image.fromarray(_checked(classes).astype(np.uint8)).convert("L")
-    picture.putpalette(full_palette(palette).tobytes())
-    _make_folder(path)
-    picture.save(path, format="PNG", optimize=True)
+    write_mask(path, _checked(classes), full_palette(palette))
 
 
 def save_prediction_sheet(path, images, truths, predictions, class_names, palette=None):
@@ -129,8 +125,21 @@ def draw_sheet(path, cells, titles, legend, decorate=None):
                 axes.set_title(titles[c], fontsize=10, pad=4)
     if legend:
         _draw_legend(figure, legend, per_row)
-    with replacing(path) as temporary:
-        figure.savefig(temporary, format="png", facecolor="white")
+    save_figure(figure, path)
+
+
+def save_figure(figure, *paths):
+    """Write a matplotlib figure to one or more files atomically, as SVG if a file ends so, else as PNG."""
+    for path in map(Path, paths):
+        with replacing(path) as temporary:
+            figure.savefig(temporary, format="svg" if path.suffix == ".svg" else "png", facecolor="white")
+
+
+def tidy_axes(axes):
+    """Draw a light grid behind the data, and drop the upper and right frame."""
+    axes.grid(color="0.9")
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
 
 
 def class_legend(seen, class_names, palette=None):
@@ -174,10 +183,6 @@ def _checked(classes):
             "Take the argmax over the classes.",
         )
     return classes
-
-
-def _make_folder(path):
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
 
 
 def _draw_legend(figure, legend, per_row):

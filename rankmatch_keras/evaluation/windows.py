@@ -106,7 +106,7 @@ class Taps:
 
 
 @dataclass(frozen=True)
-class Picture:
+class ScaledImage:
     """A scaled image whose windows are made on demand.
 
     Args:
@@ -140,29 +140,29 @@ class Picture:
 
 
 class Sweep:
-    """Summed window probabilities over some columns of a picture, row by row from the top.
+    """Summed window probabilities over some columns of an image, row by row from the top.
 
     Only the rows between the first one still needed and the last one that a window has touched are held.
 
     Args:
         predict: (B, h, w, C) -> float32 (B, h, w, K).
-        picture: `Picture`.
-        columns: (first, last + 1) of the picture's columns to compute; windows elsewhere are not predicted.
-        side: side of the windows; None: one window, the whole picture.
+        image: `ScaledImage`.
+        columns: (first, last + 1) of the scaled image's columns to compute; windows elsewhere are not predicted.
+        side: side of the windows; None: one window, the whole image.
         border: "clip" or "shift", see `window_spans`.
-        flip: whether to add the windows of the mirrored picture.
+        flip: whether to add the windows of the mirrored image.
         window_batch: number of windows of equal size predicted at once.
     """
 
-    def __init__(self, predict, picture, columns, side=None, border="clip", flip=False, window_batch=4):
+    def __init__(self, predict, image, columns, side=None, border="clip", flip=False, window_batch=4):
         self.predict = predict
-        self.picture = picture
+        self.image = image
         self.columns = columns
-        height, width = picture.size
+        height, width = image.size
         self._pending = window_spans(height, side, border)
         spans = [(a, b, False) for a, b in window_spans(width, side, border)]
         if flip:
-            # Windows of the mirrored picture, in the columns of the picture itself.
+            # Windows of the mirrored image, in the columns of the image itself.
             spans += [(width - b, width - a, True) for a, b, _ in spans]
         wanted = [(a, b, mirrored) for a, b, mirrored in spans if a < columns[1] and b > columns[0]]
         self._batches = list(_batches_of_equal_width(wanted, window_batch))
@@ -192,7 +192,7 @@ class Sweep:
 
     def _add_windows(self, rows):
         for batch in self._batches:
-            images = [self.picture.window(rows, (a, b))[:, :: _step(mirrored)] for a, b, mirrored in batch]
+            images = [self.image.window(rows, (a, b))[:, :: _step(mirrored)] for a, b, mirrored in batch]
             self._add(rows, batch, self.predict(np.stack(images)))
 
     def _add(self, rows, batch, probabilities):
@@ -216,17 +216,17 @@ class Sweep:
 
 
 class OneWindow:
-    """A `Sweep` of one window that covers the whole picture, without a second copy of the probabilities.
+    """A `Sweep` of one window that covers the whole image, without a second copy of the probabilities.
 
     Args:
         predict: (B, h, w, C) -> float32 (B, h, w, K).
-        picture: `Picture`.
-        columns: (first, last + 1) of the picture's columns to compute.
+        image: `ScaledImage`.
+        columns: (first, last + 1) of the scaled image's columns to compute.
     """
 
-    def __init__(self, predict, picture, columns):
-        height, width = picture.size
-        window = picture.window((0, height), (0, width))
+    def __init__(self, predict, image, columns):
+        height, width = image.size
+        window = image.window((0, height), (0, width))
         self._probabilities = predict(window[None])[0][:, slice(*columns)]
 
     def rows(self, first, last):
@@ -235,12 +235,12 @@ class OneWindow:
 
 
 class Resized:
-    """The rows of a sweep over a scaled picture, resized bilinearly back to the original size.
+    """The rows of a sweep over a scaled image, resized bilinearly back to the original size.
 
     Args:
-        make_sweep: columns of the scaled picture -> `Sweep` or `OneWindow`.
+        make_sweep: columns of the scaled image -> `Sweep` or `OneWindow`.
         size: original height and width.
-        scaled: height and width of the scaled picture.
+        scaled: height and width of the scaled image.
         columns: (first, last + 1) of the original columns to compute.
     """
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from rankmatch_keras.errors import UserError
-from rankmatch_keras.files import replacing
+from rankmatch_keras.evaluation.plots import save_figure, tidy_axes
 
 Rows = Sequence[Mapping[str, float]]
 
@@ -58,9 +58,7 @@ def save_pseudo_labels(
             shown.values(), shown, loc="outside lower center", ncols=min(columns, len(shown)), frameon=False, fontsize=9
         )
     paths = [folder / f"pseudo_labels.{kind}" for kind in ("png", "svg")]
-    for path in paths:
-        with replacing(path) as temporary:
-            figure.savefig(temporary, format=path.suffix[1:], facecolor="white")
+    save_figure(figure, *paths)
     return paths
 
 
@@ -93,8 +91,7 @@ def _draw(axes, title, lines, colors):
     axes.set_ylim((0, max(1.0, axes.get_ylim()[1])) if "ixels kept" in title else (-3, 103))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.title.set_fontsize(10)
-    axes.grid(color="0.9")
-    axes.spines[["top", "right"]].set_visible(False)
+    tidy_axes(axes)
 
 
 def _colors(palette, names):

@@ -6,8 +6,8 @@ import pytest
 from rankmatch_keras.data.sets.protocol import Protocol
 from rankmatch_keras.evaluation.windows import (
     OneWindow,
-    Picture,
     Resized,
+    ScaledImage,
     Sweep,
     Taps,
     row_blocks,
@@ -101,27 +101,27 @@ def test_resizing_equals_torch(scale):
     import torch
 
     image = np.random.default_rng(0).random((11, 7, 2)).astype(np.float32)
-    picture = Picture(image, scale)
-    height, width = picture.size
+    scaled = ScaledImage(image, scale)
+    height, width = scaled.size
     expected = torch.nn.functional.interpolate(
         torch.from_numpy(image.transpose(2, 0, 1)[None]), size=(height, width), mode="bilinear", align_corners=False
     )
     expected = expected[0].numpy().transpose(1, 2, 0)
-    np.testing.assert_allclose(picture.window((0, height), (0, width)), expected, atol=1e-6)
-    np.testing.assert_allclose(picture.window((1, 3), (1, 2)), expected[1:3, 1:2], atol=1e-6)
+    np.testing.assert_allclose(scaled.window((0, height), (0, width)), expected, atol=1e-6)
+    np.testing.assert_allclose(scaled.window((1, 3), (1, 2)), expected[1:3, 1:2], atol=1e-6)
 
 
 def test_an_unscaled_window_is_a_view():
     image = np.zeros((4, 5, 3), np.uint8)
-    window = Picture(image).window((1, 3), (0, 5))
+    window = ScaledImage(image).window((1, 3), (0, 5))
     assert window.base is image
     assert window.dtype == np.uint8
 
 
 def test_sizes():
-    assert Picture(np.zeros((10, 7, 1)), 0.5).size == (5, 3)
-    assert Picture(np.zeros((1, 1, 1)), 0.5).size == (1, 1)
-    assert Picture(np.zeros((3, 4, 1)), 1.75).size == (5, 7)
+    assert ScaledImage(np.zeros((10, 7, 1)), 0.5).size == (5, 3)
+    assert ScaledImage(np.zeros((1, 1, 1)), 0.5).size == (1, 1)
+    assert ScaledImage(np.zeros((3, 4, 1)), 1.75).size == (5, 7)
 
 
 def count_windows(images):
@@ -130,14 +130,14 @@ def count_windows(images):
 
 
 def test_overlaps_by_hand():
-    sweep = Sweep(count_windows, Picture(np.zeros((4, 5, 1))), (0, 5), side=3)
+    sweep = Sweep(count_windows, ScaledImage(np.zeros((4, 5, 1))), (0, 5), side=3)
     # Stride 2: rows 0-2, 2-3; columns 0-2, 2-4, 4.
     rows, columns = np.array([1, 1, 2, 1]), np.array([1, 1, 2, 1, 2])
     np.testing.assert_array_equal(sweep.rows(0, 4)[..., 0], rows[:, None] * columns)
 
 
 def test_mirrored_windows_start_at_the_right():
-    sweep = Sweep(count_windows, Picture(np.zeros((1, 6, 1))), (0, 6), side=3, flip=True)
+    sweep = Sweep(count_windows, ScaledImage(np.zeros((1, 6, 1))), (0, 6), side=3, flip=True)
     # Columns 0-2, 2-4, 4-5, and the same counted from the right.
     once = np.array([1, 1, 2, 1, 2, 1])
     np.testing.assert_array_equal(sweep.rows(0, 1)[0, :, 0], once + once[::-1])
@@ -150,7 +150,7 @@ def test_rows_are_computed_on_demand_and_dropped():
         calls.append(images.shape)
         return count_windows(images)
 
-    sweep = Sweep(predict, Picture(np.zeros((90, 4, 1))), (0, 4), side=9)
+    sweep = Sweep(predict, ScaledImage(np.zeros((90, 4, 1))), (0, 4), side=9)
     most = 0
     for first in range(0, 90, 3):
         assert sweep.rows(first, first + 3).shape == (3, 4, 1)
@@ -160,9 +160,9 @@ def test_rows_are_computed_on_demand_and_dropped():
 
 
 def test_skipped_rows():
-    """Rows of an enlarged picture are read with gaps."""
-    whole = Sweep(count_windows, Picture(np.zeros((40, 3, 1))), (0, 3), side=5).rows(0, 40)
-    sweep = Sweep(count_windows, Picture(np.zeros((40, 3, 1))), (0, 3), side=5)
+    """Rows of an enlarged image are read with gaps."""
+    whole = Sweep(count_windows, ScaledImage(np.zeros((40, 3, 1))), (0, 3), side=5).rows(0, 40)
+    sweep = Sweep(count_windows, ScaledImage(np.zeros((40, 3, 1))), (0, 3), side=5)
     for first in (0, 9, 17, 30, 38):
         np.testing.assert_array_equal(sweep.rows(first, first + 2), whole[first : first + 2])
 
@@ -175,7 +175,7 @@ def test_strips_equal_the_whole(columns):
         return images * np.arange(1, images.shape[2] + 1, dtype=np.float32)[:, None]
 
     def make(columns):
-        return Sweep(predict, Picture(image), columns, side=4, flip=True, window_batch=2)
+        return Sweep(predict, ScaledImage(image), columns, side=4, flip=True, window_batch=2)
 
     np.testing.assert_allclose(make(columns).rows(0, 7), make((0, 11)).rows(0, 7)[:, slice(*columns)], rtol=1e-6)
 
@@ -187,7 +187,7 @@ def test_a_batch_holds_windows_of_one_size():
         shapes.append(images.shape[:3])
         return count_windows(images)
 
-    Sweep(predict, Picture(np.zeros((3, 14, 1))), (0, 14), side=3, flip=True, window_batch=4).rows(0, 3)
+    Sweep(predict, ScaledImage(np.zeros((3, 14, 1))), (0, 14), side=3, flip=True, window_batch=4).rows(0, 3)
     # 7 windows each way: 6 of width 3, 1 of width 2.
     assert shapes == [(4, 3, 3), (4, 3, 3), (4, 3, 3), (2, 3, 2)]
 
@@ -195,15 +195,15 @@ def test_a_batch_holds_windows_of_one_size():
 def test_one_window_equals_a_sweep_of_one():
     image = np.random.default_rng(0).random((5, 8, 2)).astype(np.float32)
     for scale in (1.0, 0.6):
-        picture = Picture(image, scale)
-        one, sweep = (kind(lambda images: images * 3, picture, (1, 4)) for kind in (OneWindow, Sweep))
+        scaled = ScaledImage(image, scale)
+        one, sweep = (kind(lambda images: images * 3, scaled, (1, 4)) for kind in (OneWindow, Sweep))
         np.testing.assert_array_equal(one.rows(0, 2), sweep.rows(0, 2))
         np.testing.assert_array_equal(one.rows(1, 3), sweep.rows(1, 3))
 
 
 def test_resized_rows():
     """Two rows from four of value 1: bilinear weights sum to 1."""
-    ones = Picture(np.ones((2, 3, 1), np.float32), 2.0)
+    ones = ScaledImage(np.ones((2, 3, 1), np.float32), 2.0)
     resized = Resized(lambda columns: Sweep(count_windows, ones, columns), (2, 3), ones.size, (1, 3))
     np.testing.assert_allclose(resized.rows(0, 1), np.ones((1, 2, 1)))
     np.testing.assert_allclose(resized.rows(1, 2), np.ones((1, 2, 1)))

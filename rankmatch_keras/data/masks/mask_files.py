@@ -12,7 +12,7 @@ from rankmatch_keras.data.readers.guards import printable
 from rankmatch_keras.data.readers.images import read_colors, read_raw_mask
 from rankmatch_keras.files import replacing
 
-IGNORE_COLOUR = (224, 224, 192)  # as in PASCAL VOC
+IGNORE_COLOR = (224, 224, 192)  # as in PASCAL VOC
 
 
 @dataclass(frozen=True)
@@ -47,16 +47,16 @@ def read_mask(path: str | Path, page: int | None = None) -> np.ndarray:
     return MaskFile(Path(path), page).read()
 
 
-def write_mask(path: Path, ids: np.ndarray, palette: Sequence[tuple[int, int, int]]) -> None:
-    """Write class ids as a palette PNG, all or nothing: the values are the ids, viewers show colours.
+def write_mask(path: Path, ids: np.ndarray, palette: Sequence[tuple[int, int, int]] | np.ndarray) -> None:
+    """Write class ids as a palette PNG, all or nothing: the values are the ids, viewers show colors.
 
     Args:
         path: the file; its folder is made if needed.
         ids: integers (H, W), 0..255.
-        palette: a colour (red, green, blue in 0..255) per class.
+        palette: a color (red, green, blue in 0..255) per class, or of all 256 values.
     """
     picture = Image.fromarray(ids.astype(np.uint8))
-    colours = [*palette, *[(0, 0, 0)] * (255 - len(palette)), IGNORE_COLOUR]
-    picture.putpalette([value for colour in colours for value in colour])
+    colors = [*palette, *[(0, 0, 0)] * (255 - len(palette)), IGNORE_COLOR][:256]
+    picture.putpalette(np.array(colors, np.uint8).tobytes())
     with replacing(path) as temporary:
         picture.save(temporary, format="PNG")
