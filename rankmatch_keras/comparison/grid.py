@@ -66,7 +66,7 @@ class PlannedRun:
         return [*self.method.flags, *labels, "--seed", str(self.seed), "--out", str(self.folder)]
 
     def fill(self, word: str) -> str:
-        """Replace `{labels}` and `{seed}` in a flag that all runs share by this run's own."""
+        """Fill `{labels}` and `{seed}` in a shared flag with this run's own."""
         return word.replace("{labels}", str(self.labels)).replace("{seed}", str(self.seed))
 
     def __str__(self):

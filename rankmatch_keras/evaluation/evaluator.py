@@ -1,4 +1,4 @@
-"""Scoring of a predictor on labeled samples, and what long loops over samples share."""
+"""Evaluator of a predictor on labeled samples, with read-ahead, even sampling and a progress counter."""
 
 import sys
 from collections import deque

@@ -12,8 +12,8 @@ Rows = Sequence[Mapping[str, float]]
 
 PER_CLASS = {
     "kept": "pixels kept",
-    "recall": "recall among those",
-    "accuracy": "accuracy of their labels",
+    "recall": "recall of kept pixels",
+    "accuracy": "accuracy of kept labels",
 }
 COLUMNS = 12  # of the grid, which rows of one to four panels fill
 

@@ -92,7 +92,7 @@ def test_pseudo_labels_of_some_runs(tmp_path):
             "Accuracy of kept labels",
             "Accuracy of all labels",
         ],
-        ["a: recall among those", "a: accuracy of their labels"],
+        ["a: recall of kept pixels", "a: accuracy of kept labels"],
     ]
     assert rows[1][0][1] == {"ground": ((1.0,), (80.0,))} and rows[1][1][1] == {"cell": ((1.0,), (50.0,))}
     with pytest.raises(UserError, match="log pseudo-labels"):
