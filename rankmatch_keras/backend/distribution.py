@@ -1,7 +1,7 @@
-"""Training on several devices, processes or machines: the engine, and what the rest of the program asks of it.
+"""Training on several devices, processes or machines.
 
-The engines are the frameworks' own: `tf.distribute`, torch's DistributedDataParallel, `keras.distribution` on JAX; each
-has its module beside this one. Batch sizes are global. One process, the first, writes files and prints.
+The engines are the frameworks' own: `tf.distribute`, torch's DistributedDataParallel, `keras.distribution` on JAX, each
+in the `distribution` module of its backend. Batch sizes are global. The first process writes files and prints.
 """
 
 import atexit
@@ -16,7 +16,7 @@ import numpy as np
 
 from rankmatch_keras.errors import UserError
 
-# The strategies of each backend, beside "auto" and "none".
+# Strategies of each backend, beside "auto" and "none".
 STRATEGIES = {"tensorflow": ("mirrored", "multi-worker"), "torch": ("ddp",), "jax": ("data-parallel",)}
 NAMES = ("auto", "none", *(name for names in STRATEGIES.values() for name in names))
 
@@ -28,9 +28,9 @@ class Distribution:
 
     Attributes:
         name: the strategy.
-        replicas: how many parts a batch is divided into, over all processes.
-        process: which process this is, 0 to processes - 1.
-        processes: how many there are.
+        replicas: number of parts of a batch, over all processes.
+        process: number of this process, 0 to processes - 1.
+        processes: number of processes.
         restarted: whether a launcher started the processes again after a failure.
     """
 
@@ -42,11 +42,11 @@ class Distribution:
 
     @property
     def is_main(self) -> bool:
-        """Whether this process writes the files and prints."""
+        """Whether this process writes files and prints."""
         return self.process == 0
 
     def rows(self, batch_size: int) -> np.ndarray:
-        """The rows of the global batch that this process feeds, in their order: int64, without overlap.
+        """Return the rows of the global batch that this process feeds, in their order: int64, without overlap.
 
         Args:
             batch_size: images of the global batch, a multiple of `replicas`.
@@ -54,27 +54,27 @@ class Distribution:
         return np.arange(batch_size)
 
     def scope(self) -> contextlib.AbstractContextManager:
-        """A context in which segmenter, method and optimizer are made."""
+        """Return the context in which segmenter, method and optimizer are made."""
         return contextlib.nullcontext()
 
     def prepare(self, method: Any, sync_batch_norm: bool = True) -> None:
-        """Lets a compiled method train on all replicas; called after `compile`.
+        """Let a compiled method train on all replicas.
 
         Args:
             method: a compiled `Method`.
-            sync_batch_norm: whether batch normalisation takes its statistics over all replicas.
+            sync_batch_norm: whether batch normalization takes its statistics over all replicas.
         """
 
     def batches(self, batches: Any) -> Any:
-        """What `fit` gets for this process's batches, as `data.training_batches` makes them."""
+        """Return what `fit` takes for this process's batches, which `data.training_batches` made."""
         return batches
 
     def local(self, predictor: keras.Model) -> keras.Model:
-        """A predictor with the current weights that this process can run by itself, on one device."""
+        """Return a predictor with the current weights that this process can run by itself, on one device."""
         return predictor
 
     def gather(self, values: np.ndarray) -> np.ndarray:
-        """Collects an array of every process; all must call it, with equal shapes.
+        """Collect an array from every process; all must call it, with equal shapes.
 
         Args:
             values: numeric numpy array (...).
@@ -85,17 +85,17 @@ class Distribution:
         return np.asarray(values)[None]
 
     def sum(self, values: np.ndarray) -> np.ndarray:
-        """Adds up an array over the processes; all must call it, with equal shapes."""
+        """Add up an array over the processes; all must call it, with equal shapes."""
         return self.gather(np.asarray(values)).sum(axis=0)
 
     def on_main(self, function: Callable[[], Result]) -> Result | None:
-        """Runs a function on the first process while the others wait.
+        """Run a function on the first process while the others wait.
 
         Returns:
-            Its result; None on the others.
+            Its result on the first process, None on the others.
 
         Raises:
-            UserError: the function raised one; on the others one that says so.
+            UserError: the function raised one; the other processes raise one that says so.
         """
         result, failure = None, None
         if self.is_main:
@@ -111,29 +111,29 @@ class Distribution:
         return result
 
     def describe(self, batch_size: int) -> str:
-        """One line on how a batch is divided."""
+        """Return one line on how a batch is divided."""
         return f"{self.name}: one replica of {batch_size} images, {keras.backend.backend()}"
 
     def close(self) -> None:
-        """Leaves the other processes; nothing can be gathered afterwards."""
+        """Leave the other processes; nothing can be gathered afterwards."""
 
 
 _running = Distribution()
 
 
 def running() -> Distribution:
-    """The distribution of this process."""
+    """Return the distribution of this process."""
     return _running
 
 
 def distribute(strategy: str = "auto", replicas: int | None = None) -> Distribution:
-    """Starts the engine; called once, before any variable is made.
+    """Start the engine; call it once, before any variable is made.
 
     Args:
         strategy: "none"; "mirrored" or "multi-worker" (TensorFlow), "ddp" (torch), "data-parallel" (JAX); "auto"
-            takes what the launcher's variables and the number of accelerators ask for.
-        replicas: replicas of this process: all accelerators by default. On a machine without any, so many logical
-            devices are made of the processors ("mirrored" and "data-parallel").
+            follows the launcher's variables and the number of accelerators.
+        replicas: replicas of this process; by default all accelerators. On a machine without any, the CPU is divided
+            into so many logical devices ("mirrored" and "data-parallel").
 
     Returns:
         The distribution, which `running()` returns from now on.
@@ -160,7 +160,7 @@ def distribute(strategy: str = "auto", replicas: int | None = None) -> Distribut
 
 
 def _engine() -> Any:
-    """The running backend's module of engines."""
+    """Return the running backend's module of engines."""
     if keras.backend.backend() == "tensorflow":
         from rankmatch_keras.backend.tensorflow import distribution
     elif keras.backend.backend() == "torch":
@@ -171,7 +171,7 @@ def _engine() -> Any:
 
 
 def check_divisible(distribution: Distribution, **batch_sizes: int) -> None:
-    """Checks that global batches can be divided evenly.
+    """Check that global batches can be divided evenly.
 
     Raises:
         UserError: a size is not a multiple of the number of replicas.
@@ -186,10 +186,10 @@ def check_divisible(distribution: Distribution, **batch_sizes: int) -> None:
 
 
 def check_equal_weights(distribution: Distribution, method: Any) -> None:
-    """Checks that all processes hold the same trained weights, to the last bit; all must call it.
+    """Check that all processes hold the same trained weights, bit by bit; all must call it.
 
     Raises:
-        RuntimeError: they do not, so that the processes would train apart.
+        RuntimeError: the weights differ, so that the processes would train apart.
     """
     if distribution.processes == 1:
         return
@@ -204,13 +204,13 @@ def check_equal_weights(distribution: Distribution, method: Any) -> None:
 
 
 def launcher_variables(names: tuple[str, ...]) -> dict[str, str] | None:
-    """Reads the variables by which a launcher tells a process its place.
+    """Read the environment variables by which a launcher tells a process its place.
 
     Args:
-        names: the variables that belong together.
+        names: variables that belong together.
 
     Returns:
-        Their values; None where none is set.
+        Their values by name; None if none is set.
 
     Raises:
         UserError: some are set and some are not.
@@ -229,10 +229,10 @@ def launcher_variables(names: tuple[str, ...]) -> dict[str, str] | None:
 
 
 def whole_number(variables: dict[str, str], name: str, low: int, high: int | None = None) -> int:
-    """One of the launcher's variables as a whole number.
+    """Return one of the launcher's variables as a whole number.
 
     Raises:
-        UserError: it is none, or out of its range.
+        UserError: it is not one, or out of range.
     """
     text = variables[name]
     number = int(text) if text.strip().isdigit() else -1

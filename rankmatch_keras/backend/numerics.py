@@ -10,10 +10,10 @@ PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 
 
 def set_precision(precision: str) -> None:
-    """Sets the dtype policy of all layers made from now on.
+    """Set the dtype policy of all layers made from now on.
 
     Under the mixed policies weights, batch statistics, logits, losses and the choice of agents stay in float32;
-    convolutions compute in 16 bits. Keras scales the loss under "mixed_float16" by itself.
+    convolutions compute in 16 bits. Keras itself scales the loss under "mixed_float16".
 
     Args:
         precision: one of `PRECISIONS`.
@@ -32,7 +32,7 @@ def set_precision(precision: str) -> None:
 
 
 def make_deterministic() -> None:
-    """Makes two runs with the same seed give the same bits on the same machine; may be slower."""
+    """Make runs with the same seed bitwise equal on the same machine; this may be slower."""
     device.make_deterministic()
 
 
@@ -45,7 +45,7 @@ def keep_tensorflow_off_gpus() -> None:
 
 
 def _failure(dtype):
-    """What a small convolution in that dtype fails with, or None."""
+    """Return the error of a small convolution in that dtype, or None."""
     try:
         ops.conv(ops.ones((1, 4, 4, 8), dtype), ops.ones((3, 3, 8, 8), dtype), padding="same")
     except Exception as error:  # each framework has its own kinds

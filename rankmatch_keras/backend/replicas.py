@@ -1,10 +1,10 @@
-"""What layers and losses must know of data-parallel training: how many replicas there are, and sums over them.
+"""Data-parallel training as layers and losses see it: the number of replicas, and sums over them.
 
-Without a distribution engine there is one replica, which sees the whole batch; `backend.distribution` puts another
-one in place. With it, one step on many replicas is one step on the whole batch: what is divided by a count of pixels
-is divided by the count over all replicas, and what is drawn per image is drawn for the whole batch.
+Without a distribution engine there is one replica, which sees the whole batch; an engine puts others in its place. One
+step on many replicas is one step on the whole batch: sums over pixels are divided by counts over all replicas, and
+random numbers per image are sampled for the whole batch.
 
-On JAX the framework itself divides the arrays of one program, which sees whole batches: there is one replica here.
+On JAX the framework divides the arrays of one program, which sees whole batches: there is one replica here.
 """
 
 from typing import Any
@@ -14,7 +14,7 @@ from keras import ops
 
 
 class Replicas:
-    """One replica, which has nobody to speak with; engines derive theirs from it.
+    """The only replica; engines derive theirs from it.
 
     Attributes:
         count: number of replicas over all processes.
@@ -23,11 +23,11 @@ class Replicas:
     count: int = 1
 
     def index(self) -> Any:
-        """Which replica this is, 0 to count - 1; a tensor where the engine decides while a graph runs."""
+        """Return the number of this replica, 0 to count - 1; a tensor where it is known only while a graph runs."""
         return 0
 
     def sum(self, value: Any) -> Any:
-        """Adds up a float tensor over the replicas, without gradient; called by all replicas in the same order."""
+        """Add up a float tensor over the replicas, without gradient; all replicas call it, in the same order."""
         return ops.stop_gradient(value)
 
 
@@ -35,27 +35,27 @@ _current = Replicas()
 
 
 def replicas() -> Replicas:
-    """The replicas of the running program."""
+    """Return the replicas of the running program."""
     return _current
 
 
 def set_replicas(value: Replicas) -> None:
-    """Puts the replicas of a distribution engine in place, or `Replicas()` again."""
+    """Put an engine's replicas in place, or `Replicas()` again."""
     global _current
     _current = value
 
 
 def own_rows(batch_size: int, count: int, index: int) -> np.ndarray:
-    """The rows of the global batch that one replica sees, in its order.
+    """Return the rows of the global batch that one replica sees, in its order.
 
     They are pairs of mirrored rows (i, batch_size - 1 - i), first halves first, so that reversing the replica's rows
-    pairs the same images as reversing the global batch. That fails for the one image in the middle where the rows per
-    replica are odd.
+    pairs the same images as reversing the global batch. With an odd number of rows per replica that fails for the one
+    in the middle.
 
     Args:
         batch_size: images of the global batch, a multiple of `count`.
         count: number of replicas.
-        index: which of them.
+        index: number of the replica.
 
     Returns:
         int64 (batch_size / count,).
@@ -71,33 +71,31 @@ def own_rows(batch_size: int, count: int, index: int) -> np.ndarray:
     return np.concatenate([first, middle, batch_size - 1 - first[::-1]])
 
 
-def share_of(values: Any, count: int | None = None) -> Any:
-    """The rows of this replica of something that is drawn alike on all replicas for the global batch.
+def own_part(values: Any) -> Any:
+    """Return this replica's rows of values that all replicas have for the global batch.
 
     Args:
-        values: (B_global, ...).
-        count: number of replicas; all of them by default.
+        values: (B_global, ...), the same on every replica.
 
     Returns:
         (B_global / count, ...).
     """
-    count = replicas().count if count is None else count
+    count = replicas().count
     if count == 1:
         return values
-    batch_size = values.shape[0]
-    table = np.stack([own_rows(batch_size, count, index) for index in range(count)])
+    table = np.stack([own_rows(values.shape[0], count, index) for index in range(count)])
     return ops.take(values, ops.take(table, replicas().index(), axis=0), axis=0)
 
 
-def gathered(values: Any, axis: int = 0) -> Any:
-    """What all replicas hold, joined along an axis, without gradient; called by all replicas in the same order.
+def gather(values: Any, axis: int = 0) -> Any:
+    """Join the values of all replicas, without gradient; all replicas call it, in the same order.
 
     Args:
         values: float tensor of the same shape on every replica.
-        axis: where the replicas' parts follow each other.
+        axis: the axis along which the replicas' parts follow each other.
 
     Returns:
-        A tensor with `replicas` times as many entries along the axis.
+        A tensor with `count` times as many entries along the axis.
     """
     values = ops.stop_gradient(values)
     count = replicas().count
@@ -109,14 +107,14 @@ def gathered(values: Any, axis: int = 0) -> Any:
 
 
 def ratio(total: Any, count: Any, least: float = 1.0) -> Any:
-    """A sum over this replica's pixels by a number of pixels: the mean over replicas is the ratio of the whole batch.
+    """Divide a sum over this replica's pixels so that the mean over replicas is the ratio of the whole batch.
 
     Args:
         total: float32 scalar, with gradient.
-        count: float32 scalar, this replica's share of the number.
-        least: what is divided by where all replicas together have less; a small number where weights are summed.
+        count: float32 scalar, the number of pixels (or sum of weights) of this replica.
+        least: smallest divisor: 1 for pixel counts, a small number for sums of weights.
 
     Returns:
-        `replicas * total / sum of count over replicas`, float32.
+        `replicas * total / max(sum of count over replicas, least)`, float32.
     """
     return total * float(replicas().count) / ops.maximum(replicas().sum(count), least)

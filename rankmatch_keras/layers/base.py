@@ -5,7 +5,7 @@ from typing import Any
 
 import keras
 
-from rankmatch_keras.backend.replicas import replicas, share_of
+from rankmatch_keras.backend.replicas import own_part, replicas
 
 KERAS_ARGUMENTS = ("name", "trainable", "dtype")  # part of Keras' own configuration
 
@@ -102,4 +102,4 @@ def uniform(shape, seed: keras.random.SeedGenerator, low: float = 0.0, high: flo
         Float32 of that shape.
     """
     everywhere = (shape[0] * replicas().count, *shape[1:])
-    return share_of(keras.random.uniform(everywhere, low, high, dtype="float32", seed=seed))
+    return own_part(keras.random.uniform(everywhere, low, high, dtype="float32", seed=seed))

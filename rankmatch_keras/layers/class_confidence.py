@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from rankmatch_keras.backend.replicas import gathered
+from rankmatch_keras.backend.replicas import gather
 from rankmatch_keras.layers.base import Float32Layer
 
 
@@ -44,7 +44,7 @@ class ClassConfidenceThreshold(Float32Layer):
             num_classes: K.
         """
         sure = ops.where(valid, confidence, 0.0)[..., None] * ops.one_hot(label, num_classes, dtype="float32")
-        surest = ops.max(gathered(ops.max(sure, axis=(0, 1, 2))[None]), axis=0)  # (K,), 0 for an absent class
+        surest = ops.max(gather(ops.max(sure, axis=(0, 1, 2))[None]), axis=0)  # (K,), 0 for an absent class
         present = ops.cast(surest > 0, "float32")
         mean = ops.sum(surest) / ops.maximum(ops.sum(present), 1.0)
         now = self.value()

@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from rankmatch_keras.backend.replicas import replicas, share_of
+from rankmatch_keras.backend.replicas import own_part, replicas
 from rankmatch_keras.layers.feature_dropout import Perturbation, each_map
 
 
@@ -42,6 +42,6 @@ class ComplementaryDropout(Perturbation):
     def _dropped(self, value, images, kept):
         shape = (images * replicas().count, 1, 1, value.shape[-1])
         first = 2.0 * ops.cast(keras.random.uniform(shape, seed=self.seed_generator) >= 0.5, "float32")
-        first = share_of(ops.where(kept, 1.0, first))  # (B, 1, 1, C)
+        first = own_part(ops.where(kept, 1.0, first))  # (B, 1, 1, C)
         factors = ops.concatenate([first, 2.0 - first])
         return value * ops.cast(factors, value.dtype)

@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from rankmatch_keras.backend.replicas import replicas, share_of
+from rankmatch_keras.backend.replicas import own_part, replicas
 from rankmatch_keras.layers.base import ConfigFromArguments
 
 
@@ -54,4 +54,4 @@ class FeatureDropout(Perturbation):
         factors = ops.ones((images, 1, 1, feature_map.shape[-1]))
         if self.rate > 0:
             factors = keras.random.dropout(factors, self.rate, seed=self.seed_generator)
-        return feature_map * ops.cast(share_of(factors), feature_map.dtype)
+        return feature_map * ops.cast(own_part(factors), feature_map.dtype)

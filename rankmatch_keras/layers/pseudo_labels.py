@@ -2,7 +2,7 @@
 
 from keras import ops
 
-from rankmatch_keras.backend.replicas import gathered, replicas
+from rankmatch_keras.backend.replicas import gather, replicas
 
 
 def pseudo_labels(logits):
@@ -42,7 +42,7 @@ def masked_quantiles(values, mask, *fractions):
         A scalar float32 for each fraction; 1e30 where nothing is marked.
     """
     marked = ops.where(mask, ops.cast(values, "float32"), BEYOND)
-    ordered = ops.sort(gathered(ops.reshape(marked, (-1,))))
+    ordered = ops.sort(gather(ops.reshape(marked, (-1,))))
     last = ops.maximum(replicas().sum(ops.sum(ops.cast(mask, "float32"))) - 1.0, 0.0)
 
     def at(fraction):

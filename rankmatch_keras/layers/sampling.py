@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from keras import ops
 
-from rankmatch_keras.backend.replicas import gathered, replicas
+from rankmatch_keras.backend.replicas import gather, replicas
 from rankmatch_keras.layers.base import uniform
 
 
@@ -68,7 +68,7 @@ def choose(members, scores, count: int) -> Choice:
     nobody = ops.full((ops.shape(scores)[0], count), -1.0, dtype="float32")  # there may be fewer pixels than `count`
     best, indices = ops.top_k(ops.concatenate([scores, nobody], axis=1), count)
     if replicas().count > 1:
-        least = ops.top_k(gathered(best, axis=1), count)[0][:, -1:]
+        least = ops.top_k(gather(best, axis=1), count)[0][:, -1:]
         best = ops.where(best >= least, best, -1.0)
     return Choice(ops.where(best >= 0.0, ops.cast(indices, "int32"), 0), best)
 
@@ -87,7 +87,7 @@ def gather_chosen(vectors, choice: Choice):
     found = ops.stop_gradient(ops.take(vectors, choice.indices, axis=0))
     if replicas().count == 1:
         return found, choice.exist
-    return top_vectors(gathered(found, axis=1), gathered(choice.scores, axis=1), choice.scores.shape[1])
+    return top_vectors(gather(found, axis=1), gather(choice.scores, axis=1), choice.scores.shape[1])
 
 
 def top_vectors(vectors, scores, count: int):

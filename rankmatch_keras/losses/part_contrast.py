@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from rankmatch_keras.backend.replicas import gathered
+from rankmatch_keras.backend.replicas import gather
 from rankmatch_keras.layers.base import Float32Layer
 from rankmatch_keras.layers.class_memory import ClassBank
 from rankmatch_keras.layers.sampling import choose, class_members, sample_indices, sample_places, top_vectors
@@ -65,8 +65,8 @@ class PartContrast(Float32Layer):
         weights = ops.cast(ops.logical_and(part[:, None] == queues, counted[:, None]), "float32")  # (B, Q, P)
         number = ops.sum(weights, axis=-1)  # (B, Q)
         means = ops.matmul(weights, teacher) / ops.maximum(number, 1.0)[..., None]  # (B, Q, D)
-        means = gathered(ops.transpose(means, (1, 0, 2)), axis=1)  # (Q, B of all replicas, D)
-        scores = gathered(ops.transpose(ops.where(number > 0.0, order[:, None], -1.0)), axis=1)
+        means = gather(ops.transpose(means, (1, 0, 2)), axis=1)  # (Q, B of all replicas, D)
+        scores = gather(ops.transpose(ops.where(number > 0.0, order[:, None], -1.0)), axis=1)
         self.queues.push(*top_vectors(means, scores, min(scores.shape[1], self.queues.capacity)))
 
     def call(self, student, label, part, counted, scores):

@@ -68,7 +68,7 @@ class Method(ConfigFromArguments, keras.Model):
         self.ignore_index = ignore_index
         self.ohem = ohem
         self.supervised_loss = SupervisedLoss(ignore_index, ohem)
-        self._steps = backend.step
+        self._run_step = backend.step.train_step
         self.trackers = {}
         self._checked = False
         self.built = True
@@ -119,7 +119,7 @@ class Method(ConfigFromArguments, keras.Model):
         if "loss" in kwargs or "loss_weights" in kwargs:
             raise ValueError(f"{type(self).__name__} brings its own losses: compile it without `loss`.")
         if jit_compile == "auto":
-            jit_compile = self._steps.default_jit_compile()
+            jit_compile = backend.step.default_jit_compile()
         optimizer = keras.optimizers.get(optimizer)
         if hasattr(optimizer, "set_head"):
             heads = [*(student.decoder for student in self.students), *self.heads]
@@ -131,7 +131,7 @@ class Method(ConfigFromArguments, keras.Model):
         # Built now, so that a resumed run finds variables to restore before its first step.
         self.optimizer.build(self.trainable_variables)
         # Not `self.optimizer`: Keras may have wrapped it for loss scaling.
-        self._steps.prepare((*self.students, *self.teachers, *self.heads), optimizer)
+        backend.step.prepare((*self.students, *self.teachers, *self.heads), optimizer)
 
     def stages(self) -> tuple[Callable, ...]:
         """The stages of a step, in order; see the class."""
@@ -166,13 +166,13 @@ class Method(ConfigFromArguments, keras.Model):
         terms = self.compute_terms(batch)
         return {"loss": self.weigh(terms), **terms}
 
-    def use_steps(self, steps):
-        """Lets another object than the backend's module run the training step, e.g. that of a distribution engine."""
-        self._steps = steps
+    def use_step(self, run_step: Callable):
+        """Replace the backend's `train_step` by another function of method and batch, e.g. a distribution engine's."""
+        self._run_step = run_step
 
     def train_step(self, *args):
-        """Runs one optimizer step; the backend's own module decides how."""
-        return self._steps.train_step(self, *args)
+        """Run one optimizer step as `backend.step.train_step` does, or what `use_step` put in its place."""
+        return self._run_step(self, *args)
 
     def log(self, losses: Mapping[str, Any]) -> dict[str, Any]:
         """Adds the step's values to the running means and returns those."""

@@ -6,6 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from rankmatch_keras import backend
 from rankmatch_keras.layers import FeatureDropout
 from rankmatch_keras.layers.adversarial import AdversarialMove
 from rankmatch_keras.layers.clock import Clock
@@ -135,7 +136,7 @@ class CCT(Method):
         changed = {name: value for name, value in maps.items() if name != CANVAS}
         if self.kinds[number] == "vat":
             # In inference mode, so that finding the direction leaves no trace in the statistics.
-            changed = perturb.move(changed, lambda x: decoder(x, training=False)["logits"], self._steps.gradient)
+            changed = perturb.move(changed, lambda x: decoder(x, training=False)["logits"], backend.step.gradient)
         elif self.kinds[number] == "channel_dropout":
             changed = perturb(changed)
         else:

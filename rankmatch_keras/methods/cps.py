@@ -5,6 +5,7 @@ from typing import ClassVar
 import keras
 from keras import ops
 
+from rankmatch_keras import backend
 from rankmatch_keras.backend.replicas import ratio
 from rankmatch_keras.layers import RandomBoxes, mix, pseudo_labels
 from rankmatch_keras.losses import WeightedConsistencyLoss
@@ -79,7 +80,7 @@ class CPS(TwoNetworks):
     def first_stage(self, batch, _):
         """The labels of both networks, mixed, and the terms of the first one."""
         images = batch["weak_image"]
-        with self._steps.no_gradient():
+        with backend.step.no_gradient():
             labels = [pseudo_labels(network(images, training=True)["logits"])[0] for network in self.students]
         batch_size, height, width, _ = ops.shape(images)
         boxes = self.random_boxes(batch_size, (height, width))

@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 import keras
 from keras import ops
 
+from rankmatch_keras import backend
 from rankmatch_keras.backend.replicas import ratio, replicas
 from rankmatch_keras.layers import RandomBoxes, pseudo_labels
 from rankmatch_keras.layers.agreement import class_weighted_iou, opposite_ranks
@@ -95,7 +96,7 @@ class IMAS(Taught):
 
     def own_logits(self, images):
         """The student's own logits in inference mode, without gradient."""
-        with self._steps.no_gradient():
+        with backend.step.no_gradient():
             return ops.stop_gradient(self.segmenter(images, training=False)["logits"])
 
     def agreement(self, student_logits, teacher_logits, valid):

@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 import keras
 from keras import ops
 
+from rankmatch_keras import backend
 from rankmatch_keras.backend.replicas import ratio
 from rankmatch_keras.layers import RandomBoxes, mix
 from rankmatch_keras.layers.clock import Clock
@@ -94,7 +95,7 @@ class Represented(Taught):
 
     def teach(self, images, training: bool) -> dict[str, Any]:
         """The teacher's outputs without gradient, its `"representation"` among them."""
-        with self._steps.no_gradient():
+        with backend.step.no_gradient():
             return self._represented(self.teacher(images, training=training), self.teacher_head, training)
 
     def _represented(self, outputs, head, training):

@@ -4,6 +4,7 @@ from typing import Any, ClassVar, NamedTuple
 
 from keras import ops
 
+from rankmatch_keras import backend
 from rankmatch_keras.layers import mix
 from rankmatch_keras.methods.base import LABELED, Method
 from rankmatch_keras.methods.teachers import AveragedTeacher
@@ -60,7 +61,7 @@ class Taught(Method):
 
     def ask(self, images):
         """The teacher's logits `(B, H, W, K)`, without gradient."""
-        with self._steps.no_gradient():
+        with backend.step.no_gradient():
             return ops.stop_gradient(self.teacher(images, training=self.teacher_trains)["logits"])
 
     def labeled_stage(self, batch, _) -> tuple[dict[str, Any], None]:

@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from rankmatch_keras import backend
 from rankmatch_keras.layers import pseudo_labels
 from rankmatch_keras.layers.pseudo_labels import masked_quantiles, pixel_entropy
 from rankmatch_keras.losses.unreliable import UnreliableContrast
@@ -70,7 +71,7 @@ class U2PL(Represented):
         """All terms, from one pass of the student and two of the teacher."""
         done = self.begin()
         share = DROPPED * (1.0 - done)
-        with self._steps.no_gradient():
+        with backend.step.no_gradient():
             label, _ = pseudo_labels(self.teacher(batch["weak_image"])["logits"])
         boxes = self.boxes(batch)
         image, label, valid = (paste(values, boxes) for values in (batch["weak_image"], label, batch["valid"]))

@@ -4,6 +4,7 @@ from typing import Any, ClassVar, NamedTuple
 
 from keras import ops
 
+from rankmatch_keras import backend
 from rankmatch_keras.backend.replicas import ratio
 from rankmatch_keras.layers import box_mask, mix, pseudo_labels
 from rankmatch_keras.losses import PixelConsistencyLoss
@@ -93,7 +94,7 @@ class WeakToStrong(Method):
         """The decision on the weak view: of the averaged teacher, or by the student's own outputs."""
         if self.teacher is None:
             return self.decide(outputs, batch["valid"])
-        with self._steps.no_gradient():
+        with backend.step.no_gradient():
             return self.decide(self.teacher(batch["weak_image"]), batch["valid"])
 
     def decide(self, outputs, valid) -> Decision:
@@ -105,7 +106,7 @@ class WeakToStrong(Method):
         if "source_weak_image" not in batch:
             return None
         # Nothing is learnt from this pass, so it keeps no activations.
-        with self._steps.no_gradient():
+        with backend.step.no_gradient():
             network = self.segmenter if self.teacher is None else self.teacher
             outputs = network(batch["source_weak_image"], training=False)
             return self.decide(outputs, batch["source_valid"])

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from rankmatch_keras.backend.replicas import ratio, replicas, share_of
+from rankmatch_keras.backend.replicas import own_part, ratio, replicas
 from rankmatch_keras.layers.base import ConfigFromArguments
 from rankmatch_keras.models.segmenter import Segmenter, class_count
 
@@ -147,7 +147,7 @@ class NeuralProcess(ConfigFromArguments, layers.Layer):
         # The Box-Muller transform.
         radius, angle = ops.unstack(keras.random.uniform(shape, seed=self.seed_generator), axis=0)
         normal = ops.sqrt(-2.0 * ops.log(1.0 - radius)) * ops.cos(2.0 * math.pi * angle)
-        return share_of(normal)
+        return own_part(normal)
 
 
 def with_neural_process(segmenter, seed: int | None = None, **options) -> Segmenter:

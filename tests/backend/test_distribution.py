@@ -1,4 +1,4 @@
-"""What holds on every backend: one process, wrong strategies, half-set launchers."""
+"""Distribution on every backend: one process, wrong strategies, incomplete launcher variables."""
 
 import keras
 import numpy as np
@@ -20,7 +20,7 @@ LAUNCHERS = {
 
 @pytest.fixture
 def launcher(monkeypatch):
-    """Sets variables of the running backend's launcher; none is set before."""
+    """Set variables of the running backend's launcher, after all are cleared."""
     for names in LAUNCHERS.values():
         for name in names:
             monkeypatch.delenv(name, raising=False)

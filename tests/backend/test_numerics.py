@@ -14,7 +14,7 @@ SIZE, CLASSES = 33, 3
 
 @pytest.fixture
 def precision():
-    """Sets a precision until the test ends."""
+    """Set a precision until the test ends."""
     yield numerics.set_precision
     keras.mixed_precision.set_dtype_policy("float32")
 
@@ -45,7 +45,7 @@ def make(kind, learning_rate=0.0005, batches=None, **options):
 
 
 def losses_of(method, steps):
-    """Loss of every step."""
+    """Return the loss of every step."""
     values = []
     for step in range(steps):
         method.reset_metrics()
@@ -79,7 +79,7 @@ def test_mixed_runs_follow_the_float32_curve(name, precision, start):
 
 
 def traced(function, batch):
-    """What a function returns; on JAX shapes and dtypes alone, since it compiles a call's operations one by one."""
+    """Call a function; on JAX return only shapes and dtypes, since it compiles the operations of a call one by one."""
     if keras.backend.backend() != "jax":
         return function(batch)
     import jax

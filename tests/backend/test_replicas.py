@@ -1,16 +1,16 @@
-"""What one replica sees of a global batch, and what it draws and divides by."""
+"""The rows of a replica, its random numbers, and ratios over all replicas."""
 
 import keras
 import numpy as np
 import pytest
 
-from rankmatch_keras.backend.replicas import Replicas, own_rows, ratio, replicas, set_replicas, share_of
+from rankmatch_keras.backend.replicas import Replicas, own_part, own_rows, ratio, replicas, set_replicas
 from rankmatch_keras.layers import FeatureDropout, OrthogonalAgents
 from rankmatch_keras.losses import PixelConsistencyLoss, SupervisedLoss
 
 
 class OneOf(Replicas):
-    """A replica of several that are played one after another: sums are known beforehand."""
+    """One of several replicas that a test plays in turn; sums are known beforehand."""
 
     def __init__(self, count, index, total=None):
         self.count = count
@@ -26,7 +26,7 @@ class OneOf(Replicas):
 
 @pytest.fixture
 def play():
-    """Puts replicas in place until the test ends."""
+    """Put replicas in place until the test ends."""
     yield set_replicas
     set_replicas(Replicas())
 
@@ -48,25 +48,25 @@ def test_reversing_the_own_rows_pairs_the_images_of_the_reversed_batch(batch_siz
 def test_alone_nothing_changes():
     assert replicas().count == 1
     values = keras.ops.arange(6.0)
-    assert share_of(values) is values
+    assert own_part(values) is values
     assert float(ratio(keras.ops.convert_to_tensor(3.0), keras.ops.convert_to_tensor(2.0))) == 1.5
     assert float(ratio(keras.ops.convert_to_tensor(0.0), keras.ops.convert_to_tensor(0.0))) == 0.0
 
 
-def drawn(layer, inputs, **arguments):
+def output_of(layer, inputs, **arguments):
     return keras.ops.convert_to_numpy(layer(inputs, **arguments))
 
 
-def test_replicas_draw_what_one_would(play):
+def test_replicas_sample_what_one_would(play):
     maps = np.ones((8, 2, 2, 16), "float32")
     features = np.random.default_rng(0).normal(size=(8, 5, 5, 4)).astype("float32")
-    dropped = drawn(FeatureDropout(0.5, seed=3), maps)
-    agents = drawn(OrthogonalAgents(3, seed=3), features)
+    dropped = output_of(FeatureDropout(0.5, seed=3), maps)
+    agents = output_of(OrthogonalAgents(3, seed=3), features)
     for index in range(2):
         play(OneOf(2, index))
         own = own_rows(8, 2, index)
-        np.testing.assert_array_equal(drawn(FeatureDropout(0.5, seed=3), maps[own]), dropped[own])
-        np.testing.assert_array_equal(drawn(OrthogonalAgents(3, seed=3), features[own]), agents[own])
+        np.testing.assert_array_equal(output_of(FeatureDropout(0.5, seed=3), maps[own]), dropped[own])
+        np.testing.assert_array_equal(output_of(OrthogonalAgents(3, seed=3), features[own]), agents[own])
 
 
 def losses_of(mask, valid, logits):
@@ -82,7 +82,7 @@ def test_the_mean_over_replicas_is_the_loss_of_the_whole_batch(play):
     rng = np.random.default_rng(0)
     logits = rng.normal(size=(4, 6, 6, 3)).astype("float32")
     mask = rng.integers(0, 3, (4, 6, 6)).astype("int32")
-    mask[0], mask[1, :3] = 255, 255  # unequal shares of the pixels that count
+    mask[0], mask[1, :3] = 255, 255  # unequal numbers of labeled pixels
     valid = mask != 255
     whole = losses_of(mask, valid, logits)
     parts = []

@@ -1,4 +1,4 @@
-"""What the tests of the engines share: processes with a launcher's variables, and what they printed."""
+"""Fixtures of the engine tests: processes with a launcher's variables, and their output."""
 
 import os
 import pathlib
@@ -14,7 +14,7 @@ LAUNCHERS = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT", "
 
 @pytest.fixture(scope="session")
 def free_port():
-    """Finds a port that nobody listens on."""
+    """Find a port that nobody listens on."""
 
     def find():
         with socket.socket() as probe:
@@ -26,7 +26,7 @@ def free_port():
 
 @pytest.fixture(scope="session")
 def start():
-    """Starts a Python process from the checkout with further environment variables."""
+    """Start a Python process from the checkout with additional environment variables."""
 
     def run(*arguments, **variables):
         clean = {name: value for name, value in os.environ.items() if not name.startswith(LAUNCHERS)}
@@ -42,7 +42,7 @@ def start():
 
 @pytest.fixture(scope="session")
 def finish():
-    """Waits for processes; returns the exit code, output and errors of each."""
+    """Wait for processes; return exit code, output and errors of each."""
 
     def run(*processes, timeout=240):
         results = []

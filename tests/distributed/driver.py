@@ -1,4 +1,4 @@
-"""Trains a small RankMatch for three steps in this process's part of a distributed run, and writes what came of it.
+"""Three steps of a small RankMatch in one process of a distributed run, with the results written to a file.
 
 Run by the tests once per process: python driver.py STRATEGY REPLICAS OUT.npz
 """
@@ -22,7 +22,7 @@ BATCH, SIZE, CLASSES, STEPS = 4, 33, 3, 3
 
 
 def batch_of(step):
-    """Global batch number `step`, with padding and boxes that differ from image to image."""
+    """Make global batch number `step`, with padding and boxes that differ between images."""
     rng = np.random.default_rng(step)
 
     def images():
@@ -45,7 +45,7 @@ def batch_of(step):
 
 
 def main(strategy, replicas, out):
-    """Three steps of `fit` on this process's rows of the global batches."""
+    """Train three steps on this process's rows of the global batches."""
     running = distribution.distribute(strategy, int(replicas) or None)
     keras.utils.set_random_seed(0)
     with running.scope():
@@ -66,7 +66,7 @@ def main(strategy, replicas, out):
 
 
 def threads():
-    """Names of this process's threads, those of libraries too; where Linux tells them."""
+    """Return the names of this process's threads, libraries' included; empty except on Linux."""
     names = []
     for path in pathlib.Path("/proc/self/task").glob("*/comm"):
         with contextlib.suppress(OSError):  # it has just ended
@@ -75,7 +75,7 @@ def threads():
 
 
 def dataset(batches):
-    """The batches as something that `fit` takes, in their order."""
+    """Turn batches into something that `fit` takes, in order."""
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 

@@ -1,4 +1,4 @@
-"""Trains a tiny network in this process's part of a JAX run, and writes what was seen.
+"""Training of a tiny network in one process of a JAX run, with observations written to a file.
 
 Run by the tests once per process: python driver_jax.py STEPS OUT; 0: until a process is gone.
 """
@@ -16,14 +16,14 @@ BATCH = 4
 
 
 def network():
-    """A network with batch normalisation, for images of any size."""
+    """Make a network with batch normalization, for images of any size."""
     convolutions = keras.layers.Conv2D(4, 3, padding="same"), keras.layers.Conv2D(1, 1)
     middle = keras.layers.BatchNormalization(momentum=0.5)
     return keras.Sequential([keras.Input((None, None, 3)), convolutions[0], middle, convolutions[1]])
 
 
 class Watch(keras.callbacks.Callback):
-    """Tells of the steps, and lets the first process predict by itself in the middle of training."""
+    """Reports steps, and lets the first process predict by itself in the middle of training."""
 
     def __init__(self, running, fail):
         super().__init__()
@@ -42,12 +42,12 @@ class Watch(keras.callbacks.Callback):
 
 
 def inputs(seed):
-    """A batch of images."""
+    """Make a batch of images."""
     return np.random.default_rng(seed).normal(size=(BATCH, 8, 8, 3)).astype("float32")
 
 
 def batches(running):
-    """This process's rows of endless batches."""
+    """Yield this process's rows of endless batches."""
     rows = running.rows(BATCH)
     for seed in iter(int, 1):
         images = inputs(seed)[rows]
@@ -59,7 +59,7 @@ def batches(running):
 @click.argument("out")
 @click.option("--fail", is_flag=True)
 def main(steps, out, fail):
-    """`fit`, then gathers and predictions."""
+    """Train, then gather and predict."""
     running = distribution.distribute("auto")
     keras.utils.set_random_seed(0)
     with running.scope():

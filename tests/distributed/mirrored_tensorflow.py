@@ -1,4 +1,4 @@
-"""What MirroredStrategy makes of two logical processors, all in one process: python mirrored_tensorflow.py FOLDER."""
+"""MirroredStrategy on two logical CPU devices in one process: python mirrored_tensorflow.py FOLDER."""
 
 import json
 import pathlib
@@ -17,7 +17,7 @@ from rankmatch_keras.backend import distribution
 
 
 def supervised(running, sync_batch_norm=True, **optimizer):
-    """Weights of a small segmenter trained with two batches of `driver`."""
+    """Return the weights of a small segmenter trained with two batches of `driver`."""
     keras.utils.clear_session()
     with running.scope():
         method = methods.SupervisedOnly(small_segmenter(driver.CLASSES))
@@ -31,7 +31,7 @@ def supervised(running, sync_batch_norm=True, **optimizer):
 
 
 def dealt(running):
-    """Numbers of the images that each replica gets of a batch of eight, from a dataset and from a mere sequence."""
+    """Return the numbers of the images that each replica gets of a batch of eight, from a dataset and from a list."""
     numbers = running.rows(8)
     images = np.broadcast_to(numbers[:, None, None, None], (8, 2, 2, 1)).astype("float32")
     found = []
@@ -43,7 +43,7 @@ def dealt(running):
 
 
 def predictions(running):
-    """Shapes and numbers that the local copy predicts, before and after the weights change."""
+    """Return shapes and predictions of the local copy, before and after the weights change."""
     with running.scope():
         segmenter = models.deeplab_v3_plus(models.create_backbone("tiny"), 3, aspp_filters=8, decoder_filters=8)
         method = methods.SupervisedOnly(segmenter)

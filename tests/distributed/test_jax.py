@@ -1,4 +1,4 @@
-"""keras.distribution on JAX: two devices and two processes give the numbers of one, and what happens to failures."""
+"""`keras.distribution` on JAX: two devices or processes give the numbers of one; failures end all processes."""
 
 import os
 import signal
@@ -16,7 +16,7 @@ TINY = "tests/distributed/driver_jax.py"
 
 @pytest.fixture(scope="module")
 def begin(start):
-    """Starts one Python process that compiles quickly."""
+    """Start one Python process that compiles quickly."""
 
     def run(*arguments, **variables):
         return start("-u", *arguments, **FAST, **variables)
@@ -26,7 +26,7 @@ def begin(start):
 
 @pytest.fixture(scope="module")
 def processes(begin, free_port):
-    """Starts one Python process per place."""
+    """Start one Python process per place."""
 
     def run(*arguments, count=2):
         variables = {
@@ -40,7 +40,7 @@ def processes(begin, free_port):
 
 @pytest.fixture(scope="module")
 def trained(begin, processes, finish, tmp_path_factory):
-    """What came of three steps of RankMatch: on one device, on two, and in two processes."""
+    """Results of three steps of RankMatch: on one device, on two, and in two processes."""
     folder = tmp_path_factory.mktemp("trained")
     driver = "tests/distributed/driver.py"
     runs = [begin(driver, "auto", 0, folder / "one"), begin(driver, "data-parallel", 2, folder / "devices")]
@@ -64,7 +64,7 @@ def test_two_devices_or_processes_train_like_one(trained):
 
 @pytest.fixture(scope="module")
 def tiny(processes, finish, tmp_path_factory):
-    """What two processes saw in three steps of a tiny network."""
+    """Observations of two processes in three steps of a tiny network."""
     folder = tmp_path_factory.mktemp("tiny")
     for code, _, err in finish(*processes(TINY, 3, folder / "seen")):
         assert code == 0, err
@@ -92,7 +92,7 @@ def test_the_step_is_compiled_once(tiny):
 
 
 def last_line(err):
-    """The one error among what libraries print."""
+    """Return our error among the lines that libraries print."""
     (line,) = [line for line in err.splitlines() if line.startswith("Error: ")]
     assert "Traceback" not in err
     return line

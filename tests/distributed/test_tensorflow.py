@@ -1,4 +1,4 @@
-"""`tf.distribute`: two replicas give the numbers of one, in one process and in two, and what happens to failures."""
+"""`tf.distribute`: two replicas in one process or two give the numbers of one; failures end all processes."""
 
 import json
 import os
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason=
 
 @pytest.fixture(scope="module")
 def workers(start, free_port):
-    """Starts one Python process per worker of a cluster."""
+    """Start one Python process per worker of a cluster."""
 
     def run(*arguments, count=2):
         addresses = [f"127.0.0.1:{free_port()}" for _ in range(count)]
@@ -30,7 +30,7 @@ def workers(start, free_port):
 
 @pytest.fixture(scope="module")
 def trained(start, workers, finish, tmp_path_factory):
-    """The folder with what came of three steps: of one replica, of two in a process, of two processes."""
+    """Folder with the results of three steps: one replica, two in one process, two processes."""
     folder = tmp_path_factory.mktemp("trained")
     many = workers("tests/distributed/driver.py", "auto", 0, folder / "many")
     for code, _, err in finish(start("tests/distributed/mirrored_tensorflow.py", folder), *many, timeout=600):
@@ -44,7 +44,7 @@ def facts(trained):
 
 
 def values(path):
-    """Arrays in their order: Keras numbers its names anew for every model."""
+    """Return arrays in order: Keras numbers its names anew for every model."""
     with np.load(path) as file:
         return [file[name] for name in file.files if name != "processes"], file["processes"].tolist()
 
@@ -95,7 +95,7 @@ def test_the_local_predictor_is_a_copy_with_the_current_weights(facts):
     assert len(found["config"]) > 10 and not any(found["config"])
 
 
-def test_what_a_person_reads(facts):
+def test_the_strategy_is_described(facts):
     assert facts["describe"] == "mirrored: 2 replicas with 4 of 8 images each, tensorflow"
     assert facts["auto"] == "mirrored"
     assert "Expected to choose devices and processes before TensorFlow makes its first tensor" in facts["late"]
@@ -165,7 +165,7 @@ def test_strategies_that_contradict_the_launcher(monkeypatch):
         distribution.distribute("auto", 2)
 
 
-def test_which_errors_mean_that_a_process_is_gone():
+def test_errors_that_mean_a_lost_process():
     import tensorflow as tf
 
     from rankmatch_keras.backend.tensorflow.cluster import or_lost

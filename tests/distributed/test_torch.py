@@ -1,4 +1,4 @@
-"""DistributedDataParallel with two processes: the same numbers as one, and what happens to failures."""
+"""DistributedDataParallel: two processes give the numbers of one; failures end both."""
 
 import os
 import signal
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.skipif(keras.backend.backend() != "torch", reason="the 
 
 @pytest.fixture(scope="module")
 def ranks(start, free_port):
-    """Starts one Python process per rank, as torchrun would."""
+    """Start one Python process per rank, as torchrun does."""
 
     def run(*arguments, count=2):
         port = str(free_port())
@@ -25,7 +25,7 @@ def ranks(start, free_port):
 
 @pytest.fixture(scope="module")
 def trained(start, ranks, finish, tmp_path_factory):
-    """What came of three steps: of one process, and of two."""
+    """Results of three steps: of one process, and of two."""
     folder = tmp_path_factory.mktemp("trained")
     driver = "tests/distributed/driver.py"
     for code, _, err in finish(start(driver, "none", 0, folder / "one"), *ranks(driver, "auto", 0, folder / "two")):
@@ -124,7 +124,7 @@ def parent(pid):
         return None
 
 
-def test_a_batch_that_two_processes_cannot_share(ranks, finish, write_lucchi, tmp_path):
+def test_a_batch_that_two_processes_cannot_divide(ranks, finish, write_lucchi, tmp_path):
     tree = write_lucchi(tmp_path / "tree", train=4)
     for code, _, err in finish(*ranks(*train(tree, tmp_path / "run", "--smoke", "--batch", 3))):
         assert code == 2

@@ -1,7 +1,7 @@
 """Data parallelism by `keras.distribution`: one program over the devices of one process or of many.
 
-The program sees whole batches, of which every device holds its rows, and weights that every device holds: sums, random
-draws and the statistics of batch normalisation are those of the whole batch without further ado.
+The program sees whole batches, of which every device holds its rows, and weights that every device holds. So sums,
+random numbers and batch statistics are those of the whole batch without further work.
 """
 
 import atexit
@@ -26,19 +26,19 @@ VARIABLES = ADDRESSES, PROCESSES, PROCESS = (
     "KERAS_DISTRIBUTION_NUM_PROCESSES",
     "KERAS_DISTRIBUTION_PROCESS_ID",
 )
-HEARTBEAT_SECONDS = 30  # without a sign of life a process counts as lost
-GRACE_SECONDS = 2  # for the others to come upon the same error
+HEARTBEAT_SECONDS = 30  # without a sign of life a process is considered lost
+GRACE_SECONDS = 2  # for the other processes to meet the same error
 LOST = ("gloo", "nccl", "peer", "heartbeat", "coordination")
 
 
 class LastWords:
-    """A last line for a process that a library ends by `abort()`, of which Python does not come to know.
+    """A last line for a process that a library ends by `abort()`, which Python code cannot catch.
 
-    A shell beside this process waits for its end and then prints what it was told last.
+    A shell beside this process waits for its end and then prints the words that it was given last.
 
     Example:
         >>> words = LastWords()
-        >>> words.are("Error: the library has aborted this process.")
+        >>> words.set("Error: the library has aborted this process.")
         >>> words.close()  # all went well: nothing to say
     """
 
@@ -48,33 +48,33 @@ class LastWords:
         # An abort runs no such functions.
         atexit.register(self.close)
 
-    def are(self, words: str) -> None:
-        """Sets what is printed to the standard error when this process ends: one line, or nothing."""
+    def set(self, words: str) -> None:
+        """Set the line that is printed to standard error when this process ends; nothing if empty."""
         assert self._shell.stdin is not None
         self._shell.stdin.write(f"{words}\n".encode())
         self._shell.stdin.flush()
 
     def close(self) -> None:
-        """Ends the shell, which says nothing; also done when the interpreter ends by itself."""
+        """End the shell silently; an interpreter that ends in order does so too."""
         atexit.unregister(self.close)
         self._shell.communicate(b"\n")
 
 
 def start(strategy: str, replicas: int | None) -> Distribution:
-    """Joins the other processes that the launcher's variables tell of, and takes the devices of all.
+    """Join the other processes that the launcher's variables name, and take the devices of all.
 
     Args:
         strategy: "auto" or "data-parallel".
-        replicas: devices of each process, all by default; so many are made of the processors.
+        replicas: devices of each process, all by default; the CPU is divided into so many.
 
     Returns:
-        `DataParallel`, or `Distribution` where all processes together have one device.
+        `DataParallel`, or `Distribution` if all processes together have one device.
 
     Raises:
         UserError: wrong variables, missing processes, or too few devices.
     """
     if replicas is not None:
-        # Refused once the devices are made: they are counted below.
+        # JAX refuses this once the devices are made; they are counted below.
         with contextlib.suppress(RuntimeError):
             jax.config.update("jax_num_cpu_devices", replicas)
     variables = launcher_variables(VARIABLES)
@@ -84,14 +84,14 @@ def start(strategy: str, replicas: int | None) -> Distribution:
 
 
 def join(variables: dict[str, str], seconds: int = 300) -> LastWords | None:
-    """Finds the other processes.
+    """Meet the other processes.
 
     Args:
         variables: the launcher's, by name.
-        seconds: how long to wait for them; then JAX aborts this process.
+        seconds: time to wait for them; then JAX aborts this process.
 
     Returns:
-        The last words for the abort of this process when another one is gone; None without others.
+        The last words for the abort of this process after the loss of another; None without others.
 
     Raises:
         UserError: a variable is wrong, or this process cannot serve as the first.
@@ -114,7 +114,7 @@ def join(variables: dict[str, str], seconds: int = 300) -> LastWords | None:
         f"Start all with the same {ADDRESSES} and each with its {PROCESS}.",
     )
     last_words = LastWords()
-    last_words.are(f"Error: {missing}")
+    last_words.set(f"Error: {missing}")
     try:
         jax.distributed.initialize(
             f"{host}:{port}",
@@ -126,18 +126,18 @@ def join(variables: dict[str, str], seconds: int = 300) -> LastWords | None:
     except jax.errors.JaxRuntimeError as error:
         last_words.close()
         raise missing from error
-    last_words.are(f"Error: {WorkerLost('or this one was killed')}")
+    last_words.set(f"Error: {WorkerLost('or this one was killed')}")
     return last_words
 
 
 def choose_devices(replicas: int | None) -> list[jax.Device]:
-    """The devices of all processes, those of one process side by side.
+    """Return the devices of all processes, those of one process side by side.
 
     Args:
-        replicas: how many of each process; all by default.
+        replicas: devices of each process; all by default.
 
     Raises:
-        UserError: a process has fewer, or they have different numbers of them.
+        UserError: a process has fewer, or their numbers differ.
     """
     of_process = collections.defaultdict(list)
     for device in jax.devices():
@@ -157,8 +157,8 @@ class DataParallel(Distribution):
     """This process's part of Keras' DataParallel.
 
     Args:
-        devices: those of all processes.
-        last_words: the words for an abort of this process; None without other processes.
+        devices: the devices of all processes.
+        last_words: last words for an abort of this process; None without other processes.
     """
 
     name = "data-parallel"
@@ -182,10 +182,10 @@ class DataParallel(Distribution):
         return self._together()
 
     def prepare(self, method, sync_batch_norm=True):
-        """See `Distribution`: batches of `fit` and `train_on_batch` are divided over the devices."""
+        """See `Distribution`: divides the batches of `fit` and `train_on_batch` over the devices."""
         if not sync_batch_norm:
             raise UserError(
-                "batch normalisation over all replicas on JAX", "--no-sync-batch-norm", "Leave the flag out."
+                "batch normalization over all replicas on JAX", "--no-sync-batch-norm", "Leave the flag out."
             )
         for name in ("fit", "train_on_batch"):
             setattr(method, name, self._together()(getattr(method, name)))
@@ -195,7 +195,7 @@ class DataParallel(Distribution):
         return _alone(predictor)
 
     def gather(self, values):
-        """See `Distribution`: as bytes, since JAX would make 32 bits of 64."""
+        """See `Distribution`: exchanges bytes, since JAX would narrow 64 bits to 32."""
         if self.processes == 1:
             return super().gather(values)
         own = np.asarray(values)
@@ -210,7 +210,7 @@ class DataParallel(Distribution):
         return f"data-parallel: {self.replicas} devices of {processes} with {each} of {batch_size} images each, jax"
 
     def close(self):
-        """See `Distribution`; after an error it ends the process, which would otherwise wait for all others."""
+        """See `Distribution`; after an error this ends the process, which would otherwise wait for all others."""
         if self._last_words is None:
             return
         if self._exit_code is None:
@@ -224,7 +224,7 @@ class DataParallel(Distribution):
 
     @contextlib.contextmanager
     def _together(self):
-        """Variables are made on, and batches divided over all devices.
+        """Make variables on, and divide batches over all devices.
 
         Raises:
             WorkerLost: another process does not answer.
@@ -241,10 +241,10 @@ class DataParallel(Distribution):
 
 
 class _Alone:
-    """A predictor that runs on the first device of this process, with the weights that lie there.
+    """A predictor that runs on the first device of this process, with the weights stored there.
 
     Args:
-        predictor: the predictor, which answers for everything else.
+        predictor: the wrapped predictor, which answers everything else.
     """
 
     def __init__(self, predictor: keras.Model):
@@ -255,22 +255,22 @@ class _Alone:
         return getattr(self._predictor, name)
 
     def predict_on_batch(self, images):
-        """Predicts: (B, H, W, C) -> numpy (B, H, W, K)."""
+        """Predict: (B, H, W, C) -> numpy (B, H, W, K)."""
         groups = self._predictor.trainable_variables, self._predictor.non_trainable_variables
         weights = [[variable.value.addressable_data(0) for variable in group] for group in groups]
         return np.asarray(self._call(*weights, images)[0])
 
 
-# Kept, so that each is compiled once.
+# Cached, so that each is compiled once.
 _alone = functools.lru_cache(maxsize=2)(_Alone)
 
 
 def is_lost(error: BaseException) -> bool:
-    """Whether an error of JAX tells that another process is gone."""
+    """Tell whether an error of JAX means that another process is gone."""
     said = str(error).lower()
     return isinstance(error, jax.errors.JaxRuntimeError) and any(word in said for word in LOST)
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an error's message."""
+    """Return the first line of an error's message."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -1,4 +1,4 @@
-"""What JAX's device can do. Imports nothing of the package."""
+"""Precision and determinism of JAX's devices."""
 
 import os
 
@@ -8,7 +8,7 @@ DETERMINISTIC = "--xla_gpu_deterministic_ops=true"
 
 
 def missing(dtype: str) -> str | None:
-    """Why the device lacks a 16-bit type, or None."""
+    """Return why the device lacks a 16-bit type, or None."""
     for device in jax.local_devices():
         capability = getattr(device, "compute_capability", None)
         if dtype == "bfloat16" and capability and float(capability) < 8.0:
@@ -19,5 +19,5 @@ def missing(dtype: str) -> str | None:
 
 
 def make_deterministic() -> None:
-    """Chooses deterministic kernels on GPUs, before the first computation; those of processors are."""
+    """Choose deterministic GPU kernels, before the first computation; CPU kernels always are."""
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {DETERMINISTIC}".strip()

@@ -1,4 +1,4 @@
-"""The training step on JAX. Imports nothing of the package, so that methods may use it."""
+"""Training step on JAX: a pure function of explicit state."""
 
 import contextlib
 
@@ -7,10 +7,10 @@ import keras
 
 
 def train_step(method, state, data):
-    """Runs one optimizer step of `method` on explicit state.
+    """Run one optimizer step of a method on explicit state.
 
     Args:
-        method: the method.
+        method: the `Method`.
         state: values of the trainable, non-trainable, optimizer and metric variables.
         data: the training batch, as `fit` and `train_on_batch` pass it.
 
@@ -27,7 +27,7 @@ def train_step(method, state, data):
 
 
 def _scaled_loss(method, trainable, non_trainable, optimizer, metrics, batch):
-    """The loss as a pure function of the state, with the logs and the changed state beside it."""
+    """Compute the loss as a pure function of the state; return the logs and the changed state beside it."""
     variables = [
         *zip(method.trainable_variables, trainable, strict=True),
         *zip(method.non_trainable_variables, non_trainable, strict=True),
@@ -49,17 +49,8 @@ def _value(scope, variable):
     return variable.value if value is None else value
 
 
-def prepare(segmenters, optimizer):
-    """Nothing to do: the compiler chooses the kernels."""
-
-
-def no_gradient():
-    """Nothing to do: a compiled step keeps only the activations that a gradient needs."""
-    return contextlib.nullcontext()
-
-
 def gradient(function, value):
-    """The gradient of a scalar function at a value, apart from that of the step.
+    """Compute the gradient of a scalar function at a value, apart from that of the step.
 
     Args:
         function: from a structure like `value` to a scalar; it must change no state.
@@ -71,10 +62,19 @@ def gradient(function, value):
     return jax.lax.stop_gradient(jax.grad(function)(jax.lax.stop_gradient(value)))
 
 
-def default_jit_compile():
-    """JAX is compiled by XLA."""
-    return True
+def no_gradient():
+    """Return an empty context: a compiled step keeps only the activations that a gradient needs."""
+    return contextlib.nullcontext()
+
+
+def prepare(networks, optimizer):
+    """Do nothing: the compiler chooses the kernels."""
 
 
 def prepare_prediction(predictor):
-    """Nothing to do: Keras predicts as it trains."""
+    """Do nothing: prediction compiles like training."""
+
+
+def default_jit_compile():
+    """Return True: JAX is compiled by XLA."""
+    return True

@@ -1,4 +1,4 @@
-"""The devices and processes of a TensorFlow program: choosing them, TF_CONFIG, and what tells that one is gone."""
+"""Devices and processes of a TensorFlow program: choosing them, reading TF_CONFIG, noticing a lost one."""
 
 import contextlib
 import functools
@@ -25,13 +25,13 @@ class Cluster(NamedTuple):
 
 
 def read_cluster() -> Cluster | None:
-    """Reads TF_CONFIG: a cluster of workers and perhaps a chief, which is the first process.
+    """Read TF_CONFIG: a cluster of workers and perhaps a chief, which is the first process.
 
     Returns:
-        This process's place; None where the variable is not set.
+        This process's place; None if the variable is not set.
 
     Raises:
-        UserError: it is no JSON, incomplete or contradicts itself.
+        UserError: it is not JSON, incomplete or contradicts itself.
     """
     text = os.environ.get("TF_CONFIG", "").strip()
     if not text:
@@ -53,7 +53,7 @@ def read_cluster() -> Cluster | None:
 
 
 def _addresses(cluster: dict[str, Any]) -> tuple[list[str], list[str]]:
-    """The addresses of the chief, if any, and of the workers."""
+    """Return the addresses of the chief, if any, and of the workers."""
     others = sorted({*cluster} - {"chief", "worker"})
     if others:
         raise _wrong("with a cluster of 'worker' and perhaps 'chief'", f"{', '.join(map(repr, others))}")
@@ -76,7 +76,7 @@ def _is_address(value: Any) -> bool:
 
 
 def _entry(config: Any, name: str) -> dict[str, Any]:
-    """A named part of the variable."""
+    """Return a named object of the variable."""
     value = config.get(name) if isinstance(config, dict) else None
     if not isinstance(value, dict):
         raise _wrong(f"with an object {name!r}", "none" if value is None else json.dumps(value))
@@ -89,7 +89,7 @@ def _wrong(expected: str, found: str) -> UserError:
 
 @contextlib.contextmanager
 def or_lost() -> Iterator[None]:
-    """Runs what speaks with the other processes.
+    """Translate errors of code that communicates with the other processes.
 
     Raises:
         WorkerLost: one of them does not answer.
@@ -103,27 +103,30 @@ def or_lost() -> Iterator[None]:
 
 
 def is_lost(error: BaseException) -> bool:
-    """Whether an error of TensorFlow tells that another process is gone."""
+    """Tell whether an error of TensorFlow means that another process is gone."""
     gone = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.DeadlineExceededError)
     said = str(error).lower()
     return isinstance(error, gone) or "collective ops is aborted" in said or "nccl" in said
 
 
 def reason(error: BaseException) -> str:
-    """The line of an error's message that says why."""
+    """Return the line of an error's message that says why."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
     aborted = [line.partition("aborted by: ")[2] for line in lines if "aborted by: " in line]
     return (aborted or lines)[0]
 
 
 def choose_devices(replicas: int | None) -> int:
-    """Leaves this process the devices of its replicas: so many GPUs, or logical devices where there is no GPU.
+    """Give this process the devices of its replicas: GPUs, or logical CPU devices if there are none.
+
+    Args:
+        replicas: number of devices; by default all GPUs, or one CPU device.
 
     Returns:
-        How many.
+        The number of devices.
 
     Raises:
-        UserError: there are not so many GPUs, or TensorFlow has begun with other devices.
+        UserError: there are fewer GPUs, or TensorFlow already runs on other devices.
     """
     gpus = tf.config.list_physical_devices("GPU")
     count = replicas or len(gpus) or 1
@@ -144,12 +147,12 @@ def choose_devices(replicas: int | None) -> int:
 
 @functools.cache
 def mirrored_strategy(count: int) -> tf.distribute.Strategy:
-    """The program's strategy: TensorFlow would mix up the exchanges of two of them."""
+    """Return the program's only strategy: TensorFlow would mix up the exchanges of two of them."""
     devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
     return tf.distribute.MirroredStrategy([device.name for device in devices[:count]])
 
 
 def too_late(error: Exception) -> UserError:
-    """What TensorFlow says once it computes."""
+    """Make the error for devices chosen after TensorFlow has begun to compute."""
     what = "to choose devices and processes before TensorFlow makes its first tensor"
     return UserError(what, f"it has begun ({reason(error)})", "Call `distribute` first.")

@@ -1,6 +1,7 @@
 """`tf.distribute`: MirroredStrategy for the devices of one process, MultiWorkerMirroredStrategy for many processes."""
 
 import contextlib
+import functools
 import weakref
 from typing import Any
 
@@ -20,6 +21,7 @@ from rankmatch_keras.backend.tensorflow.cluster import (
     too_late,
 )
 from rankmatch_keras.backend.tensorflow.replicas import (
+    StrategyReplicas,
     everyone,
     mean,
     use_own_updates,
@@ -29,10 +31,10 @@ from rankmatch_keras.errors import UserError
 
 
 def start(strategy: str, replicas: int | None) -> Distribution:
-    """Chooses the devices of this process, and joins the others that TF_CONFIG names.
+    """Choose the devices of this process, and join the others that TF_CONFIG names.
 
     Raises:
-        UserError: incomplete variables or variables that contradict the strategy, fewer devices than `replicas`.
+        UserError: TF_CONFIG is incomplete or contradicts the strategy, or there are fewer devices than `replicas`.
     """
     cluster = read_cluster()
     processes = 1 if cluster is None else cluster.processes
@@ -54,7 +56,7 @@ class Mirrored(Distribution):
     """All replicas in this process, each on a device of its own.
 
     Args:
-        count: how many: the first GPUs, or logical devices of the processors.
+        count: number of replicas: the first GPUs, or logical CPU devices.
     """
 
     name = "mirrored"
@@ -67,12 +69,12 @@ class Mirrored(Distribution):
         self.replicas = strategy.num_replicas_in_sync
         self._fed = self.replicas // self.processes
         self._copies: Any = weakref.WeakKeyDictionary()
-        # All batches are whole: no need to ask everyone at each step, which also loses the static batch size.
+        # All batches are whole: asking every replica at each step is not needed, and would lose the static batch size.
         strategy.extended.experimental_enable_get_next_as_optional = False
-        set_replicas(_Replicas(self.replicas))
+        set_replicas(StrategyReplicas(self.replicas))
 
     def rows(self, batch_size):
-        """See `Distribution`: mirror pairs of rows for one replica after the other."""
+        """See `Distribution`: mirrored pairs of rows, one replica after the other."""
         first = self.process * self._fed
         parts = [own_rows(batch_size, self.replicas, index) for index in range(first, first + self._fed)]
         return np.concatenate(parts)
@@ -85,7 +87,7 @@ class Mirrored(Distribution):
         """See `Distribution`: lets `fit` run the step on all replicas.
 
         Raises:
-            UserError: XLA is to compile the step, which it can for one device only.
+            UserError: the step is to be compiled by XLA, which works on one device only.
         """
         if method.jit_compile:
             raise UserError("no XLA on several devices", "--jit on", "Take --jit auto, or --distribute none.")
@@ -94,24 +96,24 @@ class Mirrored(Distribution):
                 use_synchronized_batch_norm(network)
         with self.scope():
             for variable in (*method.variables, *method.metrics_variables):
-                # The means are alike on all replicas. Keras' variables would add themselves up whenever they are read,
+                # The running means are equal on all replicas. Keras' variables would be summed whenever they are read,
                 # which hangs where one process reads alone.
                 if variable.synchronization == "on_read":
                     variable._initialize(tf.Variable(variable.value, trainable=False))
         use_own_updates(getattr(method.optimizer, "inner_optimizer", method.optimizer))
-        method.use_steps(_ReplicatedSteps())
-        # Keras would take a batch and average it, masks included, to build a model that is built already.
+        method.use_step(functools.partial(step.train_step, mean=mean))
+        # Keras would average a batch, masks included, to build a model that is built already.
         method._maybe_symbolic_build = lambda **_: None
         method.make_train_function = lambda force=False: self._make_train_function(method, force)
 
     def _make_train_function(self, method, force):
-        """Keras' own takes means of the logs over axis 0, which fails for scalars where there are many processes."""
+        """Replace Keras' own, which averages the logs over axis 0 and fails for scalars with many processes."""
         if method.train_function is not None and not force:
             return
 
         def replicated_step(iterator):
             logs = self.strategy.run(method.train_step, args=(iterator.get_next(),))
-            # They are alike on all replicas.
+            # The logs are equal on all replicas.
             return {name: self.strategy.experimental_local_results(value)[0] for name, value in logs.items()}
 
         method.train_function = self._guarded(
@@ -119,18 +121,18 @@ class Mirrored(Distribution):
         )
 
     def _guarded(self, function):
-        """The function with its errors translated."""
+        """Return the function with its errors translated."""
         return function
 
     def batches(self, batches):
-        """See `Distribution`: deals the rows of this process to its replicas, in their order."""
+        """See `Distribution`: deals the rows of this process to its replicas, in order."""
         dataset = batches if isinstance(batches, tf.data.Dataset) else _dataset(batches)
         if self._fed > 1:
             dataset = dataset.map(self._divide).unbatch()
         return self.strategy.distribute_datasets_from_function(lambda _: dataset)
 
     def _divide(self, batch):
-        """Arrays (B, ...) as (replicas of this process, B / replicas, ...)."""
+        """Reshape arrays (B, ...) to (replicas of this process, B / replicas, ...)."""
         return {
             name: tf.reshape(value, (self._fed, value.shape[0] // self._fed, *value.shape[1:]))
             for name, value in batch.items()
@@ -158,11 +160,11 @@ class Mirrored(Distribution):
 
 
 class MultiWorker(Mirrored):
-    """This process's part of the replicas that all processes of TF_CONFIG hold together.
+    """This process's replicas among those of all processes of TF_CONFIG.
 
     Args:
-        process: which process this is, the chief first.
-        processes: how many there are.
+        process: number of this process, the chief first.
+        processes: number of processes.
         replicas: GPUs of this process; all by default.
     """
 
@@ -198,7 +200,7 @@ class MultiWorker(Mirrored):
         """See `Distribution`."""
         values = np.asarray(values)
         content = values.tobytes()
-        # As whole numbers of 32 bits, which all devices can exchange whatever the values are.
+        # As 32-bit integers, which all devices can exchange whatever the values are.
         words = np.frombuffer(content.ljust(-(-len(content) // 4) * 4, b"\0"), np.int32)
         with or_lost():
             rows = self._exchange(tf.constant(words)).numpy()[:: self._fed]
@@ -207,42 +209,18 @@ class MultiWorker(Mirrored):
 
     @tf.function(reduce_retracing=True)
     def _exchange(self, words):
-        """What every replica has, on each of them."""
+        """Return what every replica has, on each of them."""
         return self.strategy.experimental_local_results(self.strategy.run(everyone, args=(words,)))[0]
 
     def describe(self, batch_size):
         """See `Distribution`."""
         each = batch_size // self.replicas
-        shares = f"{self.replicas} replicas with {each} of {batch_size} images each"
-        return f"multi-worker: {self.processes} processes, {shares}, tensorflow"
-
-
-class _ReplicatedSteps:
-    """The training step of `tensorflow.step` as part of that of all replicas."""
-
-    def __getattr__(self, name):
-        return getattr(step, name)
-
-    def train_step(self, method, data):
-        return step.train_step(method, data, mean)
-
-
-class _Replicas(Replicas):
-    """The replicas of the running strategy; asked while a replica's part of the step is traced."""
-
-    def __init__(self, count):
-        self.count = count
-
-    def index(self):
-        return tf.distribute.get_replica_context().replica_id_in_sync_group
-
-    def sum(self, value):
-        replica = tf.distribute.get_replica_context()
-        return replica.all_reduce(tf.distribute.ReduceOp.SUM, tf.stop_gradient(value))
+        parts = f"{self.replicas} replicas with {each} of {batch_size} images each"
+        return f"multi-worker: {self.processes} processes, {parts}, tensorflow"
 
 
 def _dataset(batches):
-    """Batches that can be iterated again and again, as a dataset with the shapes of the first one."""
+    """Make a dataset of batches that can be iterated repeatedly, with the shapes of the first one."""
     first = next(iter(batches))
     signature = {name: tf.TensorSpec(value.shape, value.dtype) for name, value in first.items()}
     return tf.data.Dataset.from_generator(lambda: iter(batches), output_signature=signature)

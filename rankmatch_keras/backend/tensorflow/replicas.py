@@ -1,21 +1,39 @@
-"""What the replicas of `tf.distribute` do together in a training step. Imports nothing of the package."""
+"""Exchange among the replicas of `tf.distribute` within a training step."""
 
 import functools
 
 import keras
 import tensorflow as tf
 
+from rankmatch_keras.backend.replicas import Replicas
+
+
+class StrategyReplicas(Replicas):
+    """The replicas of the running strategy; asked while a replica's part of the step is traced."""
+
+    def __init__(self, count):
+        self.count = count
+
+    def index(self):
+        """See `Replicas`."""
+        return tf.distribute.get_replica_context().replica_id_in_sync_group
+
+    def sum(self, value):
+        """See `Replicas`."""
+        replica = tf.distribute.get_replica_context()
+        return replica.all_reduce(tf.distribute.ReduceOp.SUM, tf.stop_gradient(value))
+
 
 def mean(values):
-    """The mean over the replicas of each tensor of a list, without gradient; called by all replicas."""
+    """Average each tensor of a list over the replicas, without gradient; all replicas call it."""
     replica = tf.distribute.get_replica_context()
     return replica.all_reduce(tf.distribute.ReduceOp.MEAN, [tf.stop_gradient(value) for value in values])
 
 
 def everyone(values):
-    """The values (...) of every replica, (replicas, ...), with gradient; called by all replicas.
+    """Stack the values (...) of every replica to (replicas, ...), with gradient; all replicas call it.
 
-    A sum of what each replica puts into its own place takes one exchange, where `all_gather` asks for the sizes first.
+    Each replica puts its values in its own place of a sum: one exchange, where `all_gather` asks for the sizes first.
     """
     replica = tf.distribute.get_replica_context()
     own = tf.one_hot(replica.replica_id_in_sync_group, replica.num_replicas_in_sync, dtype=values.dtype)
@@ -24,11 +42,11 @@ def everyone(values):
 
 
 def use_synchronized_batch_norm(model):
-    """Lets the batch normalisations of a model take their statistics over all replicas while training.
+    """Let the batch normalizations of a model take their statistics over all replicas while training.
 
     Layers keep their class, weights and configuration, so that saved files do not change: Keras' `synchronized=True`
-    would be saved and load on TensorFlow only. It also takes the variance as a difference of sums of squares, which
-    loses digits.
+    would be saved, and load on TensorFlow only. It also computes the variance as a difference of sums of squares,
+    which loses digits.
 
     Args:
         model: a built `keras.Model`.
@@ -45,17 +63,17 @@ def use_synchronized_batch_norm(model):
 
 
 def _moments(axes, inputs, mask):
-    """Mean and biased variance per channel (C,) over all replicas, whose batches are equally large; with gradient."""
+    """Return mean and biased variance per channel (C,) over all replicas of equal batch size, with gradient."""
     means, variances = tf.unstack(everyone(tf.stack(tf.nn.moments(inputs, axes))), axis=1)
     center = tf.reduce_mean(means, axis=0)
     return center, tf.reduce_mean(variances + tf.math.squared_difference(means, center), axis=0)
 
 
 def use_own_updates(optimizer):
-    """Lets each replica update its own copy of the weights by gradients that are exchanged already.
+    """Let each replica update its own copy of the weights by gradients that are already exchanged.
 
-    Keras would exchange them inside of the update, too late for the loss scale, which must be judged alike by all
-    replicas, and for the accumulation of gradients, whose condition may not hold an exchange.
+    Keras would exchange them inside the update: too late for the loss scale, on which all replicas must agree, and for
+    gradient accumulation, whose condition must not contain an exchange.
 
     Args:
         optimizer: the `keras.optimizers.Optimizer` that updates the weights.

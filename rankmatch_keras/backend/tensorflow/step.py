@@ -1,4 +1,4 @@
-"""The training step on TensorFlow. Imports nothing of the package, so that methods may use it."""
+"""Training step on TensorFlow."""
 
 import contextlib
 
@@ -7,13 +7,12 @@ import tensorflow as tf
 
 
 def train_step(method, data, mean=None):
-    """Runs one optimizer step of `method` and returns the running means by name.
+    """Run one optimizer step of a method and return the running means by name.
 
     Args:
-        method: the method.
+        method: the `Method`.
         data: the training batch, as `fit` and `train_on_batch` pass it.
-        mean: where several replicas each run this step on their part of the batch: the function that takes the mean of
-            each tensor of a list over them.
+        mean: averages each tensor of a list over the replicas that run this step together; None: there is one.
     """
     batch, _, _ = keras.utils.unpack_x_y_sample_weight(data)
     with tf.GradientTape() as tape:
@@ -29,17 +28,8 @@ def train_step(method, data, mean=None):
     return method.log(losses)
 
 
-def prepare(segmenters, optimizer):
-    """Nothing to do: the compiler chooses the kernels."""
-
-
-def no_gradient():
-    """Nothing to do: a compiled graph keeps only the activations that a gradient needs."""
-    return contextlib.nullcontext()
-
-
 def gradient(function, value):
-    """The gradient of a scalar function at a value, apart from that of the step.
+    """Compute the gradient of a scalar function at a value, apart from that of the step.
 
     Args:
         function: from a structure like `value` to a scalar.
@@ -56,18 +46,22 @@ def gradient(function, value):
     return tf.nest.map_structure(tf.stop_gradient, found)
 
 
-def default_jit_compile():
-    """XLA slows this step down about fourfold on CPUs; elsewhere Keras decides."""
-    return "auto" if tf.config.list_logical_devices("GPU") else False
+def no_gradient():
+    """Return an empty context: a compiled graph keeps only the activations that a gradient needs."""
+    return contextlib.nullcontext()
+
+
+def prepare(networks, optimizer):
+    """Do nothing: the compiler chooses the kernels."""
 
 
 def prepare_prediction(predictor):
-    """Makes a model's predict function with XLA off, unless there is one; the model's setting is put back.
+    """Make a model's predict function with XLA off, unless there is one; the model keeps its own setting.
 
     On GPUs Keras would switch XLA on, which compiles anew for every image size where a plain graph serves all.
 
     Args:
-        predictor: a `keras.Model`; anything else stays as it is.
+        predictor: a `keras.Model`; anything else is left alone.
     """
     if not isinstance(predictor, keras.Model) or getattr(predictor, "predict_function", None) is not None:
         return
@@ -77,3 +71,8 @@ def prepare_prediction(predictor):
         predictor.make_predict_function()
     finally:
         predictor.jit_compile = chosen
+
+
+def default_jit_compile():
+    """Return False on CPUs, where XLA slows this step down about fourfold; elsewhere Keras decides."""
+    return "auto" if tf.config.list_logical_devices("GPU") else False

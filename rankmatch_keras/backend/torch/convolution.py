@@ -1,8 +1,8 @@
-"""Convolutions and poolings of channels-last maps in PyTorch's own kernels, and the parts that these leave slow.
+"""Convolution, pooling and resizing of channels-last maps by PyTorch's own kernels, and what these leave slow.
 
-Under Keras a convolution copies its input twice and its kernel once per call; PyTorch's kernels read channels-last maps
-as they are. Kernels keep their shape but are stored in the order that PyTorch reads: in Keras' order a 3x3
-convolution of 304 channels takes three times as long. Imports nothing of the package.
+Under Keras a convolution copies its input twice and its weights once per call; PyTorch's kernels read channels-last
+maps as they are. Weights keep their shape but are stored in the order that PyTorch reads: in Keras' order a 3x3
+convolution of 304 channels takes three times as long.
 """
 
 import functools
@@ -15,38 +15,38 @@ MOSTLY_INSIDE = 0.75
 
 
 def store_outputs_first(variable):
-    """Stores a kernel (kh, kw, in, out) in the order out, kh, kw, in; its shape and values stay."""
+    """Store a kernel (kh, kw, in, out) in the memory order out, kh, kw, in; shape and values stay."""
     if len(variable.shape) == 4:
         value = variable.value
         value.data = value.data.permute(3, 0, 1, 2).contiguous().permute(1, 2, 3, 0)
 
 
 def convolution(layer, inputs, before=(0, 0)):
-    """`Conv2D.call` for maps `(B, H, W, C)`, after a zero padding of `before` pixels (height, width) on each side."""
+    """Compute `Conv2D.call` for maps `(B, H, W, C)` zero padded by `before` pixels (height, width) on each side."""
     return _convolve(layer, inputs, layer.kernel.value.permute(3, 2, 0, 1), layer.groups, before)
 
 
 def depthwise_convolution(layer, inputs, before=(0, 0)):
-    """`DepthwiseConv2D.call` for maps `(B, H, W, C)`, like `convolution`."""
+    """Compute `DepthwiseConv2D.call` for maps `(B, H, W, C)`, like `convolution`."""
     height, width, channels, multiplier = layer.kernel.shape
     kernel = layer.kernel.value.reshape(height, width, 1, channels * multiplier).permute(3, 2, 0, 1)
     return _convolve(layer, inputs, kernel, channels, before)
 
 
 def plain_convolution(inputs, kernel):
-    """Convolves `(B, H, W, C)` by `(k, k, C, F)` with zero padding that keeps the size, k odd."""
+    """Convolve `(B, H, W, C)` by `(k, k, C, F)`, k odd, with zero padding that keeps the size."""
     padding = tuple(side // 2 for side in kernel.shape[:2])
     return _channels_last(functional.conv2d(_channels_first(inputs), kernel.permute(3, 2, 0, 1), padding=padding))
 
 
 def max_pooling(layer, inputs, before=(0, 0)):
-    """`MaxPooling2D.call` with padding "valid" for maps `(B, H, W, C)` without negative values, like `convolution`."""
-    # PyTorch pads with minus infinity, but the largest of values that are not negative is the same with zeros.
+    """Compute `MaxPooling2D.call`, padding "valid", for non-negative maps `(B, H, W, C)`, like `convolution`."""
+    # PyTorch pads with minus infinity: for non-negative values the maximum is the same as with zeros.
     return _channels_last(functional.max_pool2d(_channels_first(inputs), layer.pool_size, tuple(layer.strides), before))
 
 
 def resize_align_corners(x, size):
-    """`layers.resize.resize_align_corners` in a third of the time on processors; not deterministic on GPUs."""
+    """Resize bilinearly with aligned corners; not deterministic on GPUs, on CPUs three times as fast as the layer."""
     resized = functional.interpolate(_channels_first(x), size=size, mode="bilinear", align_corners=True)
     return _channels_last(resized)
 
@@ -74,7 +74,7 @@ def _convolve(layer, inputs, kernel, groups, before):
 
 
 def _same_padding(images, layer):
-    """Keras' "same" padding: what the kernel can do by itself, and a padded copy where it is lopsided."""
+    """Apply Keras' "same" padding: return images and padding for the kernel, with a padded copy if it is lopsided."""
     sides = []
     for size, kernel, stride, dilation in zip(
         images.shape[2:], layer.kernel_size, layer.strides, layer.dilation_rate, strict=True
@@ -88,20 +88,20 @@ def _same_padding(images, layer):
 
 
 def _sees_little(images, kernel, strides, padding, dilation):
-    """Whether the windows of a dilated convolution lie in the padding for a good part, on a processor."""
+    """Tell whether a good part of a dilated convolution's windows lies in the padding, on a CPU."""
     same = padding == tuple(d * (k - 1) // 2 for k, d in zip(kernel.shape[2:], dilation, strict=True))
     if images.device.type != "cpu" or strides != (1, 1) or max(dilation) == 1 or not same:
         return False
-    share = 1.0
+    inside = 1.0
     for axis in (0, 1):
         size, taps = images.shape[2 + axis], kernel.shape[2 + axis]
-        share *= sum(s.stop - s.start for s, _ in _overlaps(size, taps, dilation[axis])) / (size * taps)
-    return share < MOSTLY_INSIDE
+        inside *= sum(s.stop - s.start for s, _ in _overlaps(size, taps, dilation[axis])) / (size * taps)
+    return inside < MOSTLY_INSIDE
 
 
 @functools.cache
 def _overlaps(size, taps, dilation):
-    """For each position in a window along one axis, the outputs that see a pixel there, and those pixels."""
+    """Return for each position in a window along one axis the outputs that see a pixel there, and those pixels."""
     offsets = [(tap - taps // 2) * dilation for tap in range(taps)]
     return [
         (slice(min(max(-o, 0), size), max(size - max(o, 0), 0)), slice(min(max(o, 0), size), max(size + min(o, 0), 0)))
@@ -110,16 +110,16 @@ def _overlaps(size, taps, dilation):
 
 
 class DilatedConvolution(torch.autograd.Function):
-    """A stride 1 convolution that keeps the size, with a gradient of the kernel that leaves out the padding.
+    """A stride 1 convolution that keeps the size, with a kernel gradient that leaves out the padding.
 
-    oneDNN skips windows' positions in the padding forward and in the gradient of the images, but not in that of the
-    kernel: with dilation 18 on 21 pixels, 82 % of them. Here every position is one matrix product over the pixels
-    that it sees.
+    oneDNN skips window positions in the padding forward and in the gradient of the images, but not in that of the
+    kernel: with dilation 18 on 21 pixels, 82 % of them. Here each position is one matrix product over the pixels that
+    it sees.
     """
 
     @staticmethod
     def forward(ctx, images, kernel, padding, dilation):
-        """Convolves `(B, C, H, W)` by `(F, C, kh, kw)`."""
+        """Convolve `(B, C, H, W)` by `(F, C, kh, kw)`."""
         ctx.save_for_backward(images, kernel)
         ctx.padding, ctx.dilation = padding, dilation
         return functional.conv2d(images, kernel, None, 1, padding, dilation)
@@ -127,7 +127,7 @@ class DilatedConvolution(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, gradient):
-        """Gradients of images and kernel."""
+        """Return the gradients of images and kernel."""
         images, kernel = ctx.saved_tensors
         to_images = to_kernel = None
         if ctx.needs_input_grad[0]:

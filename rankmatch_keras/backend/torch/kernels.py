@@ -1,8 +1,10 @@
 """PyTorch's own kernels in Keras' layers, and the optimizer's update: the same numbers, less time and memory.
 
-Which layer runs in what: convolutions, poolings and resizing in `torch.convolution`; batch normalisation, five
-operations under Keras that each keep a feature map for the backward pass, in one that keeps its input alone; a ReLU
-in the memory of what it reads, where nobody else reads that; zero padding inside the layer behind it.
+- Convolutions, poolings and resizing run as in `torch.convolution`.
+- Batch normalization, under Keras five operations that each keep a feature map for the backward pass, is one that keeps
+  only its input.
+- A ReLU works in the memory of its input if nothing else reads that.
+- Zero padding is done by the layer behind it.
 """
 
 import functools
@@ -17,10 +19,10 @@ FLOATS = ("float32", "bfloat16", "float16")
 
 
 def use_torch_kernels(model):
-    """Lets the layers of a model run in PyTorch's kernels; all numbers stay, up to rounding.
+    """Let the layers of a model run in PyTorch's kernels; all numbers stay the same, up to rounding.
 
-    Layers keep their class, weights and configuration, so that saved files do not change. Layers that are not plain
-    ones on channels-last maps stay as they are.
+    Layers keep their class, weights and configuration, so that saved files do not change. Only layers with plain
+    options on channels-last maps are changed.
 
     Args:
         model: a built `keras.Model`.
@@ -44,10 +46,10 @@ def use_torch_kernels(model):
 
 
 def use_torch_update(optimizer):
-    """Lets `training.SGD` move all variables in a few calls, and stores its velocities in their variables' order.
+    """Let `training.SGD` move all variables in a few calls, and store velocities in its variables' memory order.
 
     Args:
-        optimizer: a built optimizer; any but `training.SGD` stays as it is.
+        optimizer: a built optimizer; only `training.SGD` is changed.
 
     Returns:
         Whether it was changed.
@@ -62,7 +64,7 @@ def use_torch_update(optimizer):
 
 @torch.no_grad()
 def _update_all(optimizer, gradients, variables, learning_rate):
-    """`SGD.update_step` of all variables together."""
+    """Compute `SGD.update_step` of all variables together."""
     velocities = [optimizer.momentums[optimizer._get_variable_index(variable)].value.data for variable in variables]
     weights = [variable.value.data for variable in variables]
     torch._foreach_mul_(velocities, optimizer.momentum)
@@ -85,7 +87,7 @@ def _is_plain(layer):
 
 
 def _padding_inside(padding, reader, calls):
-    """The calls that let a layer do the zero padding before it; none where it cannot."""
+    """Return the calls that let a layer do the zero padding before it; none if it cannot."""
     sides = padding.padding
     if any(before != after for before, after in sides) or padding.data_format != "channels_last":
         return {}
@@ -103,9 +105,9 @@ def _padding_inside(padding, reader, calls):
 
 
 def neighbours(model):
-    """Yields pairs of layers of which the second alone reads what the first writes.
+    """Yield pairs of layers of which the second is the only reader of the first one's output.
 
-    Only layers that are called once count, and only maps that no functional model inside returns.
+    Both are called once, and no functional model inside returns the map between them.
 
     Args:
         model: a built `keras.Model`.
@@ -121,13 +123,13 @@ def neighbours(model):
 
 
 def writer(layer):
-    """The layer that writes what a layer with one input reads, or None."""
+    """Return the layer that writes the input of a layer with one input, or None."""
     parents = layer._inbound_nodes[0].parent_nodes
     return parents[0].operation if len(parents) == 1 else None
 
 
 def _rectifier(layer):
-    """The function in place of a ReLU layer, or None for other layers."""
+    """Return the in-place function for a ReLU layer; None for other layers."""
     kind = type(layer)
     if kind is keras.layers.Activation:
         return {keras.activations.relu: torch.relu_, keras.activations.relu6: _relu6_}.get(layer.activation)
@@ -141,10 +143,10 @@ def _relu6_(maps):
 
 
 def _in_place(layer, rectifier, calls):
-    """The calls that let a ReLU work in the memory of the layer before it; none where that layer needs its output."""
+    """Return the calls that let a ReLU work in the memory of its input; none if the layer before needs that."""
     function = _rectifier(rectifier)
     if isinstance(layer, keras.layers.BatchNormalization) and id(layer) in calls:
-        # While training it is done with the normalisation, before the output becomes a view.
+        # During training the normalization applies it, before its output becomes a view.
         call = functools.partial(_unless_done, rectifier.call)
         return {id(layer): functools.partial(calls[id(layer)], rectify=function), id(rectifier): call}
     if type(layer) is keras.layers.Add:
@@ -162,7 +164,7 @@ def _on_fresh_map(rectify, rectify_in_place, inputs):
 
 
 def _batch_normalization(layer, inputs, training=None, mask=None, rectify=None):
-    """`BatchNormalization.call` for maps `(B, H, W, C)`; while training with the ReLU that follows."""
+    """Compute `BatchNormalization.call` for maps `(B, H, W, C)`; during training with the ReLU that follows."""
     if mask is not None:
         return keras.layers.BatchNormalization.call(layer, inputs, training=training, mask=mask)
     channels_first = inputs.permute(0, 3, 1, 2)  # a view: PyTorch's "channels last" memory format
@@ -174,7 +176,7 @@ def _batch_normalization(layer, inputs, training=None, mask=None, rectify=None):
     outputs, mean, inverse_deviation = torch.native_batch_norm(
         channels_first, gamma, beta, None, None, True, 0.0, layer.epsilon
     )
-    # Keras keeps the biased variance, PyTorch would keep the unbiased one.
+    # Keras averages the biased variance, PyTorch would average the unbiased one.
     with torch.no_grad():
         variance = inverse_deviation.pow(-2) - layer.epsilon
         for moving, value in ((layer.moving_mean, mean), (layer.moving_variance, variance)):
@@ -187,7 +189,7 @@ def _batch_normalization(layer, inputs, training=None, mask=None, rectify=None):
 
 
 def _resize_like(layer, inputs, reference):
-    """`ResizeLike.call`."""
+    """Compute `ResizeLike.call`."""
     size = tuple(reference.shape[1:3])
     if inputs.device.type != "cpu" or size == tuple(inputs.shape[1:3]):
         return type(layer).call(layer, inputs, reference)
@@ -203,7 +205,7 @@ KERNELS = {
     keras.layers.DepthwiseConv2D: convolution.depthwise_convolution,
     keras.layers.BatchNormalization: _batch_normalization,
 }
-# Layers of the package, by the names that Keras has registered: this module imports none of them.
+# Layers of the package by their registered names: the backend imports no other room.
 KERNELS_BY_NAME = {
     "rankmatch_keras>FineCoarseConv2D": _fine_convolution,
     "rankmatch_keras>ResizeLike": _resize_like,
@@ -211,6 +213,6 @@ KERNELS_BY_NAME = {
 
 
 def _kernel_of(layer):
-    """The function in place of a layer's call, or None."""
+    """Return the function in place of a layer's call, or None."""
     kind = type(layer)
     return KERNELS.get(kind) or KERNELS_BY_NAME.get(keras.saving.get_registered_name(kind))

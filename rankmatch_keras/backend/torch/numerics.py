@@ -1,4 +1,4 @@
-"""What PyTorch's device can do. Imports nothing of the package."""
+"""Precision and determinism of PyTorch's device."""
 
 import os
 
@@ -6,14 +6,14 @@ import torch
 
 
 def missing(dtype: str) -> str | None:
-    """Why the device lacks a 16-bit type, or None: GPUs would emulate bfloat16 slowly."""
+    """Return why the device lacks a 16-bit type, or None: old GPUs would emulate bfloat16 slowly."""
     if dtype == "bfloat16" and torch.cuda.is_available() and not torch.cuda.is_bf16_supported(False):
         return f"{torch.cuda.get_device_name()} has no bfloat16 units"
     return None
 
 
 def make_deterministic() -> None:
-    """Chooses deterministic kernels; an operation without one raises."""
+    """Choose deterministic kernels; an operation without one raises."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True)
     torch.backends.cudnn.benchmark = False

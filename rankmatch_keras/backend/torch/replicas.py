@@ -1,18 +1,68 @@
-"""Batch normalisation over all processes on PyTorch, by its own collectives. Imports nothing of the package.
+"""Exchange among the replicas, one per process, within a training step; synchronized batch normalization.
 
-PyTorch's SyncBatchNorm refuses tensors on processors and Keras' `synchronized=True` exists on TensorFlow only.
+PyTorch's SyncBatchNorm refuses CPU tensors, and Keras' `synchronized=True` exists on TensorFlow only.
 """
 
 import functools
+import re
 
 import keras
 import torch
 from torch import distributed
 from torch.nn import functional
 
+from rankmatch_keras.backend.replicas import Replicas
+from rankmatch_keras.errors import WorkerLost
+
+SIGNS = re.compile("gloo|nccl|connection.*peer", re.IGNORECASE)  # in messages of lost connections
+
+
+class ProcessReplicas(Replicas):
+    """One replica per process."""
+
+    def __init__(self, process, processes):
+        self.count = processes
+        self._process = process
+
+    def index(self):
+        """See `Replicas`."""
+        return self._process
+
+    @torch.no_grad()
+    def sum(self, value):
+        """See `Replicas`."""
+        total = value.detach().clone()
+        or_lost(distributed.all_reduce, total)
+        return total
+
+
+def or_lost(function, *arguments):
+    """Run a function that communicates with the other processes.
+
+    Raises:
+        WorkerLost: one of them does not answer.
+    """
+    try:
+        return function(*arguments)
+    except RuntimeError as error:
+        if is_lost(error):
+            raise WorkerLost(reason_of(error)) from error
+        raise
+
+
+def is_lost(error: BaseException) -> bool:
+    """Tell whether an error of torch means that another process is gone."""
+    return isinstance(error, distributed.DistError) or bool(SIGNS.search(str(error)))
+
+
+def reason_of(error: BaseException) -> str:
+    """Return the line of an error's message that says why; Keras wraps the message in the call of a layer."""
+    lines = (str(error).strip() or type(error).__name__).splitlines()
+    return next((line.strip() for line in lines if SIGNS.search(line)), lines[0])
+
 
 def use_synchronized_batch_norm(model):
-    """Lets the batch normalisations of a model take their statistics over all processes while training.
+    """Let the batch normalizations of a model take their statistics over all processes while training.
 
     Layers keep their class, weights and configuration, so that saved files do not change.
 
@@ -31,7 +81,7 @@ def use_synchronized_batch_norm(model):
 
 
 def _call(layer, alone, inputs, training=None, mask=None):
-    """`BatchNormalization.call`; `alone` is what the layer does outside of training."""
+    """Compute `BatchNormalization.call`; `alone` is the layer's own call, outside training."""
     if not (training and layer.trainable):
         return alone(inputs, training=training)
     wide = inputs.to(torch.promote_types(inputs.dtype, torch.float32))
@@ -46,10 +96,10 @@ def _call(layer, alone, inputs, training=None, mask=None):
 
 
 class _Synchronized(torch.autograd.Function):
-    """Normalises (B, C, ...) by mean and variance over all processes; returns these too, without gradient.
+    """Normalization of (B, C, ...) by mean and variance over all processes; returns these too, without gradient.
 
-    Sums over images and pixels are left to PyTorch's kernels for batch normalisation, which read a map once: written
-    with `var_mean` and products they took longer than the convolutions.
+    Sums over images and pixels are left to PyTorch's batch normalization kernels, which read a map once: written with
+    `var_mean` and products they took longer than the convolutions.
     """
 
     @staticmethod
@@ -75,12 +125,12 @@ class _Synchronized(torch.autograd.Function):
         shape = (1, -1, *(1,) * (inputs.ndim - 2))
         offset, scale, tilt = (value.view(shape) for value in (-scale * common - tilt * mean, scale, tilt))
         to_inputs = torch.addcmul(offset, gradient, scale).addcmul_(inputs, tilt)
-        # Those of gamma and beta stay this process's own: they are exchanged with all other gradients.
+        # The gradients of gamma and beta stay this process's own: they are exchanged with those of all weights.
         return to_inputs, own[1], own[0], None
 
 
 def _sums_of_gradient(gradient, inputs, mean, variance, epsilon):
-    """(2, C): this process's sums of the gradient, and of the gradient times the normalised inputs."""
+    """Return this process's sums of the gradient, and of the gradient times the normalized inputs: (2, C)."""
     gamma, wanted = torch.ones_like(mean), [False, True, True]  # not the gradient of the inputs
     arguments = (gradient, inputs, gamma, mean, variance, None, None, False, epsilon, wanted)
     _, slopes, sums = torch.ops.aten.native_batch_norm_backward(*arguments)
@@ -88,14 +138,14 @@ def _sums_of_gradient(gradient, inputs, mean, variance, epsilon):
 
 
 def _moments(inputs):
-    """Mean and biased variance per channel over all processes, and the number of values in each."""
-    running = [inputs.new_zeros(inputs.shape[1]) for _ in range(2)]  # that the kernel would update; not ours
+    """Return mean and biased variance per channel over all processes, and the number of values in each."""
+    running = [inputs.new_zeros(inputs.shape[1]) for _ in range(2)]  # scratch that the kernel updates
     mean, variance = torch.batch_norm_update_stats(inputs, *running, 0.0)
     own = torch.cat([mean, variance, mean.new_tensor([inputs.numel() / inputs.shape[1]])])
     everyone = [torch.empty_like(own) for _ in range(distributed.get_world_size())]
     distributed.all_gather(everyone, own)
     means, variances, counts = torch.stack(everyone).split([len(mean), len(mean), 1], dim=1)
-    share = counts / counts.sum()
-    # From each process's own moments: differences of large sums of squares would lose digits.
-    mean = (share * means).sum(0)
-    return mean, (share * (variances + (means - mean) ** 2)).sum(0), counts.sum()
+    fraction = counts / counts.sum()
+    # Combined from each process's moments: differences of large sums of squares would lose digits.
+    mean = (fraction * means).sum(0)
+    return mean, (fraction * (variances + (means - mean) ** 2)).sum(0), counts.sum()

@@ -1,4 +1,4 @@
-"""The training step on PyTorch. Imports nothing of the package but its kernels, so that methods may use it."""
+"""Training step on PyTorch: one backward pass per stage of a method."""
 
 import contextlib
 import functools
@@ -10,13 +10,13 @@ from rankmatch_keras.backend.torch.kernels import use_torch_kernels, use_torch_u
 
 
 def train_step(method, data, replicated=None):
-    """Runs one optimizer step of `method` and returns the running means by name.
+    """Run one optimizer step of a method and return the running means by name.
 
     Args:
-        method: the method.
+        method: the `Method`.
         data: the training batch, as `fit` and `train_on_batch` pass it.
-        replicated: a module `(stage, batch, teacher) -> (terms, teacher)` that runs the stages of several replicas,
-            with the context `no_sync` in which gradients are not exchanged yet, and `average(losses)` over them.
+        replicated: with several replicas a module `(stage, batch, teacher) -> (terms, teacher)` that runs a stage, with
+            `no_sync()`, a context in which gradients are not exchanged yet, and `average(losses)` over the replicas.
     """
     batch, _, _ = keras.utils.unpack_x_y_sample_weight(data)
     method.check(batch)
@@ -38,10 +38,10 @@ def train_step(method, data, replicated=None):
 
 
 def run_stage(method, stage, batch, teacher):
-    """Runs one stage forward and backward, so that its activations are gone before the next one starts.
+    """Run one stage forward and backward, so that its activations are gone before the next one starts.
 
     Args:
-        method: the method.
+        method: the `Method`.
         stage: one of its stages.
         batch: the training batch.
         teacher: what the stage before it returned.
@@ -55,20 +55,8 @@ def run_stage(method, stage, batch, teacher):
     return {name: value.detach() for name, value in {"loss": loss, **terms}.items()}, teacher
 
 
-def prepare(segmenters, optimizer):
-    """Lets networks and optimizer run in PyTorch's own kernels: the same numbers, faster and with half the memory."""
-    for segmenter in segmenters:
-        use_torch_kernels(segmenter)
-    use_torch_update(optimizer)
-
-
-def no_gradient():
-    """A context in which no activations are kept."""
-    return torch.no_grad()
-
-
 def gradient(function, value):
-    """The gradient of a scalar function at a value, apart from that of the step.
+    """Compute the gradient of a scalar function at a value, apart from that of the step.
 
     Args:
         function: from a structure like `value` to a scalar.
@@ -83,10 +71,22 @@ def gradient(function, value):
     return keras.tree.pack_sequence_as(value, found)
 
 
-def default_jit_compile():
-    """Compiling a Keras model costs minutes of recompilation here, so it is left to those who ask for it."""
-    return False
+def no_gradient():
+    """Return a context in which no activations are kept."""
+    return torch.no_grad()
+
+
+def prepare(networks, optimizer):
+    """Let networks and optimizer run in PyTorch's own kernels: the same numbers, faster and in half the memory."""
+    for network in networks:
+        use_torch_kernels(network)
+    use_torch_update(optimizer)
 
 
 def prepare_prediction(predictor):
-    """Nothing to do: Keras predicts as it trains."""
+    """Do nothing: prediction needs no compilation."""
+
+
+def default_jit_compile():
+    """Return False: compiling a Keras model costs minutes of recompilation, left to those who ask for it."""
+    return False

@@ -1,4 +1,4 @@
-"""The step on JAX: compiled once per shape, with all of its state carried from step to step."""
+"""Training step on JAX: compiled once per shape, all state carried from step to step."""
 
 import keras
 import numpy as np
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.skipif(keras.backend.backend() != "jax", reason="the st
 
 
 class Noisy(SupervisedOnly):
-    """A method that draws a number in each step, logs it, and counts how often its step is traced."""
+    """A method that samples a number in each step, logs it, and counts how often its step is traced."""
 
     diagnostics = ("drawn",)
 
@@ -30,7 +30,7 @@ class Noisy(SupervisedOnly):
 
 @pytest.fixture
 def method():
-    """A compiled method on a network of one convolution per half."""
+    """Compiled method on a network of one convolution per half."""
     keras.utils.set_random_seed(0)
     image = keras.Input((None, None, 3))
     encoder = keras.Model(image, {"low": layers.BatchNormalization(momentum=0.9)(layers.Conv2D(4, 1)(image))})
@@ -50,7 +50,7 @@ def batch(images=2, size=9):
 
 
 class Batches(keras.utils.PyDataset):
-    """The same batch a number of times."""
+    """Repeat a batch a number of times."""
 
     def __init__(self, batch, steps):
         super().__init__()
@@ -64,7 +64,7 @@ class Batches(keras.utils.PyDataset):
 
 
 class Evaluator:
-    """Predicts an image, as the evaluation after each epoch does."""
+    """Predicts an image after each epoch, as the evaluation does."""
 
     class_names = ("ground", "thing")
 
@@ -97,7 +97,7 @@ def test_train_on_batch_compiles_no_second_time(method):
 
 
 def everything(method):
-    """Copies of all variables, by what they are."""
+    """Return copies of all variables by kind."""
     statistics = [v for v in method.segmenter.variables if v.name.startswith("moving")]
     groups = {
         "weights": method.trainable_variables,
@@ -120,7 +120,7 @@ def test_every_part_of_the_state_moves_in_every_step(method):
             assert all((old != new).any() for old, new in zip(group, after[name], strict=True)), name
 
 
-def test_each_step_draws_anew(method):
+def test_each_step_samples_anew(method):
     drawn = [method.train_on_batch(batch(), return_dict=True)["drawn"] for _ in range(4)]
     generator = keras.random.SeedGenerator(5)
     expected = [float(keras.random.uniform((), seed=generator)) for _ in range(4)]

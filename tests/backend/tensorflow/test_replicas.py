@@ -1,4 +1,4 @@
-"""What replicas do together, seen by the only one; tests/distributed compares two with one."""
+"""Exchange among replicas with only one of them; tests/distributed compares two with one."""
 
 import keras
 import numpy as np
@@ -9,7 +9,7 @@ if keras.backend.backend() != "tensorflow":
 
 import tensorflow as tf
 
-from rankmatch_keras.backend.tensorflow import replicas as replicas
+from rankmatch_keras.backend.tensorflow import replicas
 
 
 def synchronized_layer():

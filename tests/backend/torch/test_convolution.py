@@ -1,4 +1,4 @@
-"""The convolution with a kernel gradient of its own equals PyTorch's."""
+"""The dilated convolution with its own kernel gradient equals PyTorch's."""
 
 import keras
 import numpy as np
@@ -10,7 +10,7 @@ if keras.backend.backend() != "torch":
 import torch
 from torch.nn import functional
 
-from rankmatch_keras.backend.torch import convolution as kernels
+from rankmatch_keras.backend.torch import convolution
 
 
 def tensor(*shape, seed=0):
@@ -26,7 +26,7 @@ def test_outputs_and_gradients_are_pytorchs(dilation, taps):
     padding = tuple(d * (t // 2) for d, t in zip(dilation, taps, strict=True))
     weight = tensor(2, 4, 7, 9, seed=2).detach()
     expected = functional.conv2d(images, kernel, None, 1, padding, dilation)
-    found = kernels.DilatedConvolution.apply(images, kernel, padding, dilation)
+    found = convolution.DilatedConvolution.apply(images, kernel, padding, dilation)
     torch.testing.assert_close(found, expected, rtol=0, atol=0)
     for one, other in zip(
         torch.autograd.grad(found, (images, kernel), weight),
@@ -39,10 +39,10 @@ def test_outputs_and_gradients_are_pytorchs(dilation, taps):
 
 def test_frozen_kernels_and_images_get_no_gradient():
     images, kernel = tensor(1, 2, 5, 5), tensor(3, 2, 3, 3).detach()
-    kernels.DilatedConvolution.apply(images, kernel, (4, 4), (4, 4)).sum().backward()
+    convolution.DilatedConvolution.apply(images, kernel, (4, 4), (4, 4)).sum().backward()
     assert images.grad is not None
     images, kernel = images.detach(), kernel.requires_grad_(True)
-    kernels.DilatedConvolution.apply(images, kernel, (4, 4), (4, 4)).sum().backward()
+    convolution.DilatedConvolution.apply(images, kernel, (4, 4), (4, 4)).sum().backward()
     assert kernel.grad is not None and images.grad is None
 
 
@@ -54,18 +54,18 @@ def test_frozen_kernels_and_images_get_no_gradient():
 def test_chosen_where_windows_reach_far_into_the_padding(size, dilation, expected):
     images, kernel = torch.empty(1, 2, size, size), torch.empty(3, 2, 3, 3)
     settings = {"strides": (1, 1), "padding": (dilation, dilation), "dilation": (dilation, dilation)}
-    assert kernels._sees_little(images, kernel, **settings) == expected
-    assert not kernels._sees_little(images, kernel, **{**settings, "strides": (2, 2)})
-    assert not kernels._sees_little(images, kernel, **{**settings, "padding": (0, 0)})
-    assert not kernels._sees_little(images.to("meta"), kernel, **settings)
+    assert convolution._sees_little(images, kernel, **settings) == expected
+    assert not convolution._sees_little(images, kernel, **{**settings, "strides": (2, 2)})
+    assert not convolution._sees_little(images, kernel, **{**settings, "padding": (0, 0)})
+    assert not convolution._sees_little(images.to("meta"), kernel, **settings)
 
 
 def test_overlaps_by_hand():
     # Three pixels, dilation 2: the first position sees pixel 0 from output 2, the last one pixel 2 from output 0.
-    assert kernels._overlaps(3, 3, 2) == [
+    assert convolution._overlaps(3, 3, 2) == [
         (slice(2, 3), slice(0, 1)),
         (slice(0, 3), slice(0, 3)),
         (slice(0, 1), slice(2, 3)),
     ]
-    for outputs, pixels in kernels._overlaps(3, 3, 7)[::2]:
+    for outputs, pixels in convolution._overlaps(3, 3, 7)[::2]:
         assert outputs.start == outputs.stop and pixels.start == pixels.stop

@@ -18,7 +18,7 @@ from rankmatch_keras.backend.torch.kernels import use_torch_kernels, use_torch_u
 
 
 def small_model(native):
-    """Every kind of layer that changes, and some that look alike but must not."""
+    """Make a network of every kind of layer that changes, and of similar ones that must not."""
     keras.utils.set_random_seed(0)
     image = keras.Input((None, None, 3))
     x = layers.ZeroPadding2D(2, name="image_pad")(image)

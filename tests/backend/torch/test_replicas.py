@@ -1,4 +1,4 @@
-"""Batch normalisation over all processes computes what PyTorch's own does over one."""
+"""Synchronized batch normalization computes what PyTorch's own does over one process."""
 
 import keras
 import numpy as np
@@ -9,7 +9,7 @@ pytestmark = pytest.mark.skipif(keras.backend.backend() != "torch", reason="the 
 
 @pytest.fixture
 def group():
-    """A process group of this process alone."""
+    """Process group of this process alone."""
     from torch import distributed
 
     distributed.init_process_group("gloo", store=distributed.HashStore(), rank=0, world_size=1)

@@ -1,4 +1,4 @@
-"""PyTorch's training step: stage after stage, the same gradient as of the whole loss, fewer activations at a time."""
+"""Training step on PyTorch: stage by stage, the gradient of the whole loss with fewer activations at a time."""
 
 import weakref
 
@@ -41,7 +41,7 @@ def batch_of(size=65):
 
 
 def applied_gradients(method, batch):
-    """The gradients that one step hands to the optimizer, and the values that it logs."""
+    """Return the gradients that one step hands to the optimizer, and the values that it logs."""
     seen = []
     method.optimizer.apply = lambda gradients, variables: seen.extend(g.detach().clone() for g in gradients)
     logs = method.train_on_batch(batch, return_dict=True)
@@ -80,7 +80,7 @@ def test_loss_scale_multiplies_every_stage():
 
 
 class Kept:
-    """Holds a tensor that the backward pass needs, as long as it does."""
+    """Holder of a tensor for as long as the backward pass needs it."""
 
     def __init__(self, tensor):
         self.tensor = tensor
