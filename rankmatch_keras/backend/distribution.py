@@ -154,20 +154,15 @@ def distribute(strategy: str = "auto", replicas: int | None = None) -> Distribut
     if strategy == "none":
         _running = Distribution()
     else:
-        _running = _engine().start(strategy, replicas)
+        if backend == "tensorflow":
+            from rankmatch_keras.backend.tensorflow.distribution import start
+        elif backend == "torch":
+            from rankmatch_keras.backend.torch.distribution import start
+        else:
+            from rankmatch_keras.backend.jax.distribution import start
+        _running = start(strategy, replicas)
         atexit.register(_running.close)
     return _running
-
-
-def _engine() -> Any:
-    """Return the running backend's module of engines."""
-    if keras.backend.backend() == "tensorflow":
-        from rankmatch_keras.backend.tensorflow import distribution
-    elif keras.backend.backend() == "torch":
-        from rankmatch_keras.backend.torch import distribution
-    else:
-        from rankmatch_keras.backend.jax import distribution
-    return distribution
 
 
 def check_divisible(distribution: Distribution, **batch_sizes: int) -> None:
