@@ -68,7 +68,7 @@ def main(images, size):
             "decode image": milliseconds_each(lambda sample: sample.read_image(), few),
             "decode mask": milliseconds_each(lambda sample: sample.read_mask(), few),
             "fingerprint": milliseconds_each(fingerprint, pictures),
-            "all of one sample": milliseconds_each(lambda sample: inspect(sample, "labelled", 5), few),
+            "all of one sample": milliseconds_each(lambda sample: inspect(sample, "labeled", 5), few),
         }
         for name, value in stages.items():
             click.echo(f"{name:20s}  {value:6.2f} ms an image, one thread")

@@ -166,7 +166,7 @@ def _without_bad(dataset, split, report):
 
 def normalization_of(options: Options, split: data.Split) -> ChannelNormalization:
     """The normalisation that goes into the model: the backbone's own for 8-bit colour, otherwise measured."""
-    if data.image_format(split.labeled).is_colour:
+    if data.image_format(split.labeled).is_color:
         return ChannelNormalization(**models.backbone_normalization(options.backbone))
     statistics = data.channel_statistics([*split.labeled, *split.unlabeled])
     return ChannelNormalization(**models.measured_normalization(options.backbone, *statistics))

@@ -1,11 +1,13 @@
-"""Check before training: every file is looked at, so that a bad one is found in seconds, not after hours."""
+"""Check before training: every file is inspected, so that a bad one is found in seconds and not after hours."""
 
 import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 
-from rankmatch_keras.check.findings import ERROR, PARTS, UNLABELED, find
+from rankmatch_keras.check.findings import ERROR, PARTS, UNLABELED, all_findings
+from rankmatch_keras.check.findings import require_kinds as require_kinds
 from rankmatch_keras.check.inspection import Inspection, inspect, inspect_header
 from rankmatch_keras.check.plots import save_class_chart as save_class_chart
 from rankmatch_keras.check.plots import save_contact_sheet as save_contact_sheet
@@ -14,19 +16,20 @@ from rankmatch_keras.check.report import check_to_dict as check_to_dict
 from rankmatch_keras.check.report import format_check as format_check
 from rankmatch_keras.data.sets.samples import Sample, SegmentationData
 from rankmatch_keras.errors import UserError
+from rankmatch_keras.files import replacing
 
-# So many unlabelled images are decoded before a training run (seconds); of more only the ends of the files are read.
+# Up to this many unlabeled images are decoded before a training run; of more, only the ends of the files are read.
 QUICK_LIMIT = 2000
 MAX_LINES = 20
-# Errors that are the image's own, with whatever mask.
+# Errors of the image itself, whatever its mask.
 OF_IMAGES = ("image-unreadable", "image-values", "mask-missing", "mixed-channels", "mixed-depth")
 
 
 class UnusableData(UserError):
-    """Several things are wrong with the data: one line each.
+    """Several faults of the data, one line each.
 
     Args:
-        errors: what is wrong, at least one.
+        errors: the faults, at least one.
     """
 
     def __init__(self, errors: Sequence[UserError]):
@@ -36,23 +39,25 @@ class UnusableData(UserError):
         if len(errors) > MAX_LINES:
             lines.append(f"... and {len(errors) - MAX_LINES} more.")
         if len(errors) > 1:
-            lines.append(f"{len(errors)} problems; `rankmatch check` reports them all, --skip-bad leaves samples out.")
+            lines.append(
+                f"{len(errors)} problems; `rankmatch check` reports them all, --skip-bad leaves bad samples out."
+            )
         self.args = ("\n".join(lines),)
 
 
 def check(
     dataset: SegmentationData, *, thorough: bool = True, progress: Callable[[int, int], None] | None = None
 ) -> CheckReport:
-    """Look at every sample of a data set. Whatever is wrong is collected in the report; nothing is raised for it.
+    """Inspect every sample of a data set and collect whatever is wrong in a report; nothing is raised.
 
     Args:
-        dataset: the data; `train` are the labelled samples.
-        thorough: decode every file, measure values and look for duplicates. False, as before a training run: only
-            what stops the training; of more than 2,000 unlabelled images only the ends of the files are read.
-        progress: called with how many of how many samples are done.
+        dataset: the data; `train` are the labeled samples.
+        thorough: decode every file, measure values and look for duplicates. False, as before a training run: only what
+            prevents training; of more than 2,000 unlabeled images only the ends of the files are read.
+        progress: called with the number of samples done and of all samples.
 
     Returns:
-        The report; the same for the same files, whatever the number of threads.
+        The report, the same for the same files whatever the number of threads.
     """
     samples = [*_in_parts(dataset)]
     unlabeled = sum(part == UNLABELED for _, part in samples)
@@ -64,47 +69,49 @@ def check(
             return inspect_header(sample, part)
         return inspect(sample, part, dataset.num_classes, compare=thorough)
 
-    seen = _in_threads(look, samples, progress)
-    report = CheckReport(dataset.name, dataset.class_names, tuple(seen), find(seen, dataset.class_names))
-    undecoded = [str(one.sample.image) for one in seen if headers_only and one.part == UNLABELED]
+    inspections = _in_threads(look, samples, progress)
+    report = CheckReport(
+        dataset.name, dataset.class_names, tuple(inspections), all_findings(inspections, dataset.class_names)
+    )
+    undecoded = [str(one.sample.image) for one in inspections if headers_only and one.part == UNLABELED]
     return report.with_names("not-decoded", undecoded)
 
 
 def _in_parts(dataset: SegmentationData) -> Iterable[tuple[Sample, str]]:
-    """Every sample with the name of its part, in the order of `PARTS`."""
+    """Yield every sample with the name of its part, in the order of `PARTS`."""
     unlabeled = [replace(sample, mask=None) for sample in dataset.unlabeled]
     for part, samples in zip(PARTS, (dataset.train, unlabeled, dataset.val, dataset.test), strict=True):
         yield from ((sample, part) for sample in samples)
 
 
 def _in_threads(look, entries, progress) -> list[Inspection]:
-    # Pillow and hashlib release the interpreter lock while they work, so threads are enough.
+    # Pillow and hashlib release the interpreter lock while they work, so threads suffice.
     executor = ThreadPoolExecutor(max_workers=(os.cpu_count() or 1) + 1)
-    seen = []
+    inspections = []
     try:
         for inspection in executor.map(look, entries):
-            seen.append(inspection)
+            inspections.append(inspection)
             if progress:
-                progress(len(seen), len(entries))
+                progress(len(inspections), len(entries))
     finally:
         executor.shutdown(cancel_futures=True)
-    return seen
+    return inspections
 
 
 def check_samples(samples: Sequence[Sample], num_classes: int) -> CheckReport:
-    """Decode every image and mask, and stop where something is wrong.
+    """Decode every image and mask, and raise UserError if something is wrong.
 
     Args:
-        samples: the samples; one without mask only has its image decoded.
+        samples: the samples; of one without mask only the image is decoded.
         num_classes: K; masks may hold 0..K-1 and 255.
 
     Returns:
-        What was seen, with counts of images, masks and pixels per class.
+        The report, with counts of masks and pixels per class.
 
     Raises:
-        UserError: there are no samples; or files do not decode, masks have another size than their image or hold
-            other values, images differ in channels or bit depth, or all masks together hold only 0 and 255, which
-            is black and white, not class ids. Every problem is one line with file and remedy.
+        UserError: there are no samples; or files do not decode, masks are not as large as their image or hold other
+            values, images differ in channels or bit depth, or all masks together hold only 0 and 255, which is black
+            and white, not class ids. Every problem is one line with file and remedy.
     """
     if not samples:
         raise UserError("at least one image", "an empty list", "Check the folders or the list.")
@@ -116,15 +123,38 @@ def check_samples(samples: Sequence[Sample], num_classes: int) -> CheckReport:
     return report
 
 
-def require_usable(report: CheckReport, *, skip_bad: bool = False) -> None:
-    """Stop where a training run cannot work, with everything that is wrong.
+def save_report(folder: Path, report: CheckReport, palette: Sequence[Sequence[int]] | None = None) -> dict[str, Path]:
+    """Write a report as report.txt, and what can be drawn of it as classes.png and samples.png.
 
     Args:
-        report: what a check has found.
-        skip_bad: whether bad samples are going to be left out: then only what concerns the set as a whole counts.
+        folder: where to write; made if missing.
+        report: the result of a check.
+        palette: a color (red, green, blue in 0..255) per class; None for the default colors.
+
+    Returns:
+        The file of each thing written, by a phrase in the plural that says what it is.
+    """
+    written = {"The lines above": folder / "report.txt"}
+    with replacing(folder / "report.txt") as temporary:
+        temporary.write_text(format_check(report) + "\n", encoding="utf-8")
+    if report.num_masks:
+        written["Class frequencies"] = folder / "classes.png"
+        save_class_chart(folder / "classes.png", report, palette)
+    if report.trainable:
+        written["Images with their masks"] = folder / "samples.png"
+        save_contact_sheet(folder / "samples.png", report, palette)
+    return written
+
+
+def require_usable(report: CheckReport, *, skip_bad: bool = False) -> None:
+    """Raise UserError if a training run cannot work, with everything that is wrong.
+
+    Args:
+        report: the result of a check.
+        skip_bad: whether bad samples are going to be left out; then only faults of the set as a whole count.
 
     Raises:
-        UserError: something is wrong; up to 20 lines, one per problem, and how many more.
+        UserError: something is wrong; up to 20 lines, one per problem, and the number of the others.
     """
     found = [finding for finding in report.findings if finding.severity == ERROR]
     if skip_bad:
@@ -135,17 +165,17 @@ def require_usable(report: CheckReport, *, skip_bad: bool = False) -> None:
 
 
 def without_bad(samples: Sequence[Sample], report: CheckReport) -> tuple[Sample, ...]:
-    """Leave out the samples in which an error was found; compare lengths to see how many.
+    """Leave out the samples with errors; compare lengths to see how many.
 
     Args:
         samples: samples of the data set that was checked.
-        report: what the check has found.
+        report: the result of the check.
 
     Raises:
-        UserError: no sample is left of some.
+        UserError: there were samples and none is left.
     """
     images = {name for f in report.findings if f.kind in OF_IMAGES for name in f.names}
-    masks = {_pair(one.sample) for one in report.seen if any(p.kind not in OF_IMAGES for p in one.problems)}
+    masks = {_pair(one.sample) for one in report.inspections if any(p.kind not in OF_IMAGES for p in one.problems)}
     kept = tuple(sample for sample in samples if str(sample.image) not in images and _pair(sample) not in masks)
     if samples and not kept:
         raise UserError("at least one usable sample", f"{len(samples)} bad ones", "See what `rankmatch check` reports.")

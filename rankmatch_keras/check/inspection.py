@@ -1,4 +1,4 @@
-"""Looks at one sample: what it holds, and everything that is wrong with it."""
+"""Inspection of one sample: what it holds, and everything that is wrong with it."""
 
 import os
 from dataclasses import dataclass, field
@@ -16,11 +16,11 @@ from rankmatch_keras.errors import UserError
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that makes a sample unusable.
+    """A fault that makes a sample unusable.
 
     Attributes:
         kind: a key of `findings.KINDS`.
-        error: what was expected and found, and what can be done.
+        error: what was expected and found, and the remedy.
     """
 
     kind: str
@@ -29,18 +29,18 @@ class Problem:
 
 @dataclass(frozen=True, eq=False)
 class Inspection:
-    """What was seen of one sample.
+    """Facts and problems of one sample.
 
     Attributes:
         sample: the sample.
         part: the part of the data set that it belongs to.
         size: height and width of the image; None if it could not be read.
         pixels: type of the pixels and number of channels, e.g. `("uint8", 3)`; None if unknown.
-        low: smallest value of each channel; empty where no values were looked at.
+        low: smallest value of each channel; empty if values were not measured.
         high: largest value of each channel.
         mean: mean value of each channel.
-        fingerprint: to compare it with other images, where that was asked for.
-        class_pixels: int64 (256,), pixels of the mask of each value; None without a good mask.
+        fingerprint: for comparison with other images, if asked for.
+        class_pixels: int64 (256,), number of mask pixels of each value; None without a good mask.
         problems: everything that is wrong with it.
     """
 
@@ -57,13 +57,13 @@ class Inspection:
 
 
 def inspect(sample: Sample, part: str, num_classes: int, *, compare: bool = True) -> Inspection:
-    """Decode image and mask of a sample and look at them; whatever is wrong is returned, not raised.
+    """Decode image and mask of a sample and inspect them; whatever is wrong is returned, not raised.
 
     Args:
-        sample: the sample; without mask only its image is looked at.
+        sample: the sample; without mask only its image is inspected.
         part: the part of the data set that it belongs to.
         num_classes: K; masks may hold 0..K-1 and 255.
-        compare: whether value ranges and a fingerprint are wanted too.
+        compare: whether to measure value ranges and make a fingerprint too.
     """
     image, problem = _read(sample.read_image, "image-unreadable", str(sample.image))
     problems = [problem] if problem else []
@@ -76,7 +76,7 @@ def inspect(sample: Sample, part: str, num_classes: int, *, compare: bool = True
         if image.dtype != np.uint8 and not np.isfinite(image).all():
             problems.append(_not_finite(image, sample))
         elif compare:
-            facts |= _values(image)
+            facts |= _value_ranges(image)
             facts["fingerprint"] = fingerprint(image)
     if sample.mask is not None:
         mask, problem = _read(sample.read_mask, "mask-unreadable", str(sample.mask))
@@ -88,9 +88,9 @@ def inspect(sample: Sample, part: str, num_classes: int, *, compare: bool = True
 
 
 def inspect_header(sample: Sample, part: str) -> Inspection:
-    """Look at the two ends of an image file, which is some 20 times faster: its header, and that it is not cut off.
+    """Inspect the two ends of an image file, about 20 times faster: its header, and that it is not cut off.
 
-    Where this does not show that all is well, as with TIFF files, the image is decoded.
+    If that does not show that all is well, as with TIFF files, the image is decoded.
     """
     source = sample.image
     if isinstance(source, ImageFile) and _is_whole(source.path):
@@ -104,7 +104,7 @@ def inspect_header(sample: Sample, part: str) -> Inspection:
 
 
 def _is_whole(path: Path) -> bool:
-    """Whether a file ends as a JPEG or PNG file does."""
+    """Return whether a file ends like a JPEG or PNG file."""
     try:
         with open(path, "rb") as file:
             file.seek(-min(64, os.fstat(file.fileno()).st_size), os.SEEK_END)
@@ -120,7 +120,7 @@ def _read(read, kind, name):
         return read(), None
     except UserError as error:
         return None, Problem(kind, error)
-    except (OSError, ValueError, MemoryError) as error:  # of sources that others have written
+    except (OSError, ValueError, MemoryError) as error:  # from sources that users wrote
         found = f"'{name}': {error or type(error).__name__}"
         return None, Problem(kind, UserError("a readable file", found, "Check or replace it."))
 
@@ -131,8 +131,8 @@ def _not_finite(image: np.ndarray, sample: Sample) -> Problem:
     return Problem("image-values", UserError("finite pixel values", found, "Replace them, or leave the image out."))
 
 
-def _values(image: np.ndarray) -> dict[str, tuple[float, ...]]:
-    """Smallest, largest and mean value of each channel."""
+def _value_ranges(image: np.ndarray) -> dict[str, tuple[float, ...]]:
+    """Measure smallest, largest and mean value of each channel."""
     # One channel at a time: NumPy is ten times slower over the first two axes at once.
     channels = [image[..., channel] for channel in range(image.shape[-1])]
     return {
@@ -147,7 +147,7 @@ def _mask_problems(mask: np.ndarray, image: np.ndarray | None, sample: Sample, n
     if image is not None and mask.shape != image.shape[:2]:
         height, width = image.shape[:2]
         error = UserError(
-            f"a mask of the size of its image ({width} x {height})",
+            f"a mask as large as its image ({width} x {height})",
             f"{mask.shape[1]} x {mask.shape[0]} in '{sample.mask}'",
             f"Make it fit '{sample.image}'.",
         )

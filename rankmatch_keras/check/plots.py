@@ -1,10 +1,11 @@
-"""Pictures of a data check: how frequent classes are, and a sheet of images with their masks."""
+"""Plots of a data check: class frequencies, and a sheet of images with their masks."""
 
 import numpy as np
 
 from rankmatch_keras import IGNORE_INDEX
 from rankmatch_keras.check.findings import LABELED, PARTS
 from rankmatch_keras.check.report import class_table
+from rankmatch_keras.data.sets.pixel_statistics import thin_out
 from rankmatch_keras.errors import UserError
 from rankmatch_keras.evaluation.colors import IGNORED_COLOR, default_palette
 from rankmatch_keras.evaluation.plots import overlay
@@ -15,16 +16,16 @@ COLUMNS = 6
 CELL_INCHES = 2.4
 CELL_PIXELS = 400  # longer side of a picture on the sheet
 DPI = 130
-SHADES = (1.0, 0.6, 0.35)  # strength of colour of the bars of the first, second and third part
+SHADES = (1.0, 0.6, 0.35)  # strength of color of the bars of the first, second and third part
 
 
 def save_class_chart(path, report, palette=None):
-    """Writes a PNG of bars: for each class its share of the pixels and of the images, in each part.
+    """Save a bar chart of each class's fraction of pixels and of images, in each part, as a PNG.
 
     Args:
         path: file to write.
-        report: `check.CheckReport` with at least one good mask.
-        palette: a colour (red, green, blue in 0..255) per class; None for the default ones.
+        report: a `CheckReport` with at least one good mask.
+        palette: a color (red, green, blue in 0..255) per class; None for the default colors.
 
     Raises:
         UserError: there is no good mask.
@@ -37,15 +38,15 @@ def save_class_chart(path, report, palette=None):
     tables = {part: table for part, table in tables.items() if table.pixels.any()}
     if not tables:
         raise UserError("masks to count classes in", "none that can be read", "See the findings.")
-    colours = _colours(palette, len(names)) / 255
+    colors = _colors(palette, len(names)) / 255
     figure = Figure(figsize=(10, 1.3 + 0.17 * len(names) * (1 + len(tables))), dpi=DPI, layout="constrained")
     axes = figure.subplots(1, 2, sharey=True)
     height = 0.86 / len(tables)
     for number, table in enumerate(tables.values()):
         y = np.arange(len(names)) + (number - (len(tables) - 1) / 2) * height
-        shaded = 1 - SHADES[number] * (1 - colours)
-        shares = (100 * table.pixels / table.pixels.sum(), 100 * table.images / table.masks)
-        for axis, values in zip(axes, shares, strict=True):
+        shaded = 1 - SHADES[number] * (1 - colors)
+        percentages = (100 * table.pixels / table.pixels.sum(), 100 * table.images / table.masks)
+        for axis, values in zip(axes, percentages, strict=True):
             bars = axis.barh(y, values, height * 0.92, color=shaded, edgecolor="0.35", linewidth=0.4)
             axis.bar_label(bars, [f"{value:.3g}" for value in values], padding=2, fontsize=6)
     axes[0].set_yticks(range(len(names)), names)
@@ -62,27 +63,27 @@ def save_class_chart(path, report, palette=None):
 
 
 def save_contact_sheet(path, report, palette=None):
-    """Writes a PNG of up to 24 labelled images, spread over the set, with the colours of their masks laid over.
+    """Save up to 24 labeled images, evenly spaced in the set, with their masks laid over them, as a PNG.
 
     Args:
         path: file to write.
-        report: `check.CheckReport`; the images are read again.
-        palette: a colour (red, green, blue in 0..255) per class; None for the default ones.
+        report: a `CheckReport`; its images are read again.
+        palette: a color (red, green, blue in 0..255) per class; None for the default colors.
 
     Raises:
-        UserError: no labelled sample is without fault.
+        UserError: no labeled sample is without fault.
     """
     from matplotlib.figure import Figure
 
     good = [one.sample for one in report.of_part(LABELED) if one.class_pixels is not None and not one.problems]
     if not good:
-        raise UserError("labelled images to show", "none that can be read", "See the findings.")
-    chosen = [good[n * len(good) // CELLS] for n in range(CELLS)] if len(good) > CELLS else good
-    colours = _colours(palette, len(report.class_names))
+        raise UserError("labeled images to show", "none that can be read", "See the findings.")
+    chosen = thin_out(good, CELLS)
+    colors = _colors(palette, len(report.class_names))
     columns = min(COLUMNS, len(chosen))
     rows = -(-len(chosen) // columns)
-    cells = [_cell(sample, colours) for sample in chosen]
-    # Pictures higher than wide become narrower instead of pulling all rows apart.
+    cells = [_cell(sample, colors) for sample in chosen]
+    # Pictures taller than wide become narrower instead of spreading all rows.
     ratio = min(1.0, max(picture.shape[0] / picture.shape[1] for picture, _ in cells))
     size = (CELL_INCHES * columns, (CELL_INCHES * ratio + 0.2) * rows + 0.6)
     figure = Figure(figsize=size, dpi=DPI)
@@ -93,26 +94,26 @@ def save_contact_sheet(path, report, palette=None):
     for axis, sample, (picture, _) in zip(axes, chosen, cells, strict=False):
         axis.imshow(picture, interpolation="antialiased")
         axis.set_title(_short(sample.name), fontsize=7, pad=2)
-    _legend(figure, sorted(set().union(*(seen for _, seen in cells))), report.class_names, colours, columns)
+    _legend(figure, sorted(set().union(*(seen for _, seen in cells))), report.class_names, colors, columns)
     _save(figure, path)
 
 
-def _cell(sample, colours):
-    """One picture, made small before it is drawn, and the ids in its mask."""
+def _cell(sample, colors):
+    """Return a picture, made small before it is drawn, and the ids in its mask."""
     image, mask = sample.read_image(), sample.read_mask()
     # Every n-th pixel serves image and mask alike, whatever the type of the image.
     step = max(1, max(mask.shape) // CELL_PIXELS)
     small = mask[::step, ::step]
-    return overlay(image[::step, ::step], small, colours, strength=0.45), np.unique(small).tolist()
+    return overlay(image[::step, ::step], small, colors, strength=0.45), np.unique(small).tolist()
 
 
-def _legend(figure, seen, names, colours, columns):
+def _legend(figure, seen, names, colors, columns):
     from matplotlib.patches import Patch
 
-    shown = [(names[k], colours[k] / 255) for k in seen if k < len(names)]
+    shown = [(names[k], colors[k] / 255) for k in seen if k < len(names)]
     if IGNORE_INDEX in seen:
         shown.append(("ignored", np.array(IGNORED_COLOR) / 255))
-    patches = [Patch(facecolor=colour, edgecolor="0.4", linewidth=0.5, label=name) for name, colour in shown]
+    patches = [Patch(facecolor=color, edgecolor="0.4", linewidth=0.5, label=name) for name, color in shown]
     per_row = max(1, int(CELL_INCHES * columns / (0.5 + 0.09 * max(len(name) for name, _ in shown))))
     figure.legend(
         handles=patches, loc="outside lower center", ncols=min(per_row, len(patches)), frameon=False, fontsize=8
@@ -123,8 +124,8 @@ def _short(name):
     return name if len(name) <= 32 else f"...{name[-29:]}"
 
 
-def _colours(palette, count):
-    """One colour per class: (count, 3), 0..255."""
+def _colors(palette, count):
+    """Return one color per class: (count, 3), 0..255."""
     return default_palette(count) if palette is None else np.asarray(palette, np.uint8)[:count]
 
 

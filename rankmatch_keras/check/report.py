@@ -1,9 +1,10 @@
-"""Report of a data check: what was seen and found, as text and fit for JSON."""
+"""Report of a data check: what was inspections and found, as text and fit for JSON."""
 
 import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -17,49 +18,50 @@ from rankmatch_keras.check.findings import (
     good_masks,
     in_order,
     make_finding,
+    require_kinds,
     total_pixels,
 )
 from rankmatch_keras.check.inspection import Inspection
 
 SHOWN = 5
-MANY_CLASSES = 50  # of more the table leaves out those that occur nowhere
+MANY_CLASSES = 50  # with more, the table leaves out those that occur nowhere
 
 
 @dataclass(frozen=True, eq=False)
 class CheckReport:
-    """What a check has seen and found.
+    """Result of a data check.
 
     Attributes:
         name: name of the data set.
         class_names: names of its K classes.
-        seen: one record per sample: labelled, unlabelled, validation, test.
-        findings: what was found, notes included, errors first.
+        inspections: one per sample: labeled, unlabeled, validation, test.
+        findings: all findings, notes included, errors first.
     """
 
     name: str
     class_names: tuple[str, ...]
-    seen: tuple[Inspection, ...]
+    inspections: tuple[Inspection, ...]
     findings: tuple[Finding, ...]
 
     @property
     def num_masks(self) -> int:
-        """Number of masks in which nothing is wrong."""
-        return sum(one.class_pixels is not None for one in self.seen)
+        """Number of good masks."""
+        return sum(one.class_pixels is not None for one in self.inspections)
 
     @property
     def class_pixels(self) -> tuple[int, ...]:
         """Number of pixels of each class over all good masks."""
-        return tuple(total_pixels(self.seen)[: len(self.class_names)].tolist())
+        return tuple(total_pixels(self.inspections)[: len(self.class_names)].tolist())
 
     @property
     def never_labeled(self) -> tuple[str, ...]:
-        """Names of the classes without a pixel in the labelled masks: they cannot be learnt."""
-        return tuple(absent_classes(good_masks(self.seen, LABELED), self.class_names))
+        """Names of the classes without a pixel in the labeled masks, which cannot be learned."""
+        return tuple(absent_classes(good_masks(self.inspections, LABELED), self.class_names))
 
     @property
     def ignored_pixels(self) -> int:
         """Number of pixels with value 255 over all good masks."""
-        return int(total_pixels(self.seen)[IGNORE_INDEX])
+        return int(total_pixels(self.inspections)[IGNORE_INDEX])
 
     @property
     def faults(self) -> tuple[Finding, ...]:
@@ -68,28 +70,40 @@ class CheckReport:
 
     @property
     def trainable(self) -> bool:
-        """Whether at least one labelled image has nothing wrong with it."""
-        return any(one.part == LABELED and one.class_pixels is not None and not one.problems for one in self.seen)
+        """Whether at least one labeled image is without fault."""
+        return any(
+            one.part == LABELED and one.class_pixels is not None and not one.problems for one in self.inspections
+        )
 
     def with_names(self, kind: str, names: Sequence[str]) -> "CheckReport":
-        """The report with one more finding, or itself where there are no names."""
+        """Return the report with one more finding, or itself if there are no names."""
         if not names:
             return self
         return replace(self, findings=in_order([*self.findings, make_finding(kind, names)]))
 
+    def allowing(self, kinds: Iterable[str]) -> "CheckReport":
+        """Return the report with some kinds of findings turned into notes.
+
+        Raises:
+            UserError: there is no such kind.
+        """
+        kinds = require_kinds(kinds)
+        findings = [replace(f, severity=NOTE) if f.kind in kinds else f for f in self.findings]
+        return replace(self, findings=tuple(findings))
+
     def of_part(self, part: str) -> tuple[Inspection, ...]:
-        """What was seen of one part of the data set ("labelled", "unlabelled", "validation", "test")."""
-        return tuple(one for one in self.seen if one.part == part)
+        """Return the inspections of one part of the data set ("labeled", "unlabeled", "validation", "test")."""
+        return tuple(one for one in self.inspections if one.part == part)
 
 
 @dataclass(frozen=True, eq=False)
 class ClassTable:
-    """How frequent classes are.
+    """Class frequencies.
 
     Attributes:
         pixels: int64 (K,), pixels of each class.
         images: int64 (K,), masks that show each class.
-        ignored: pixels with value 255.
+        ignored: pixels to ignore.
         masks: number of masks counted.
     """
 
@@ -99,23 +113,23 @@ class ClassTable:
     masks: int
 
 
-def class_table(seen: Iterable[Inspection], num_classes: int) -> ClassTable:
+def class_table(inspections: Iterable[Inspection], num_classes: int) -> ClassTable:
     """Count classes over the good masks."""
-    masks = [one.class_pixels for one in seen if one.class_pixels is not None]
+    masks = [one.class_pixels for one in inspections if one.class_pixels is not None]
     stacked = np.stack(masks) if masks else np.zeros((0, 256), np.int64)
     classes = stacked[:, :num_classes]
     return ClassTable(classes.sum(0), (classes > 0).sum(0), int(stacked[:, IGNORE_INDEX].sum()), len(masks))
 
 
-def format_check(report):
-    """What was seen, class frequencies, findings and notes as text.
+def format_check(report: CheckReport) -> str:
+    """Format a report as text: parts, class frequencies, findings and notes.
 
     Args:
-        report: `check.CheckReport`.
+        report: the report.
 
     Returns:
-        str of several lines, without a final newline. Every finding gives its number, the first five names and
-        what to do.
+        Several lines, without a final newline. Every finding comes with its number, the first five names and the
+        remedy.
     """
     parts = [part for part in PARTS if report.of_part(part)]
     counts = ", ".join(f"{len(report.of_part(part))} {part}" for part in parts)
@@ -125,32 +139,32 @@ def format_check(report):
     lines += ["", *_class_lines(report, parts), ""]
     root = _common_folder(report)
     if report.findings and root:
-        lines += [f"Files are named from {root} on.", ""]
+        lines += [f"File names are relative to {root}.", ""]
     notes = [finding for finding in report.findings if finding.severity == NOTE]
     lines += [f"Findings: {len(report.faults)}" if report.faults else "No findings."]
     for finding in report.faults:
         lines += _finding_lines(finding, f"{finding.severity.upper()} {finding.kind}: ", root)
     if notes:
-        lines += ["", "Notes (no faults by themselves)"]
+        lines += ["", "Notes (not faults by themselves)"]
     for finding in notes:
         lines += _finding_lines(finding, "", root)
     return "\n".join(_printable(line) for line in lines)
 
 
-def check_to_dict(report):
-    """The whole report with all names, fit for JSON.
+def check_to_dict(report: CheckReport) -> dict[str, Any]:
+    """Turn a whole report, with all names, into a dict fit for JSON.
 
     Args:
-        report: `check.CheckReport`.
+        report: the report.
 
     Returns:
         dict with `name`, `classes`, `parts` (images, masks, sizes, pixel types, value ranges, pixels and images per
         class), `findings` (kind, severity, count, message, remedy, names, details).
     """
-    parts = {part: _part_dict(report, report.of_part(part)) for part in PARTS if report.of_part(part)}
+    parts = {_key(part): _part_dict(report, report.of_part(part)) for part in PARTS if report.of_part(part)}
     findings = [
         {
-            "kind": finding.kind,
+            "kind": _key(finding.kind),
             "severity": finding.severity,
             "count": len(finding.names),
             "message": finding.message,
@@ -163,35 +177,40 @@ def check_to_dict(report):
     return {"name": report.name, "classes": list(report.class_names), "parts": parts, "findings": findings}
 
 
-def _part_dict(report, seen):
-    table = class_table(seen, len(report.class_names))
+def _key(text):
+    """Return a name as the JSON reports have always spelled it."""
+    return text.replace("labeled", "labelled")
+
+
+def _part_dict(report, inspections):
+    table = class_table(inspections, len(report.class_names))
     return {
-        "images": len(seen),
-        "masks": sum(one.sample.mask is not None for one in seen),
-        "usable": sum(not one.problems for one in seen),
-        "sizes": {f"{w} x {h}": n for (h, w), n in _sizes(seen).most_common()},
-        "pixels": {f"{kind} x {channels}": n for (kind, channels), n in _pixels(seen).most_common()},
-        "channels": [{"min": low, "max": high, "mean": mean} for low, high, mean in _channel_values(seen)],
+        "images": len(inspections),
+        "masks": sum(one.sample.mask is not None for one in inspections),
+        "usable": sum(not one.problems for one in inspections),
+        "sizes": {f"{w} x {h}": n for (h, w), n in _sizes(inspections).most_common()},
+        "pixels": {f"{kind} x {channels}": n for (kind, channels), n in _pixels(inspections).most_common()},
+        "channels": [{"min": low, "max": high, "mean": mean} for low, high, mean in _channel_values(inspections)],
         "class_pixels": table.pixels.tolist(),
         "class_images": table.images.tolist(),
         "ignored_pixels": table.ignored,
     }
 
 
-def _part_lines(part, seen):
-    """Two lines on the images of one part: sizes and types, and the values of each channel."""
-    bad = sum(bool(one.problems) for one in seen)
-    facts = [f"{len(seen)} images" + (f" ({bad} bad)" if bad else ""), _size_text(_sizes(seen))]
-    facts += [f"{kind} in {channels} channel{'s' * (channels > 1)}" for kind, channels in _pixels(seen)]
+def _part_lines(part, inspections):
+    """Write two lines about the images of one part: sizes and types, and the values of each channel."""
+    bad = sum(bool(one.problems) for one in inspections)
+    facts = [f"{len(inspections)} images" + (f" ({bad} bad)" if bad else ""), _size_text(_sizes(inspections))]
+    facts += [f"{kind} in {channels} channel{'s' * (channels > 1)}" for kind, channels in _pixels(inspections)]
     lines = [f"{part:<10}  {', '.join(facts)}"]
-    values = [f"{low:g} to {high:g} (mean {mean:.4g})" for low, high, mean in _channel_values(seen)]
+    values = [f"{low:g} to {high:g} (mean {mean:.4g})" for low, high, mean in _channel_values(inspections)]
     if len(values) > 1 and len(set(values)) == 1:
         values = [f"{values[0]} in every channel"]
     return lines + ([f"{'':<10}  values {'; '.join(values)}"] if values else [])
 
 
-def _sizes(seen):
-    return Counter(one.size for one in seen if one.size)
+def _sizes(inspections):
+    return Counter(one.size for one in inspections if one.size)
 
 
 def _size_text(sizes):
@@ -205,16 +224,16 @@ def _size_text(sizes):
     return f"{len(sizes)} sizes: {span}"
 
 
-def _pixels(seen):
-    return Counter(one.pixels for one in seen if one.pixels)
+def _pixels(inspections):
+    return Counter(one.pixels for one in inspections if one.pixels)
 
 
-def _channel_values(seen):
-    """(smallest, largest, mean over all pixels) of each channel, of the images with the usual number of channels."""
-    if not _pixels(seen):
+def _channel_values(inspections):
+    """Return (smallest, largest, mean over all pixels) of each channel, over the images of the usual format."""
+    if not _pixels(inspections):
         return []
-    (usual, _), *_ = _pixels(seen).most_common()
-    some = [one for one in seen if one.low and one.pixels == usual]
+    (usual, _), *_ = _pixels(inspections).most_common()
+    some = [one for one in inspections if one.low and one.pixels == usual]
     weights = [one.size[0] * one.size[1] for one in some]
     return [
         (
@@ -227,7 +246,7 @@ def _channel_values(seen):
 
 
 def _class_lines(report, parts):
-    """A table: for each part with masks the share of pixels (without ignored ones) and the images of each class."""
+    """Write a table: for each part with masks, the percentage of pixels (but ignored ones) and the images per class."""
     tables = {part: class_table(report.of_part(part), len(report.class_names)) for part in parts}
     tables = {part: table for part, table in tables.items() if table.pixels.any()}
     if not tables:
@@ -243,13 +262,13 @@ def _class_lines(report, parts):
     if len(shown) < count:
         lines.append(f"and {count - len(shown)} classes without a pixel anywhere")
     shares = [f"{100 * t.ignored / (t.ignored + t.pixels.sum()):.3f} % of {part}" for part, t in tables.items()]
-    return [*lines, f"Ignored (255), left out of the shares: {', '.join(shares)}"]
+    return [*lines, f"Ignored (255), left out of the percentages: {', '.join(shares)}"]
 
 
 def _finding_lines(finding, prefix, root):
     lines = ["", f"{prefix}{finding.message[0].upper()}{finding.message[1:]}: {len(finding.names)}"]
     for name, detail in list(zip(finding.names, finding.details, strict=True))[:SHOWN]:
-        # Details of what was read often name the file themselves.
+        # Details often name the file themselves.
         shown = detail if name in detail else name + (f": {detail}" if detail else "")
         lines.append("  " + (shown.replace(root, "") if root else shown))
     if len(finding.names) > SHOWN:
@@ -258,13 +277,13 @@ def _finding_lines(finding, prefix, root):
 
 
 def _common_folder(report):
-    """The folder, with its slash, that all files are below; empty for none worth leaving out."""
-    names = {str(source) for one in report.seen for source in (one.sample.image, one.sample.mask) if source}
+    """Return the folder, with its slash, that holds all files; empty if it is not worth leaving out."""
+    names = {str(source) for one in report.inspections for source in (one.sample.image, one.sample.mask) if source}
     folder = os.path.commonprefix([os.path.dirname(name) + os.sep for name in names])
     folder = folder[: folder.rfind(os.sep) + 1]
     return folder if len(folder) > 1 else ""
 
 
 def _printable(text):
-    """The text without what a terminal would obey or no file can hold: control characters, half characters."""
+    """Escape what a terminal would obey or no file can hold: control characters and half characters."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)

@@ -33,19 +33,21 @@ def check(labeled_list, unlabeled_list, out, json_file, allow, **flags):
     from rankmatch_keras import check as checks
     from rankmatch_keras.evaluation import progress_bar, write_json
 
-    _require_kinds(allow)
+    checks.require_kinds(allow)
     dataset, unused = _opened(flags, labeled_list, unlabeled_list)
     folder = _new_folder(out, dataset.name)
     report = checks.check(dataset, progress=progress_bar("looked at"))
-    report = _allowing(report.with_names("mask-unused", unused), allow)
-    text = checks.format_check(report)
-    click.echo(text)
+    report = report.with_names("mask-unused", unused).allowing(allow)
+    click.echo(checks.format_check(report))
     try:
         if json_file:
             write_json(json_file, checks.check_to_dict(report))
-        _write(folder, text, report, dataset.palette)
+        written = checks.save_report(folder, report, dataset.palette)
     except OSError as error:
         raise UserError("a place to write the report", f"{error}", "Choose another --out or --json.") from error
+    click.echo()
+    for what, file in written.items():
+        click.echo(f"{what} are in {file}")
     if not report.trainable:
         raise UserError(
             "at least one labelled image without errors",
@@ -59,6 +61,7 @@ def check(labeled_list, unlabeled_list, out, json_file, allow, **flags):
 def _opened(flags, labeled_list, unlabeled_list):
     """The data, with the labelled and unlabelled images of lists where they are given; and the masks of no image."""
     from rankmatch_keras import data
+    from rankmatch_keras.data.masks.mask_sets import unused_masks
     from rankmatch_keras.data_flags import loader_of
 
     if labeled_list is None and unlabeled_list is not None:
@@ -69,42 +72,15 @@ def _opened(flags, labeled_list, unlabeled_list):
         arguments["strict"] = False  # single files are what the check is to look at
     dataset = data.open_data(loader, **arguments)
     if loader == "ImageFolder":
-        unused += _unused_masks(flags["images"], flags["masks"])
+        unused += unused_masks(flags["images"], flags["masks"])
         if flags["val_images"] is not None:
-            unused += _unused_masks(flags["val_images"], flags["val_masks"])
+            unused += unused_masks(flags["val_images"], flags["val_masks"])
     if labeled_list is not None:
         if flags["data"] is None:
             raise UserError("the folder that the lists are relative to", "no --data", "Give it as --data DIR.")
         split = data.split_from_lists(labeled_list, unlabeled_list, flags["data"], like=dataset)
         dataset = dataclasses.replace(dataset, train=split.labeled, unlabeled=split.unlabeled)
     return dataset, unused
-
-
-def _unused_masks(images, masks):
-    """Mask files that belong to no image."""
-    from rankmatch_keras.data.masks.mask_sets import FileMasks, kind_of_masks
-    from rankmatch_keras.data.readers.folders import masks_by_name, pictures_by_name
-
-    if kind_of_masks(masks, images) is not FileMasks:
-        return []
-    pictures = pictures_by_name(images)
-    return [str(mask) for name, mask in masks_by_name(masks, images, pictures).items() if name not in pictures]
-
-
-def _require_kinds(kinds):
-    from rankmatch_keras.check.findings import KINDS
-
-    unknown = sorted(set(kinds) - set(KINDS))
-    if unknown:
-        raise UserError(f"a kind of finding: {', '.join(KINDS)}", repr(unknown[0]), "Correct --allow.")
-
-
-def _allowing(report, kinds):
-    """The report with findings of some kinds made notes."""
-    from rankmatch_keras.check.findings import NOTE
-
-    findings = [dataclasses.replace(f, severity=NOTE) if f.kind in kinds else f for f in report.findings]
-    return dataclasses.replace(report, findings=tuple(findings))
 
 
 def _new_folder(out, name):
@@ -119,19 +95,3 @@ def _new_folder(out, name):
     while folder.exists():
         folder = Path(f"{stem}-{next(numbers)}")
     return folder
-
-
-def _write(folder, text, report, palette):
-    """The text and what can be drawn, with a line about each."""
-    from rankmatch_keras import check as checks
-    from rankmatch_keras.files import replacing
-
-    with replacing(folder / "report.txt") as temporary:
-        temporary.write_text(text + "\n", encoding="utf-8")
-    click.echo(f"\nThis text is in {folder / 'report.txt'}")
-    if report.num_masks:
-        checks.save_class_chart(folder / "classes.png", report, palette)
-        click.echo(f"Class frequencies are in {folder / 'classes.png'}")
-    if report.trainable:
-        checks.save_contact_sheet(folder / "samples.png", report, palette)
-        click.echo(f"Images with their masks are in {folder / 'samples.png'}")

@@ -49,7 +49,7 @@ def split(labels, fraction, val, every, groups, seed, out, **flags):
     from rankmatch_keras.data.sets.lists import common_folder
     from rankmatch_keras.data.sets.pixel_statistics import class_pixels
     from rankmatch_keras.data.splits import require_unique, split_id
-    from rankmatch_keras.data.splits.selection import group_names, plan_split
+    from rankmatch_keras.data.splits.selection import group_names, select_images
 
     require_unique([*dataset.train, *dataset.unlabeled], "among the training images")
     samples = {sample.name: sample for sample in dataset.train if sample.mask is not None}
@@ -61,20 +61,20 @@ def split(labels, fraction, val, every, groups, seed, out, **flags):
     group_of = group_names(samples, groups) if groups else None
     pixels = class_pixels(list(samples.values()), dataset.num_classes)  # (images, K)
     presence = {name: frozenset(row.nonzero()[0].tolist()) for name, row in zip(samples, pixels, strict=True)}
-    plan = plan_split(presence, count, seed, groups=group_of, every=every, val=num_val)
+    selection = select_images(presence, count, seed, groups=group_of, every=every, val=num_val)
 
-    others = _apart(dataset.unlabeled, plan.val, group_of, groups)
+    others = _apart(dataset.unlabeled, selection.val, group_of, groups)
     chosen = {
-        "labeled": [samples[name] for name in plan.labeled],
-        "unlabeled": [*(samples[name] for name in plan.unlabeled), *others],
-        "val": [samples[name] for name in plan.val],
+        "labeled": [samples[name] for name in selection.labeled],
+        "unlabeled": [*(samples[name] for name in selection.unlabeled), *others],
+        "val": [samples[name] for name in selection.val],
     }
     _write_lists({files[name]: chosen[name] for name in names}, root)
 
-    labeled = set(plan.labeled)
+    labeled = set(selection.labeled)
     click.echo(_table(dataset.class_names, pixels, [name in labeled for name in samples]))
     click.echo()
-    for note in _notes(plan, presence, dataset.class_names, count, num_val, len(dataset.unlabeled) - len(others)):
+    for note in _notes(selection, presence, dataset.class_names, count, num_val, len(dataset.unlabeled) - len(others)):
         click.echo(note)
     counts = ", ".join(
         f"{len(chosen[name])} {word}"
@@ -149,22 +149,22 @@ def _table(class_names, pixels, is_labeled) -> str:
     return "\n".join(lines)
 
 
-def _notes(plan, presence, class_names, count, num_val, num_left_out):
+def _notes(selection, presence, class_names, count, num_val, num_left_out):
     """What did not come out as asked for."""
     everywhere = set().union(*presence.values())
-    covered = set().union(*(presence[name] for name in plan.labeled))
+    covered = set().union(*(presence[name] for name in selection.labeled))
     absent = [name for k, name in enumerate(class_names) if k not in everywhere]
     missed = [name for k, name in enumerate(class_names) if k in everywhere - covered]
     if absent:
         yield f"In no mask at all: {', '.join(absent)}."
     if missed:
-        covering = f"{plan.num_covering} labelled images would cover all that can be covered"
+        covering = f"{selection.num_covering} labelled images would cover all that can be covered"
         yield f"In no labelled image: {', '.join(missed)} ({covering})."
-    if len(plan.labeled) != count:
-        yield f"Whole groups give {len(plan.labeled)} labelled images instead of {count}."
-    if len(plan.val) != num_val:
-        yield f"Whole groups give {len(plan.val)} validation images instead of {num_val}."
+    if len(selection.labeled) != count:
+        yield f"Whole groups give {len(selection.labeled)} labelled images instead of {count}."
+    if len(selection.val) != num_val:
+        yield f"Whole groups give {len(selection.val)} validation images instead of {num_val}."
     if num_left_out:
         yield f"Left out: {num_left_out} images without masks, of groups kept for validation."
-    if not plan.unlabeled:
+    if not selection.unlabeled:
         yield "No image with mask is left unlabelled."

@@ -43,7 +43,7 @@ def test_wrong_value_names_file_value_and_remedy(sample):
 
 
 def test_size_mismatch(sample):
-    with pytest.raises(UserError, match=r"size of its image \(3 x 2\).*2 x 3 in '.*a_mask.png'"):
+    with pytest.raises(UserError, match=r"large as its image \(3 x 2\).*2 x 3 in '.*a_mask.png'"):
         check_samples([sample("a", [[0, 1], [0, 0], [0, 0]])], num_classes=2)
 
 
@@ -100,7 +100,7 @@ def test_bad_samples_are_left_out(sample, tmp_path):
     with pytest.raises(UserError):
         require_usable(report)
     assert without_bad([good, wrong], report) == (good,)
-    # The image of a wrong mask is a good unlabelled image; a broken image is none.
+    # The image of a wrong mask is a good unlabeled image; a broken image is none.
     bare = Sample("wrong", wrong.image)
     assert without_bad([bare, broken], report) == (bare,)
     assert without_bad([], report) == ()
@@ -118,12 +118,12 @@ def test_warnings_do_not_stop_a_training(sample):
     require_usable(check(dataset([sample("a", [[255] * 3] * 2)])))
 
 
-def test_one_bad_labelled_sample_of_one_is_nothing_to_train(sample):
+def test_one_bad_labeled_sample_of_one_is_nothing_to_train(sample):
     assert not check(dataset([sample("a", WRONG)], [sample("b", None)])).trainable
     assert check(dataset([sample("a", WRONG), sample("c", [[0, 1, 2]] * 2)])).trainable
 
 
-def test_of_many_unlabelled_images_only_headers_are_read(sample, monkeypatch, tmp_path):
+def test_of_many_unlabeled_images_only_headers_are_read(sample, monkeypatch, tmp_path):
     labeled, bare = sample("a", [[0, 1, 2]] * 2), [sample(f"u{n}", None) for n in range(3)]
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3)).astype(np.uint8)
     Image.fromarray(noise).save(tmp_path / "u1.png")

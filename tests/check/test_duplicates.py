@@ -36,7 +36,7 @@ CHANGES = {
     "blur": blurred,
     "brightness": lambda image: np.minimum(image * 1.2, 255).astype(np.uint8),
     "noise": lambda image: (image + np.random.default_rng(9).integers(0, 12, image.shape)).astype(np.uint8),
-    "grey": lambda image: image.mean(-1, keepdims=True).astype(np.uint8),
+    "gray": lambda image: image.mean(-1, keepdims=True).astype(np.uint8),
     "other units": lambda image: image.astype(np.float32) * 257,
 }
 SCENES = [fingerprint(scene(seed)) for seed in range(40)]

@@ -45,7 +45,7 @@ def clean():
 def test_a_clean_set_has_no_findings():
     report = check(data(**clean()))
     assert report.findings == () and report.faults == () and report.trainable
-    assert (len(report.seen), report.num_masks) == (9, 6)
+    assert (len(report.inspections), report.num_masks) == (9, 6)
     assert report.class_pixels == tuple(6 * 12 * n for n in (4, 4, 2)) and report.ignored_pixels == 6 * 12 * 2
 
 
@@ -61,17 +61,17 @@ FAULTS = {
     "mixed-depth": (bad(picture(99, dtype=np.float32)), "bad", "float32"),
     "ignored-mask": (bad(mask=BACKGROUND + 255), "bad-mask", ""),
     "background-mask": (bad(mask=BACKGROUND), "bad-mask", "only ground"),
-    "shared-images": (bad(picture(11)), "v1", "validation, like labelled bad"),
-    "near-duplicates": (bad(picture(11) + np.uint8(9)), "v1", "validation, like labelled bad"),
+    "shared-images": (bad(picture(11)), "v1", "validation, like labeled bad"),
+    "near-duplicates": (bad(picture(11) + np.uint8(9)), "v1", "validation, like labeled bad"),
     "plain-image": (bad(np.full((12, 12, 3), 7, np.uint8)), "bad", "value 7/7/7"),
-    "labelled-and-unlabelled": (bad(picture(21)), "u1", "unlabelled, like labelled bad"),
-    "repeated-images": (bad(picture(1)), "bad", "labelled, like labelled t1"),
-    "similar-images": (bad(picture(1) + np.uint8(9)), "bad", "labelled, like labelled t1"),
+    "labeled-and-unlabeled": (bad(picture(21)), "u1", "unlabeled, like labeled bad"),
+    "repeated-images": (bad(picture(1)), "bad", "labeled, like labeled t1"),
+    "similar-images": (bad(picture(1) + np.uint8(9)), "bad", "labeled, like labeled t1"),
 }
 
 
 @pytest.mark.parametrize("kind", FAULTS)
-def test_one_bad_labelled_sample_is_one_finding(kind):
+def test_one_bad_labeled_sample_is_one_finding(kind):
     one, name, detail = FAULTS[kind]
     parts = clean()
     parts["train"].append(one)
@@ -104,7 +104,7 @@ def test_images_without_mask():
     findings = found(data(**parts))
     assert findings.keys() == {"mask-missing"} and findings["mask-missing"].names == ("t9", "v9")
     assert [str(error) for error in findings["mask-missing"].errors] == [
-        f"Expected a mask for every labelled image; found none for '{name}'. Add it." for name in ("t9", "v9")
+        f"Expected a mask for every labeled image; found none for '{name}'. Add it." for name in ("t9", "v9")
     ]
 
 
@@ -128,7 +128,7 @@ def test_absent_classes_are_named_with_their_part():
     ]
 
 
-def test_what_no_labelled_mask_shows_cannot_be_learnt():
+def test_what_no_labeled_mask_shows_cannot_be_learned():
     parts = clean()
     assert check(data(**parts)).never_labeled == ()
     parts["train"] = [sample(f"t{n}", picture(n), [[0, 2, 2, 255]] * 3) for n in range(3)]
@@ -137,7 +137,7 @@ def test_what_no_labelled_mask_shows_cannot_be_learnt():
     assert check(data(**parts)).never_labeled == ("cell", "edge")
 
 
-def test_a_class_in_a_single_labelled_mask_is_noted():
+def test_a_class_in_a_single_labeled_mask_is_noted():
     parts = clean()
     for n in (0, 2):
         parts["train"][n] = sample(f"t{n}", picture(n), [[0, 1, 1, 255]] * 3)
@@ -151,13 +151,13 @@ def test_leaks_are_looked_for_between_all_parts():
     parts["test"] += [sample("x1", picture(2), MASK), sample("x2", picture(11), MASK)]  # as t2 and v1
     shared = found(data(**parts))["shared-images"]
     assert list(zip(shared.names, shared.details, strict=True)) == [
-        ("v0", "validation, like unlabelled u2"),
-        ("x1", "test, like labelled t2"),
+        ("v0", "validation, like unlabeled u2"),
+        ("x1", "test, like labeled t2"),
         ("x2", "test, like validation v1"),
     ]
 
 
-def test_masks_of_unlabelled_images_are_not_looked_at():
+def test_masks_of_unlabeled_images_are_not_looked_at():
     parts = clean()
     parts["unlabeled"].append(sample("u9", picture(29), [[9, 9]]))
     assert found(data(**parts)) == {}

@@ -21,17 +21,17 @@ def kinds(seen):
 
 
 def test_facts_of_a_good_sample():
-    seen = inspect(arrays(IMAGE, [[0, 1], [1, 1], [255, 2]]), "labelled", num_classes=3)
-    assert (seen.part, seen.size, seen.pixels, seen.problems) == ("labelled", (3, 2), ("uint8", 2), ())
+    seen = inspect(arrays(IMAGE, [[0, 1], [1, 1], [255, 2]]), "labeled", num_classes=3)
+    assert (seen.part, seen.size, seen.pixels, seen.problems) == ("labeled", (3, 2), ("uint8", 2), ())
     assert (seen.low, seen.high, seen.mean) == ((0, 0), (6, 90), (2, 30))  # 12 / 6 and 180 / 6
     assert seen.class_pixels.tolist() == [1, 3, 1] + [0] * 252 + [1]
     assert seen.fingerprint is not None
 
 
 def test_without_comparing_only_faults_are_looked_for():
-    seen = inspect(arrays(IMAGE), "unlabelled", 3, compare=False)
+    seen = inspect(arrays(IMAGE), "unlabeled", 3, compare=False)
     assert (seen.size, seen.low, seen.fingerprint, seen.class_pixels) == ((3, 2), (), None, None)
-    assert kinds(inspect(arrays(IMAGE, [[9, 9]]), "labelled", 3, compare=False)) == ["mask-size", "mask-values"]
+    assert kinds(inspect(arrays(IMAGE, [[9, 9]]), "labeled", 3, compare=False)) == ["mask-size", "mask-values"]
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,7 @@ def test_without_comparing_only_faults_are_looked_for():
     ],
 )
 def test_mask_values(mask, found):
-    seen = inspect(arrays(IMAGE, mask), "labelled", num_classes=3)
+    seen = inspect(arrays(IMAGE, mask), "labeled", num_classes=3)
     assert kinds(seen) == ["mask-values"] and seen.class_pixels is None
     assert seen.problems[0].error.found == found
     assert "0..2 or 255" in str(seen.problems[0].error)
@@ -51,7 +51,7 @@ def test_mask_values(mask, found):
 
 def test_every_problem_of_a_sample_is_kept(tmp_path):
     (tmp_path / "broken.png").write_bytes(b"x")
-    seen = inspect(Sample("a", tmp_path / "broken.png", tmp_path / "gone.png"), "labelled", 2)
+    seen = inspect(Sample("a", tmp_path / "broken.png", tmp_path / "gone.png"), "labeled", 2)
     assert kinds(seen) == ["image-unreadable", "mask-unreadable"]
     assert "broken.png" in seen.problems[0].error.found and "gone.png" in seen.problems[1].error.found
 
@@ -60,7 +60,7 @@ def test_undefined_pixels():
     image = np.ones((2, 2, 3), np.float32)
     image[0, 0] = np.nan
     image[1, 1, 2] = np.inf
-    seen = inspect(arrays(image), "unlabelled", 2)
+    seen = inspect(arrays(image), "unlabeled", 2)
     assert kinds(seen) == ["image-values"] and "at 2 pixels of 'image'" in seen.problems[0].error.found
 
 
@@ -80,14 +80,14 @@ class Stranger:
     "result", [OSError("disk"), ValueError(), MemoryError(), np.zeros((2, 2)), np.zeros((0, 2, 3))]
 )
 def test_a_strange_source_is_a_problem_not_a_trace(result):
-    seen = inspect(Sample("a", Stranger(result)), "unlabelled", 2)
+    seen = inspect(Sample("a", Stranger(result)), "unlabeled", 2)
     assert kinds(seen) == ["image-unreadable"] and isinstance(seen.problems[0].error, UserError)
 
 
 def test_headers(tmp_path):
     Image.fromarray(np.zeros((4, 6, 3), np.uint8)).save(tmp_path / "a.png")
     (tmp_path / "b.png").write_bytes(b"x")
-    assert inspect_header(Sample("a", tmp_path / "a.png"), "unlabelled").problems == ()
-    assert kinds(inspect_header(Sample("b", tmp_path / "b.png"), "unlabelled")) == ["image-unreadable"]
-    assert kinds(inspect_header(Sample("c", tmp_path / "c.png"), "unlabelled")) == ["image-unreadable"]
-    assert kinds(inspect_header(Sample("d", Stranger(OSError("disk"))), "unlabelled")) == ["image-unreadable"]
+    assert inspect_header(Sample("a", tmp_path / "a.png"), "unlabeled").problems == ()
+    assert kinds(inspect_header(Sample("b", tmp_path / "b.png"), "unlabeled")) == ["image-unreadable"]
+    assert kinds(inspect_header(Sample("c", tmp_path / "c.png"), "unlabeled")) == ["image-unreadable"]
+    assert kinds(inspect_header(Sample("d", Stranger(OSError("disk"))), "unlabeled")) == ["image-unreadable"]

@@ -30,15 +30,15 @@ def pixels(path):
         return np.asarray(picture.convert("RGB"))
 
 
-def near(image, colour, tolerance=40):
-    return (np.abs(image.astype(int) - colour).max(-1) < tolerance).sum()
+def near(image, color, tolerance=40):
+    return (np.abs(image.astype(int) - color).max(-1) < tolerance).sum()
 
 
 def test_chart(tmp_path):
     save_class_chart(tmp_path / "new" / "chart.png", make_report(3), RED)
     chart = pixels(tmp_path / "new" / "chart.png")
     assert chart.shape[1] == 10 * DPI and chart.shape[0] == int((1.3 + 0.17 * 2 * 3) * DPI)
-    # The red class has half of the pixels and is in every image: bars in its colour, and paler for validation.
+    # The red class has half of the pixels and is in every image: bars in its color, and paler for validation.
     assert near(chart, (255, 0, 0)) > 1000 and near(chart, (255, 102, 102)) > 1000
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["chart.png"]
 

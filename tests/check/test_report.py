@@ -43,28 +43,28 @@ def report():
 def test_text(report):
     text = format_check(report)
     lines = text.splitlines()
-    assert lines[0] == "mini: 9 labelled, 2 validation; 2 classes"
-    assert "labelled    9 images (7 bad), all 8 x 6, uint8 in 3 channels" in lines
+    assert lines[0] == "mini: 9 labeled, 2 validation; 2 classes"
+    assert "labeled     9 images (7 bad), all 8 x 6, uint8 in 3 channels" in lines
     assert any(line.startswith("validation  2 images, 2 sizes: 8 to 9 wide, 4 to 6 high, uint8") for line in lines)
     # One of three counted quarters is ground in the good masks.
     assert any(line.split() == ["ground", "33.333", "2", "0.000", "0"] for line in lines)
     assert any(line.split() == ["größe", "66.667", "2", "100.000", "2"] for line in lines)
-    assert "Ignored (255), left out of the shares: 25.000 % of labelled, 0.000 % of validation" in lines
-    assert "Files are named from /data/ on." in lines and "Findings: 3" in lines
+    assert "Ignored (255), left out of the percentages: 25.000 % of labeled, 0.000 % of validation" in lines
+    assert "File names are relative to /data/." in lines and "Findings: 3" in lines
 
 
 def test_findings_show_number_five_names_and_remedy(report):
     lines = format_check(report).splitlines()
-    start = lines.index("ERROR mask-values: Masks with values that stand for no class: 7")
+    start = lines.index("ERROR mask-values: Masks with values of no class: 7")
     assert lines[start + 1] == "  7 at 36 pixels of 'wrong0-mask.png'"
     assert lines[start + 6] == "  ... and 2 more"
     assert lines[start + 7].startswith("  -> Correct the masks")
-    assert "  v.png: validation, like labelled t1.png" in lines
+    assert "  v.png: validation, like labeled t1.png" in lines
     assert "  ground: in none of the 2 validation masks" in lines
     # What is no fault comes after all faults.
-    notes = lines.index("Notes (no faults by themselves)")
+    notes = lines.index("Notes (not faults by themselves)")
     assert [line for line in lines[notes:] if line.startswith(("ERROR", "WARNING"))] == []
-    assert "Images of one single value: 1" in lines[notes:]
+    assert "Images of a single value: 1" in lines[notes:]
 
 
 def test_a_clean_set_says_so():

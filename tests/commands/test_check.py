@@ -75,7 +75,7 @@ def flags(tree, *more):
 def test_a_clean_set(tree, run, tmp_path):
     code, out, err = run(*flags(tree))
     assert (code, err) == (0, "") and "No findings." in out
-    assert "6 labelled, 3 unlabelled, 3 validation; 2 classes" in out
+    assert "6 labeled, 3 unlabeled, 3 validation; 2 classes" in out
     (folder,) = tmp_path.glob("check-*")
     assert sorted(path.name for path in folder.iterdir()) == ["classes.png", "report.txt", "samples.png"]
     assert (folder / "report.txt").read_text(encoding="utf-8").strip() in out
@@ -173,7 +173,7 @@ def test_lists_say_what_is_labelled(tree, run, tmp_path):
     lists = ["--data", tree, "--labeled-list", tmp_path / "labeled.txt", "--unlabeled-list", tmp_path / "unlabeled.txt"]
     code, out, err = run(*flags(tree, *lists))
     assert code == 0, err
-    assert "2 labelled, 1 unlabelled, 3 validation; 2 classes" in out
+    assert "2 labeled, 1 unlabeled, 3 validation; 2 classes" in out
 
 
 def test_a_place_that_cannot_be_written(tree, run, tmp_path):

@@ -1,4 +1,4 @@
-"""From the 32 colours of CamVid to the usual 11 classes, on small trees."""
+"""From the 32 colors of CamVid to the usual 11 classes, on small trees."""
 
 import runpy
 from pathlib import Path
@@ -11,7 +11,7 @@ from rankmatch_keras import data
 from rankmatch_keras.command import run
 
 SCRIPT = Path(__file__).resolve().parents[2] / "data/camvid/prepare.py"
-# The 32 colours of the original set and the class of the 11 that SegNet groups each into; 255: void.
+# The 32 colors of the original set and the class of the 11 that SegNet groups each into; 255: void.
 LEGEND = {
     (64, 128, 64): 9, (192, 0, 128): 1, (0, 128, 192): 10, (0, 128, 64): 1, (128, 0, 0): 1, (64, 0, 128): 8,
     (64, 0, 192): 9, (192, 128, 64): 9, (192, 192, 128): 2, (64, 64, 128): 7, (128, 0, 192): 3, (192, 0, 64): 3,
@@ -33,8 +33,8 @@ def save(path, pixels):
     Image.fromarray(np.asarray(pixels, np.uint8)).save(path)
 
 
-def colours():
-    """Every colour in a block of 2 x 2 pixels: (8, 16, 3)."""
+def colors():
+    """Every color in a block of 2 x 2 pixels: (8, 16, 3)."""
     blocks = np.array(list(LEGEND)).reshape(4, 8, 3)
     return blocks.repeat(2, axis=0).repeat(2, axis=1)
 
@@ -48,7 +48,7 @@ def tree(tmp_path):
     for part, names in PARTS.items():
         for name in names:
             save(tmp_path / f"stills/{name}.png", np.arange(8 * 16 * 3).reshape(8, 16, 3) % 256)
-            save(tmp_path / f"labels/{name}_L.png", colours())
+            save(tmp_path / f"labels/{name}_L.png", colors())
         lines = [f"/SegNet/CamVid/{part}/{name}.png /SegNet/CamVid/{part}annot/{name}.png\n" for name in names]
         (tmp_path / f"lists/{part}.txt").parent.mkdir(exist_ok=True)
         (tmp_path / f"lists/{part}.txt").write_text("".join(lines))
@@ -68,7 +68,7 @@ def error_of(capsys, prepare, tree, *flags):
     return message
 
 
-def test_the_32_colours(prepare, tree, capsys):
+def test_the_32_colors(prepare, tree, capsys):
     call(prepare, tree, "--allow-incomplete")
     assert capsys.readouterr().out == f"2 train, 1 val, 1 test images and masks in {tree / 'out'}\n"
     camvid = data.CamVid(tree / "out")
@@ -96,7 +96,7 @@ def test_ids_of_segnet(prepare, tree):
 
 
 def test_blended_pixels_are_told_and_ignored(prepare, tree, capsys):
-    mask = colours()
+    mask = colors()
     mask[3, 5] = (128, 128, 26)
     save(tree / "labels/b_L.png", mask)
     call(prepare, tree, "--allow-incomplete")
@@ -104,8 +104,8 @@ def test_blended_pixels_are_told_and_ignored(prepare, tree, capsys):
     assert data.CamVid(tree / "out").train[1].read_mask()[3, 5] == 255
 
 
-def test_other_colours_are_refused(prepare, tree, capsys):
-    mask = colours()
+def test_other_colors_are_refused(prepare, tree, capsys):
+    mask = colors()
     mask[2:4, 4:6] = (1, 2, 3)
     save(tree / "labels/b_L.png", mask)
     message = error_of(capsys, prepare, tree, "--allow-incomplete")
@@ -119,7 +119,7 @@ def test_goes_on_where_it_stopped(prepare, tree, capsys):
     files = sorted((tree / "out").rglob("*.png"))
     assert len(files) == 6
     times = [file.stat().st_mtime_ns for file in files]
-    save(tree / "labels/d_L.png", colours())
+    save(tree / "labels/d_L.png", colors())
     call(prepare, tree, "--allow-incomplete")
     assert times == [file.stat().st_mtime_ns for file in files]
     assert len(data.CamVid(tree / "out").test) == 1

@@ -32,7 +32,7 @@ def save_mat(path, ids):
 def save_mask(path, value):
     path.parent.mkdir(parents=True, exist_ok=True)
     picture = Image.fromarray(np.full((4, 6), value, np.uint8))
-    picture.putpalette([value for colour in VOC_PALETTE for value in colour])
+    picture.putpalette([value for color in VOC_PALETTE for value in color])
     picture.save(path)
 
 

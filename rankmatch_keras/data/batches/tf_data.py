@@ -114,7 +114,7 @@ def _same_size(image: tf.Tensor, mask: tf.Tensor) -> Any:
 @functools.cache
 def _strong_view(image_format: ImageFormat, policy: str) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
     """Return the strong view as one function of the graph: traced once for all views and datasets."""
-    if not image_format.is_colour:
+    if not image_format.is_color:
         layer = IntensityAugmentation(image_format.channels, bounded=image_format.dtype == "uint8")
     elif policy in INTENSITIES:
         layer = RandomIntensityAugmentation(*INTENSITIES[policy])

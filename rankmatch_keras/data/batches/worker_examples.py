@@ -95,7 +95,7 @@ class Examples:
 
     @cached_property
     def _strong(self) -> StrongAugmentation | IntensityAugmentation | RandomIntensityAugmentation:
-        if not self.image_format.is_colour:
+        if not self.image_format.is_color:
             return IntensityAugmentation(self.image_format.channels, bounded=self.image_format.dtype == "uint8")
         if self.strong in INTENSITIES:
             return RandomIntensityAugmentation(*INTENSITIES[self.strong])

@@ -13,36 +13,36 @@ from rankmatch_keras.errors import UserError
 def detect_encoding(
     raw_masks: Iterable[tuple[str, np.ndarray]], num_classes: int | None = None
 ) -> tuple[MaskEncoding, int]:
-    """Find out what the values of the masks of a data set mean, from all of them.
+    """Detect the encoding of the masks of a data set, from all of them.
 
-    Exactly two grey values other than 0 and 1 are two classes, the smaller one is class 0. So {0, 255} is black
-    and white, although it could be class 0 and ignored pixels; where `num_classes` is more than 2, neither can be
-    right and it is an error. Other grey values are class ids, with 255 for pixels to ignore. Colours are classes in
-    the order of (red, green, blue), except shades of grey, which are read as grey values are.
+    Exactly two gray values other than 0 and 1 are two classes, of which the smaller one is class 0. So {0, 255} is
+    black and white, although it could be class 0 and ignored pixels; if `num_classes` is more than 2, neither can be
+    right, and that is an error. Other gray values are class ids, with 255 for pixels to ignore. Colors are classes in
+    the order of (red, green, blue), except shades of gray, which are read as gray values.
 
     Args:
-        raw_masks: name and values of each mask, as `images.read_raw_mask` returns them; gone through once.
-        num_classes: K where it is known; None: the largest class id + 1, or the number of colours.
+        raw_masks: name and values of each mask, as `read_raw_mask` returns them; iterated once.
+        num_classes: K if known; None: the largest class id + 1, or the number of colors.
 
     Returns:
         The encoding, and the number of classes.
 
     Raises:
-        UserError: no masks; a single value in all of them; grey values and colours mixed; more than 256 colours;
-            values that cannot be the ids of `num_classes` classes; or, without `num_classes`, values so far apart
-            or so lossy that they are hardly class ids.
+        UserError: there are no masks; all hold a single value; gray values and colors are mixed; there are more than
+            256 colors, or values that cannot be the ids of `num_classes` classes; or, without `num_classes`, values
+            are so far apart or so lossy that they can hardly be class ids.
     """
     if num_classes is not None and not 2 <= num_classes <= IGNORE_INDEX:
         raise UserError("2 to 255 classes", f"{num_classes}", "Correct the number of classes.")
-    values, are_colors, count = _gathered(raw_masks)
+    values, are_colors, count = _first_masks(raw_masks)
     if len(values) == 1:
         value = unpack_color(next(iter(values))) if are_colors else next(iter(values))
         raise UserError("masks of at least two classes", f"only {value} in all {count} masks", "Check the masks.")
-    return _of_colors(values, num_classes) if are_colors else _of_values(values, num_classes)
+    return _encoding_of_colors(values, num_classes) if are_colors else _encoding_of_values(values, num_classes)
 
 
-def _gathered(raw_masks: Iterable[tuple[str, np.ndarray]]) -> tuple[dict[int, str], bool, int]:
-    """Return the mask in which each value (or packed colour) is seen first, whether they are colours, and n."""
+def _first_masks(raw_masks: Iterable[tuple[str, np.ndarray]]) -> tuple[dict[int, str], bool, int]:
+    """Return the first mask with each value (or packed color), whether they are colors, and the number of masks."""
     values: dict[int, str] = {}
     kinds: dict[bool, str] = {}
     count = 0
@@ -53,14 +53,14 @@ def _gathered(raw_masks: Iterable[tuple[str, np.ndarray]]) -> tuple[dict[int, st
         if len(kinds) > 1:
             raise UserError(
                 "masks of one kind",
-                f"colours in '{kinds[True]}', grey or palette values in '{kinds[False]}'",
-                "Say what the colours mean with a legend.",
+                f"colors in '{kinds[True]}', gray or palette values in '{kinds[False]}'",
+                "Say what the colors mean with a legend.",
             )
         for value in _distinct(pack_colors(raw, name) if is_color else raw):
             values.setdefault(int(value), name)
         if len(values) > MAX_COLORS:
             raise UserError(
-                f"masks of at most {MAX_COLORS} different {'colours' if is_color else 'values'}",
+                f"masks of at most {MAX_COLORS} different {'colors' if is_color else 'values'}",
                 f"more up to '{name}'",
                 "This looks like JPEG-compressed masks, photographs or object numbers; give masks of classes.",
             )
@@ -70,7 +70,7 @@ def _gathered(raw_masks: Iterable[tuple[str, np.ndarray]]) -> tuple[dict[int, st
 
 
 def _distinct(values: np.ndarray) -> np.ndarray:
-    """`np.unique` without sorting where the values are small."""
+    """Return what `np.unique` does, without sorting if the values are small."""
     if not values.size or values.min() < 0 or values.max() >= 1 << 24:
         return np.unique(values)
     seen = np.zeros(int(values.max()) + 1, bool)
@@ -78,7 +78,7 @@ def _distinct(values: np.ndarray) -> np.ndarray:
     return np.flatnonzero(seen)
 
 
-def _of_values(values: dict[int, str], num_classes: int | None) -> tuple[MaskEncoding, int]:
+def _encoding_of_values(values: dict[int, str], num_classes: int | None) -> tuple[MaskEncoding, int]:
     ordered = sorted(values)
     if len(ordered) == 2 and ordered != [0, 1]:
         if num_classes in (None, 2):
@@ -113,13 +113,15 @@ def _require_plausible(ids: list[int], values: dict[int, str]) -> None:
         )
 
 
-def _of_colors(values: dict[int, str], num_classes: int | None) -> tuple[MaskEncoding, int]:
+def _encoding_of_colors(values: dict[int, str], num_classes: int | None) -> tuple[MaskEncoding, int]:
     colors = [unpack_color(code) for code in sorted(values)]
     if all(red == green == blue for red, green, blue in colors):
         try:
-            encoding, count = _of_values({unpack_color(code)[0]: name for code, name in values.items()}, num_classes)
+            encoding, count = _encoding_of_values(
+                {unpack_color(code)[0]: name for code, name in values.items()}, num_classes
+            )
         except UserError:
-            pass  # Shades that are no ids may be the colours of classes.
+            pass  # shades that are no ids may be the colors of classes
         else:
             shades = (encoding.background, encoding.foreground) if isinstance(encoding, TwoValues) else range(count)
             ignore = () if isinstance(encoding, TwoValues) else ((IGNORE_INDEX, IGNORE_INDEX, IGNORE_INDEX),)
@@ -127,11 +129,9 @@ def _of_colors(values: dict[int, str], num_classes: int | None) -> tuple[MaskEnc
     if num_classes not in (None, len(colors)):
         raise UserError(
             f"masks of {num_classes} classes",
-            f"{len(colors)} colours, as {colors[0]} in '{values[min(values)]}'",
+            f"{len(colors)} colors, as {colors[0]} in '{values[min(values)]}'",
             "Say what they mean with a legend, or correct the number of classes.",
         )
     if len(colors) > IGNORE_INDEX:
-        raise UserError(
-            f"at most {IGNORE_INDEX} classes", f"{len(colors)} colours", "Say what they mean with a legend."
-        )
+        raise UserError(f"at most {IGNORE_INDEX} classes", f"{len(colors)} colors", "Say what they mean with a legend.")
     return Legend(tuple(colors)), len(colors)

@@ -1,4 +1,4 @@
-"""Masks whose classes are numbers: class ids, two grey values, or other ids through a table."""
+"""Encodings of classes as gray values: class ids, two gray values, or other ids through a table."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,27 +12,27 @@ from rankmatch_keras.errors import UserError
 
 
 class MaskEncoding(Protocol):
-    """Turns raw mask values into class ids.
+    """Anything that turns the raw values of a mask into class ids.
 
-    One with an attribute `of_colors` that is true gets uint8 (H, W, 3) of every file: palettes are looked up, grey
-    is repeated. Any other gets the values as stored.
+    If it has a true attribute `of_colors`, it gets uint8 (H, W, 3) of every file: palettes are looked up, gray is
+    repeated. Otherwise it gets the values as stored.
     """
 
     def decode(self, raw: np.ndarray, name: str) -> np.ndarray:
-        """Return int32 (H, W) from raw (H, W) or (H, W, 3); `name` is what an error calls the mask."""
+        """Return int32 (H, W) from raw (H, W) or (H, W, 3); errors call the mask `name`."""
 
 
 @dataclass(frozen=True)
 class Ids:
-    """The values are the class ids already."""
+    """Values that are class ids already."""
 
     def decode(self, raw: np.ndarray, name: str) -> np.ndarray:
         """Return the values as int32 (H, W).
 
         Raises:
-            UserError: the mask holds colours.
+            UserError: the mask holds colors.
         """
-        _require_grey(raw, name)
+        _require_gray(raw, name)
         return raw.astype(np.int32)
 
 
@@ -41,12 +41,12 @@ IDS = Ids()
 
 @dataclass(frozen=True)
 class TwoValues:
-    """Two classes as two grey values, such as 0 and 255 of a black and white mask.
+    """Two classes as two gray values, such as 0 and 255 of a black-and-white mask.
 
     Attributes:
         background: the value of class 0.
         foreground: the value of class 1.
-        ignore: the value of pixels to ignore, if there is one.
+        ignore: the value of pixels to ignore, if there are any.
     """
 
     background: int
@@ -61,9 +61,9 @@ class TwoValues:
         """Return int32 (H, W) of 0, 1 and 255 from raw (H, W).
 
         Raises:
-            UserError: a third value, or colours.
+            UserError: the mask holds a third value, or colors.
         """
-        _require_grey(raw, name)
+        _require_gray(raw, name)
         ids = np.full(raw.shape, -1, np.int32)
         ids[raw == self.background] = 0
         ids[raw == self.foreground] = 1
@@ -76,14 +76,14 @@ class TwoValues:
 
 @dataclass(frozen=True)
 class Lookup:
-    """Class ids through a table, as the 34 ids of Cityscapes that become 19 classes.
+    """Class ids through a table, such as the 34 ids of Cityscapes that become 19 classes.
 
     Attributes:
         table: pairs (value in the file, class id or 255); or the class id of value 0, 1, 2, ...
-        others: class id of all values that are not listed, usually 255 (ignore); None: they are an error.
+        others: class id of all values that are not listed, usually 255 (ignore); None makes them an error.
 
     Raises:
-        UserError: values or class ids out of range, or a value listed twice.
+        UserError: values or class ids are out of range, or a value is listed twice.
     """
 
     table: tuple[tuple[int, int] | int, ...]
@@ -91,7 +91,7 @@ class Lookup:
 
     def __post_init__(self):
         pairs = self.table.items() if isinstance(self.table, Mapping) else self.table
-        # Lists are welcome, but only tuples can be hashed and compared.
+        # Lists are accepted, but only tuples can be hashed and compared.
         listed = tuple(int(e) if isinstance(e, int | np.integer) else (int(e[0]), int(e[1])) for e in pairs)
         object.__setattr__(self, "table", listed)
         values, meanings = self._pairs
@@ -107,7 +107,7 @@ class Lookup:
 
     @cached_property
     def _dense(self) -> np.ndarray:
-        """Class id of every value, and at the end that of all values beyond the table; -1 where there is none."""
+        """Class id of every value, and last that of all values beyond the table; -1 where there is none."""
         values, meanings = self._pairs
         dense = np.full(values.max() + 2, -1 if self.others is None else self.others, np.int32)
         dense[values] = meanings
@@ -117,10 +117,10 @@ class Lookup:
         """Return int32 (H, W) from raw (H, W).
 
         Raises:
-            UserError: a value that is not listed where `others` is None, or colours.
+            UserError: a value is not listed and `others` is None, or the mask holds colors.
         """
-        _require_grey(raw, name)
-        # As unsigned numbers, negative values are beyond the table too.
+        _require_gray(raw, name)
+        # Negative values, seen as unsigned, lie beyond the table too.
         places = raw.astype(np.int32, copy=False).view(np.uint32)
         ids = self._dense.take(np.minimum(places, np.uint32(len(self._dense) - 1)))
         if (ids < 0).any():
@@ -129,19 +129,19 @@ class Lookup:
 
 
 def _ranges(values: np.ndarray) -> str:
-    """Sorted numbers as text: 0, 1, 2, 255 -> "0..2, 255"."""
+    """Write numbers as ranges: 0, 1, 2, 255 becomes "0..2, 255"."""
     ordered = sorted(values.tolist())
     starts = [v for v, before in zip(ordered, [None, *ordered], strict=False) if before is None or v != before + 1]
     ends = [v for v, after in zip(ordered, [*ordered[1:], None], strict=False) if after is None or v != after - 1]
     return ", ".join(f"{a}" if a == b else f"{a}..{b}" for a, b in zip(starts, ends, strict=True))
 
 
-def _require_grey(raw: np.ndarray, name: str) -> None:
+def _require_gray(raw: np.ndarray, name: str) -> None:
     if raw.ndim != 2:
         raise UserError(
-            "a mask with one class id per pixel (grey or palette)",
-            f"colours in '{name}'",
-            "Say what the colours mean with a legend (lines of name,red,green,blue), or save class ids.",
+            "a mask with one class id per pixel (gray or palette)",
+            f"colors in '{name}'",
+            "Say what the colors mean with a legend (lines of name,red,green,blue), or save class ids.",
         )
 
 

@@ -1,4 +1,4 @@
-"""Masks whose classes are colours: the legend that says which, and the text file it is written in."""
+"""Legends: the classes of masks as colors, and the text file that lists them."""
 
 import csv
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from rankmatch_keras.data.readers.guards import open_regular, printable, reading
 from rankmatch_keras.errors import UserError
 
 IGNORED_NAMES = ("ignore", "void", "unlabeled", "unlabelled")
-# A mask of class colours has a handful of them; more are what lossy compression makes of their borders.
+# A mask of class colors has a handful of them; lossy compression makes many more at their borders.
 MAX_COLORS = 256
 _MAX_BYTES = 1_000_000
 
@@ -24,45 +24,45 @@ Entry = Color | tuple[Color, ...]
 
 @dataclass(frozen=True)
 class Legend:
-    """Classes as colours.
+    """Classes as colors.
 
     Attributes:
-        colors: for class 0, 1, ... its (red, green, blue) in 0..255, or a tuple of several such colours.
-        ignore: colours of pixels to ignore.
+        colors: for class 0, 1, ... its (red, green, blue) in 0..255, or a tuple of several such colors.
+        ignore: colors of pixels to ignore.
 
     Raises:
-        UserError: no colours, a colour that is none, or one with two meanings.
+        UserError: there are no colors, an entry is no color, or a color has two meanings.
     """
 
     colors: tuple[Entry, ...]
     ignore: tuple[Color, ...] = ()
 
-    # Asks for uint8 (H, W, 3) whatever the file is: palettes looked up, grey repeated.
+    # Ask for uint8 (H, W, 3) whatever the file is: palettes looked up, gray repeated.
     of_colors: ClassVar[bool] = True
 
     def __post_init__(self):
         object.__setattr__(self, "colors", tuple(_checked(entry) for entry in self.colors))
         object.__setattr__(self, "ignore", tuple(_checked(color) for color in self.ignore))
         if not 1 <= len(self.colors) <= IGNORE_INDEX:
-            raise UserError("1 to 255 classes with colours", f"{len(self.colors)}", "Correct the legend.")
+            raise UserError("1 to 255 classes with colors", f"{len(self.colors)}", "Correct the legend.")
         _ = self._meanings
 
     @cached_property
     def _meanings(self) -> dict[int, int]:
-        """Class id of each colour, which is a 24-bit number."""
-        pairs = [(color, n) for n, entry in enumerate(self.colors) for color in several(entry)]
-        pairs += [(color, IGNORE_INDEX) for entry in self.ignore for color in several(entry)]
+        """Class id of each color, keyed by its 24-bit number."""
+        pairs = [(color, n) for n, entry in enumerate(self.colors) for color in colors_of(entry)]
+        pairs += [(color, IGNORE_INDEX) for entry in self.ignore for color in colors_of(entry)]
         meanings: dict[int, int] = {}
         for color, meaning in pairs:
             if meanings.setdefault(_packed(color), meaning) != meaning:
-                raise UserError("one meaning for each colour", f"two for {color}", "Correct the legend.")
+                raise UserError("one meaning for each color", f"two for {color}", "Correct the legend.")
         return meanings
 
     def decode(self, raw: np.ndarray, name: str) -> np.ndarray:
-        """Return int32 (H, W) from raw uint8 (H, W, 3); raw (H, W) is taken as shades of grey.
+        """Return int32 (H, W) from raw uint8 (H, W, 3); raw (H, W) is taken as shades of gray.
 
         Raises:
-            UserError: a colour that is not in the legend.
+            UserError: a color is not in the legend.
         """
         packed = pack_colors(raw, name)
         ids = _table(self).take(packed).astype(np.int32) - 1
@@ -73,7 +73,7 @@ class Legend:
 
 @lru_cache(maxsize=4)
 def _table(legend: Legend) -> np.ndarray:
-    """Class id + 1 of every colour, 0 where there is none; 32 MB, but the system gives memory to used parts only."""
+    """Return class id + 1 of every color, 0 where there is none: 32 MB, of which only touched pages take memory."""
     table = np.zeros(1 << 24, np.uint16)
     for code, meaning in legend._meanings.items():
         table[code] = meaning + 1
@@ -81,10 +81,10 @@ def _table(legend: Legend) -> np.ndarray:
 
 
 def legend_of(named: Mapping[str, Entry]) -> tuple[Legend, tuple[str, ...]]:
-    """Turn named colours into a legend.
+    """Turn named colors into a legend.
 
     Args:
-        named: for each class its colour, or a tuple of colours; `read_legend` returns it. Classes called ignore,
+        named: for each class its color, or a tuple of colors, as `read_legend` returns it. Classes called ignore,
             void, unlabeled or unlabelled (in any case) become 255.
 
     Returns:
@@ -94,29 +94,29 @@ def legend_of(named: Mapping[str, Entry]) -> tuple[Legend, tuple[str, ...]]:
         UserError: see `Legend`.
     """
     names = tuple(name for name in named if name.lower() not in IGNORED_NAMES)
-    ignored = [color for name, entry in named.items() if name not in names for color in several(_checked(entry))]
+    ignored = [color for name, entry in named.items() if name not in names for color in colors_of(_checked(entry))]
     return Legend(tuple(named[name] for name in names), tuple(ignored)), names
 
 
 def read_legend(path: str | Path) -> dict[str, Entry]:
-    """Read what the colours of masks mean.
+    """Read a legend: what the colors of masks mean.
 
     Args:
-        path: text file with one colour per line, `name,red,green,blue` or, as CamVid has it, `red green blue name`;
-            a header line is passed over, and so are lines that start with # and hold no colour.
+        path: text file with one color per line, `name,red,green,blue` or, as in CamVid, `red green blue name`; a
+            header line is skipped, and so are lines that start with # and hold no color.
 
     Returns:
         (red, green, blue) by class name in the order of the file; where a name stands on several lines, a tuple
-        of their colours. See `legend_of`.
+        of their colors. See `legend_of`.
 
     Raises:
-        UserError: not readable as text, longer than a megabyte, a line without name and colour, or a colour that
-            stands twice; the message has the line number.
+        UserError: the file is no text or longer than a megabyte, a line lacks name or color, or a color occurs twice;
+            the message names the line.
     """
     with reading(path, "a legend"), open_regular(path) as file:
         text = file.read(_MAX_BYTES + 1)
         if len(text) > _MAX_BYTES:
-            raise UserError("a legend", f"more than a megabyte in '{printable(path)}'", "Give a text file of colours.")
+            raise UserError("a legend", f"more than a megabyte in '{printable(path)}'", "Give a text file of colors.")
         lines = text.decode("utf-8-sig").splitlines()
     named: dict[str, tuple[Color, ...]] = {}
     first_line: dict[Color, int] = {}
@@ -129,7 +129,7 @@ def read_legend(path: str | Path) -> dict[str, Entry]:
         name, color = entry
         if color in first_line:
             found = f"{color} in lines {first_line[color]} and {number} of '{printable(path)}'"
-            raise UserError("each colour once", found, "Remove one of the lines.")
+            raise UserError("each color once", found, "Remove one of the lines.")
         first_line[color] = number
         named[name] = (*named.get(name, ()), color)
     if not named:
@@ -138,14 +138,14 @@ def read_legend(path: str | Path) -> dict[str, Entry]:
 
 
 def pack_colors(raw: np.ndarray, name: str) -> np.ndarray:
-    """Return colours as one number each: int32 (H, W) of 0xRRGGBB from (H, W, 3), or from grey (H, W).
+    """Pack each color into one number: int32 (H, W) of 0xRRGGBB from (H, W, 3), or from gray (H, W).
 
     Raises:
-        UserError: values outside 0..255.
+        UserError: values lie outside 0..255.
     """
     if raw.dtype != np.uint8:
         if raw.size and (raw.min() < 0 or raw.max() > 255):
-            raise UserError("8-bit colours", f"values beyond 0..255 in '{name}'", "Save 8 bits per channel.")
+            raise UserError("8-bit colors", f"values beyond 0..255 in '{name}'", "Save 8 bits per channel.")
         raw = raw.astype(np.uint8)
     packed = np.zeros(raw.shape[:2], np.int32)
     for channel in range(3):
@@ -154,12 +154,12 @@ def pack_colors(raw: np.ndarray, name: str) -> np.ndarray:
 
 
 def unpack_color(code: int) -> Color:
-    """Return (red, green, blue) of 0xRRGGBB."""
+    """Unpack 0xRRGGBB to (red, green, blue)."""
     return int(code) >> 16, (int(code) >> 8) & 255, int(code) & 255
 
 
-def several(entry: Entry) -> tuple[Color, ...]:
-    """Return the colours of a class that has one or several."""
+def colors_of(entry: Entry) -> tuple[Color, ...]:
+    """Return the colors of a class, which has one or several, as a tuple."""
     return entry if isinstance(entry[0], tuple) else (entry,)  # type: ignore[return-value]
 
 
@@ -168,18 +168,18 @@ def _packed(color: Color) -> int:
 
 
 def _checked(entry: Any) -> Any:
-    """One colour or several, as tuples of int; lists and NumPy numbers are welcome."""
+    """Return one color or several as tuples of int; lists and NumPy numbers are accepted."""
     if isinstance(entry, str) or not hasattr(entry, "__len__") or not len(entry):
-        raise UserError("colours as (red, green, blue)", f"{entry!r}", "Correct the legend.")
+        raise UserError("colors as (red, green, blue)", f"{entry!r}", "Correct the legend.")
     if hasattr(entry[0], "__len__"):
         return tuple(_checked(color) for color in entry)
     if len(entry) != 3 or not all(isinstance(part, int | np.integer) and 0 <= part <= 255 for part in entry):
-        raise UserError("colours as red, green, blue in 0..255", f"{tuple(entry)}", "Correct the legend.")
+        raise UserError("colors as red, green, blue in 0..255", f"{tuple(entry)}", "Correct the legend.")
     return int(entry[0]), int(entry[1]), int(entry[2])
 
 
 def _parsed(line: str, where: str, may_be_header: bool) -> tuple[str, Color] | None:
-    """Return name and colour of a line, None for one that may be passed over."""
+    """Parse name and color of a line; None for a line that may be skipped."""
     fields = next(csv.reader([line], skipinitialspace=True), []) if "," in line else line.split()
     fields = [field.strip() for field in fields]
     numeric = [field.isascii() and field.isdigit() for field in fields]
@@ -198,12 +198,12 @@ def _parsed(line: str, where: str, may_be_header: bool) -> tuple[str, Color] | N
 
 def _unknown_colors(packed: np.ndarray, unknown: np.ndarray, name: str) -> UserError:
     different, total = np.unique(packed[unknown]), len(np.unique(packed))
-    others = f" and {len(different) - 1} other colours" if len(different) > 1 else ""
-    lossy = f"; its {total} colours look like a JPEG-compressed mask" if total > MAX_COLORS else ""
+    others = f" and {len(different) - 1} other colors" if len(different) > 1 else ""
+    lossy = f"; its {total} colors look like a JPEG-compressed mask" if total > MAX_COLORS else ""
     return UserError(
-        "only colours of the legend",
+        "only colors of the legend",
         f"{unpack_color(packed[unknown][0])}{others} at {int(unknown.sum())} pixels of '{name}'{lossy}",
-        "Take the masks before they were compressed, or save them as PNG."
+        "Use the masks from before they were compressed, or save them as PNG."
         if lossy
-        else "Add the colour to the legend, as a class or as ignore.",
+        else "Add the color to the legend, as a class or as ignore.",
     )

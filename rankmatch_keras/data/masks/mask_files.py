@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from rankmatch_keras import IGNORE_INDEX
 from rankmatch_keras.data.masks.encodings import IDS, MaskEncoding
 from rankmatch_keras.data.readers.guards import printable
 from rankmatch_keras.data.readers.images import read_colors, read_raw_mask
 from rankmatch_keras.files import replacing
 
-IGNORE_COLOR = (224, 224, 192)  # as in PASCAL VOC
+VOC_IGNORE_COLOR = (224, 224, 192)
 
 
 @dataclass(frozen=True)
@@ -21,8 +22,8 @@ class MaskFile:
 
     Attributes:
         path: the file.
-        page: number of the page from 0; None for a file of one picture.
-        encoding: what the values of the file mean; class ids by default.
+        page: page of a stack, from 0; None for a file of one picture.
+        encoding: what the values in the file mean; class ids by default.
     """
 
     path: Path
@@ -30,7 +31,7 @@ class MaskFile:
     encoding: MaskEncoding = IDS
 
     def read(self) -> np.ndarray:
-        """Return int32 (H, W) of class ids; see `images.read_raw_mask`, `images.read_colors` and the encoding."""
+        """Read int32 (H, W) of class ids; see `read_raw_mask`, `read_colors` and the encoding."""
         read = read_colors if getattr(self.encoding, "of_colors", False) else read_raw_mask
         return self.encoding.decode(read(self.path, self.page), str(self))
 
@@ -47,16 +48,20 @@ def read_mask(path: str | Path, page: int | None = None) -> np.ndarray:
     return MaskFile(Path(path), page).read()
 
 
-def write_mask(path: Path, ids: np.ndarray, palette: Sequence[tuple[int, int, int]] | np.ndarray) -> None:
+def write_mask(path: str | Path, ids: np.ndarray, palette: Sequence[Sequence[int]] | np.ndarray) -> None:
     """Write class ids as a palette PNG, all or nothing: the values are the ids, viewers show colors.
 
     Args:
         path: the file; its folder is made if needed.
         ids: integers (H, W), 0..255.
-        palette: a color (red, green, blue in 0..255) per class, or of all 256 values.
+        palette: a color (red, green, blue in 0..255) per class, or for all 256 values; by default the ignore index
+            has VOC's color, and values without class are black.
     """
     picture = Image.fromarray(ids.astype(np.uint8))
-    colors = [*palette, *[(0, 0, 0)] * (255 - len(palette)), IGNORE_COLOR][:256]
-    picture.putpalette(np.array(colors, np.uint8).tobytes())
+    colors = np.zeros((256, 3), np.uint8)
+    colors[IGNORE_INDEX] = VOC_IGNORE_COLOR
+    if len(palette):
+        colors[: len(palette)] = palette
+    picture.putpalette(colors.tobytes())
     with replacing(path) as temporary:
-        picture.save(temporary, format="PNG")
+        picture.save(temporary, format="PNG", optimize=True)

@@ -1,7 +1,7 @@
-"""The masks of a person's own data set: which belongs to which image, what their values mean, and the classes.
+"""Masks of a user's own data set: which belongs to which image, what their values mean, and the classes.
 
-Masks are image files or a TIFF stack, the shapes of one COCO-style JSON file, or those of a folder of LabelMe files.
-Each kind is a class here that finds further masks (those for validation) by the same meaning.
+Masks are image files or a TIFF stack, the shapes in one COCO-style JSON file, or those in a folder of LabelMe files.
+Each kind is a class that finds further masks (those for validation) with the same meaning.
 """
 
 import os
@@ -15,7 +15,7 @@ import numpy as np
 
 from rankmatch_keras.data.masks.detection import detect_encoding
 from rankmatch_keras.data.masks.encodings import IDS, MaskEncoding, TwoValues
-from rankmatch_keras.data.masks.legends import Legend, legend_of, read_legend, several
+from rankmatch_keras.data.masks.legends import Legend, colors_of, legend_of, read_legend
 from rankmatch_keras.data.masks.mask_files import MaskFile
 from rankmatch_keras.data.masks.polygons import LabelMeMask, labelme_classes, read_coco
 from rankmatch_keras.data.readers.folders import (
@@ -24,6 +24,7 @@ from rankmatch_keras.data.readers.folders import (
     files_below,
     masks_by_name,
     names_below,
+    pictures_by_name,
     require_masks,
 )
 from rankmatch_keras.data.readers.guards import only_readable
@@ -45,8 +46,8 @@ class FileMasks:
 
     Attributes:
         class_names: name of class 0, 1, ...
-        encoding: what the values of the files mean.
-        palette: one colour per class where the masks are colours.
+        encoding: what the values in the files mean.
+        palette: one color per class if the masks are colors.
     """
 
     class_names: tuple[str, ...]
@@ -57,7 +58,7 @@ class FileMasks:
     def find(
         self, place: Path, images: Path, pictures: Mapping[str, Picture], strict: bool = True
     ) -> dict[str, MaskSource]:
-        """Return the mask of each picture by its name; unless `strict`, of those that have one."""
+        """Find the mask of each picture by its name; unless `strict`, of those that have one."""
         files = _mask_files(place, images, pictures, strict)
         return {name: MaskFile(*mask, self.encoding) for name, mask in files.items()}
 
@@ -73,7 +74,7 @@ class LabelMeMasks:
     def find(
         self, place: Path, images: Path, pictures: Mapping[str, Picture], strict: bool = True
     ) -> dict[str, MaskSource]:
-        """Return the mask of each picture by its name; unless `strict`, of those that have one."""
+        """Find the mask of each picture by its name; unless `strict`, of those that have one."""
         return {
             name: LabelMeMask(file, self.class_names) for name, file in _json_files(place, pictures, strict).items()
         }
@@ -90,7 +91,7 @@ class CocoMasks:
     def find(
         self, place: Path, images: Path, pictures: Mapping[str, Picture], strict: bool = True
     ) -> dict[str, MaskSource]:
-        """Return the mask of each picture by its name; unless `strict`, of those that have one.
+        """Find the mask of each picture by its name; unless `strict`, of those that have one.
 
         Raises:
             UserError: the file has other categories, several images of one name, or none for a picture.
@@ -114,7 +115,7 @@ MaskSet = FileMasks | LabelMeMasks | CocoMasks
 
 
 def kind_of_masks(place: Path, images: Path) -> type[MaskSet]:
-    """Return of which kind the masks at a place are; JSON files beside the images themselves are LabelMe's."""
+    """Return the kind of the masks at a place; JSON files beside the images themselves are LabelMe's."""
     if place.is_file() and place.suffix.lower() == ".json":
         return CocoMasks
     if place.is_dir() and files_below(place, (".json",), "masks"):
@@ -124,7 +125,7 @@ def kind_of_masks(place: Path, images: Path) -> type[MaskSet]:
     return FileMasks
 
 
-def describe_masks(
+def detect_masks(
     place: Path,
     images: Path,
     pictures: Mapping[str, Picture],
@@ -132,34 +133,34 @@ def describe_masks(
     legend: LegendSource = None,
     strict: bool = True,
 ) -> MaskSet:
-    """Find out what the masks of the labelled images mean.
+    """Detect what the masks of the labeled images mean.
 
     Args:
         place: the masks: a folder, a TIFF stack, or a COCO-style file.
         images: the folder or stack of the images.
         pictures: the images by name.
-        classes: class names or their number, to be checked against the masks; None: as the masks say.
-        legend: what colours mean: a file, or a colour per class name. Otherwise a file of the name legend.csv,
-            legend.txt or label_colors.txt in the folder of the masks or beside it counts, if the masks are colours.
-        strict: False: masks that are missing or cannot be read are left aside, and where masks contradict the number
-            of `classes` they are taken for class ids, so that `check` can say which ones do.
+        classes: class names or their number, checked against the masks; None: as in the masks.
+        legend: what colors mean: a file, or a color per class name. By default, if the masks are colors, a file
+            legend.csv, legend.txt or label_colors.txt in the folder of the masks or beside it.
+        strict: False: masks that are missing or cannot be read are skipped, and masks that contradict the number of
+            `classes` are taken as class ids, so that the check can name them.
 
     Raises:
         UserError: the masks cannot be read, belong to no image, or contradict `classes` or `legend`.
     """
-    names, count = _asked(classes)
+    names, count = _requested(classes)
     kind = kind_of_masks(place, images)
     if kind is FileMasks:
-        return _describe_files(place, _mask_files(place, images, pictures, strict), names, count, legend, strict)
+        return _detect_files(place, _mask_files(place, images, pictures, strict), names, count, legend, strict)
     if legend is not None:
         raise UserError("a legend for masks that are image files", f"{kind.kind} and a legend", "Leave it out.")
     if kind is CocoMasks:
-        return CocoMasks(_same(names, count, read_coco(place).class_names, f"in '{place}'"))
+        return CocoMasks(_require_requested(names, count, read_coco(place).class_names, f"in '{place}'"))
     files = list(_json_files(place, pictures, strict).values())
     found = labelme_classes(files if strict else only_readable(files, lambda file: labelme_classes([file])))
     if names is None:
-        return LabelMeMasks(_same(None, count, found, f"in '{place}'"))
-    # A class may be missing in these files, but class 0 is what no shape covers and cannot be a label.
+        return LabelMeMasks(_require_requested(None, count, found, f"in '{place}'"))
+    # A class may be missing in these files, but class 0 is the background and cannot be a label.
     unknown = [label for label in found[1:] if label not in names[1:]]
     if unknown:
         raise UserError(
@@ -170,7 +171,15 @@ def describe_masks(
     return LabelMeMasks(names)
 
 
-def _describe_files(
+def unused_masks(images: Path, masks: Path) -> list[str]:
+    """Return the mask files that belong to no image."""
+    if kind_of_masks(masks, images) is not FileMasks:
+        return []
+    pictures = pictures_by_name(images)
+    return [str(mask) for name, mask in masks_by_name(masks, images, pictures).items() if name not in pictures]
+
+
+def _detect_files(
     place: Path, masks: Mapping[str, Picture], names: Names, count: int | None, legend: LegendSource, strict: bool
 ) -> FileMasks:
     files = list(masks.values())
@@ -181,22 +190,22 @@ def _describe_files(
     if legend is not None:
         return _by_legend(legend, names, count)
     try:
-        encoding, number = detect_encoding(_raw(files), count)
+        encoding, number = detect_encoding(_read_ahead(files), count)
     except UserError:
         if strict or count is None:
             raise
         encoding, number = IDS, count
     if not isinstance(encoding, Legend):
         return FileMasks(names or (_BINARY if isinstance(encoding, TwoValues) else _numbered(number)), encoding)
-    colors = tuple(several(entry)[0] for entry in encoding.colors)
+    colors = tuple(colors_of(entry)[0] for entry in encoding.colors)
     if all(red == green == blue for red, green, blue in colors):
-        # Black and white, or class ids, that were saved as colours: they have an order as grey values have.
+        # Black and white, or class ids, saved as colors: they are ordered like gray values.
         found = _numbered(number) if encoding.ignore else _BINARY if number == 2 else _hex(colors)
         return FileMasks(names or found, encoding)
     if names:
         raise UserError(
-            "a legend that says which colour is which class",
-            f"class names and {number} colours in '{place}'",
+            "a legend that says which color is which class",
+            f"class names and {number} colors in '{place}'",
             "Give a legend: lines of name,red,green,blue.",
         )
     return FileMasks(_hex(colors), encoding, colors)
@@ -209,20 +218,24 @@ def _by_legend(legend: LegendSource, names: Names, count: int | None) -> FileMas
     elif isinstance(legend, Mapping) and legend and all(isinstance(name, str) for name in legend):
         named, where = dict(legend), "in the legend"
     else:
-        raise UserError("a legend: a file, or a colour for each class name", f"{legend!r}", "Correct the legend.")
+        raise UserError("a legend: a file, or a color for each class name", f"{legend!r}", "Correct the legend.")
     encoding, found = legend_of(named)
     if names and set(names) == set(found):
-        # The class names say which class is 0, 1, ...; what is ignored follows.
+        # The class names decide which class is 0, 1, ...; ignored ones follow.
         encoding, found = legend_of({name: named[name] for name in (*names, *named)})
-    _asked(found)
-    return FileMasks(_same(names, count, found, where), encoding, tuple(several(entry)[0] for entry in encoding.colors))
+    _requested(found)
+    return FileMasks(
+        _require_requested(names, count, found, where),
+        encoding,
+        tuple(colors_of(entry)[0] for entry in encoding.colors),
+    )
 
 
 def _legend_beside(place: Path) -> Path | None:
     for folder in (place, place.parent) if place.is_dir() else (place.parent,):
         found = [folder / name for name in LEGENDS if (folder / name).is_file()]
         if len(found) > 1:
-            raise UserError("one legend", f"'{found[0]}' and '{found[1]}'", "Say which one holds, or remove one.")
+            raise UserError("one legend", f"'{found[0]}' and '{found[1]}'", "Give one as the legend, or remove one.")
         if found:
             return found[0]
     return None
@@ -237,15 +250,15 @@ def _json_files(place: Path, pictures: Mapping[str, Picture], strict: bool) -> d
 
 
 def _of_pictures(pictures: Mapping[str, Picture], masks: Mapping[str, T], place: Path, strict: bool) -> dict[str, T]:
-    """The masks of the pictures by name: of every one, or, unless `strict`, of at least one."""
+    """Return the masks of the pictures by name: of every one, or, unless `strict`, of at least one."""
     found = {name: masks[name] for name in pictures if name in masks}
     if strict or not found:
         require_masks(pictures, masks, place)
     return found
 
 
-def _raw(masks: Iterable[Picture]) -> Iterator[tuple[str, np.ndarray]]:
-    """Name and stored values of each mask; read by several threads, a few ahead."""
+def _read_ahead(masks: Iterable[Picture]) -> Iterator[tuple[str, np.ndarray]]:
+    """Read name and stored values of each mask, in several threads, a few ahead."""
     masks, ahead = list(masks), 2 * (os.cpu_count() or 1)
     with ThreadPoolExecutor(ahead) as executor:
         for start in range(0, len(masks), ahead):
@@ -253,11 +266,11 @@ def _raw(masks: Iterable[Picture]) -> Iterator[tuple[str, np.ndarray]]:
             yield from zip(map(str, part), executor.map(lambda mask: read_raw_mask(*mask), part), strict=True)
 
 
-def _asked(classes: Classes) -> tuple[Names, int | None]:
+def _requested(classes: Classes) -> tuple[Names, int | None]:
     """Return names and number of the classes, as far as they are given.
 
     Raises:
-        UserError: neither None, a number of classes nor a list of different names.
+        UserError: the classes are neither None, a number nor a list of different names.
     """
     if classes is None:
         return None, None
@@ -269,8 +282,8 @@ def _asked(classes: Classes) -> tuple[Names, int | None]:
     raise UserError("2 to 255 class names, each once", f"{classes!r}", "Name every class, the background included.")
 
 
-def _same(names: Names, count: int | None, found: tuple[str, ...], where: str) -> tuple[str, ...]:
-    """Return the names that the masks or the legend give, if they are those or as many as asked for."""
+def _require_requested(names: Names, count: int | None, found: tuple[str, ...], where: str) -> tuple[str, ...]:
+    """Return the names found in the masks or the legend, if they are those, or as many, as asked for."""
     if names in (None, found) and count in (None, len(found)):
         return found
     asked = f"the classes {', '.join(names)}" if names else f"{count} classes"

@@ -1,7 +1,7 @@
 """Masks drawn from polygon annotations: LabelMe (one JSON file per image) and COCO (one for all images).
 
-What no shape covers is class 0, "background". Later shapes paint over earlier ones. Shapes are drawn by Pillow, as
-LabelMe's own export does: the pixels that hold a corner or lie on an edge belong to the shape.
+Pixels that no shape covers are class 0, "background". Later shapes paint over earlier ones. Pillow draws the shapes, as
+in LabelMe's own export: pixels that hold a corner or lie on an edge belong to the shape.
 """
 
 import functools
@@ -22,7 +22,7 @@ from rankmatch_keras.errors import UserError
 
 BACKGROUND = "background"
 _MAX_CLASSES = 255
-# LabelMe's own names for what is no class.
+# LabelMe's names for pixels of no class.
 _LABELME_MEANINGS = {"_background_": 0, "__ignore__": IGNORE_INDEX}
 _PARSING = threading.Lock()
 
@@ -33,18 +33,18 @@ class LabelMeMask:
 
     Attributes:
         path: the JSON file of one image.
-        class_names: name of class 0 (what no shape covers), 1, ...; the labels `_background_` and `__ignore__`
-            stand for 0 and 255.
+        class_names: name of class 0 (pixels that no shape covers), 1, ...; the labels `_background_` and
+            `__ignore__` stand for 0 and 255.
     """
 
     path: Path
     class_names: tuple[str, ...]
 
     def read(self) -> np.ndarray:
-        """Return int32 (H, W) of class ids.
+        """Draw int32 (H, W) of class ids.
 
         Raises:
-            UserError: no such file, not from LabelMe, a label that is no class, or shapes that cannot be drawn.
+            UserError: the file is missing or not from LabelMe, a label is no class, or shapes cannot be drawn.
         """
         where = printable(self.path)
         record = read_json(self.path)
@@ -67,10 +67,10 @@ class LabelMeMask:
 
 
 def labelme_classes(paths: Iterable[str | Path]) -> tuple[str, ...]:
-    """Return "background" and all other labels of some LabelMe files in alphabetical order: names for `LabelMeMask`.
+    """Return "background" and all other labels in some LabelMe files, in alphabetical order: names for `LabelMeMask`.
 
     Raises:
-        UserError: a file that cannot be read, or no or more than 254 labels in all of them.
+        UserError: a file cannot be read, or all of them hold no label or more than 254.
     """
     labels: set[str] = set()
     paths = list(paths)
@@ -98,15 +98,15 @@ class CocoMask:
     image_id: int
 
     def read(self) -> np.ndarray:
-        """Return int32 (H, W) of class ids; crowds (`iscrowd`) are 255.
+        """Draw int32 (H, W) of class ids; crowds (`iscrowd`) are 255.
 
         Raises:
-            UserError: as `read_coco`; no such image, or annotations that cannot be drawn.
+            UserError: as `read_coco`; or there is no such image, or annotations cannot be drawn.
         """
         coco = read_coco(self.path)
         if self.image_id not in coco.images:
             raise flaw(f"no image {self.image_id}", printable(self.path))
-        return coco.images[self.image_id].drawn(str(self))
+        return coco.images[self.image_id].draw(str(self))
 
     def __str__(self) -> str:
         return f"{printable(self.path)}, image {self.image_id}"
@@ -118,9 +118,9 @@ class Coco:
 
     Attributes:
         path: the file.
-        class_names: "background" for what is not annotated, then the categories in the order of their ids. A
+        class_names: "background" for pixels without annotation, then the categories in the order of their ids. A
             category called background is class 0 itself.
-        images: what is known of each image, by its id.
+        images: the images by their ids.
     """
 
     path: Path
@@ -128,7 +128,7 @@ class Coco:
     images: dict[int, "CocoImage"]
 
     def masks(self) -> dict[str, CocoMask]:
-        """Return the mask of every image by its `file_name`, which may lie in sub-folders."""
+        """Return the mask of every image by its `file_name`, which may lie in subfolders."""
         return {image.file_name: CocoMask(self.path, number) for number, image in self.images.items()}
 
 
@@ -148,8 +148,8 @@ class CocoImage:
     width: int
     annotations: list[tuple[int, Any]]
 
-    def drawn(self, where: str) -> np.ndarray:
-        """Return int32 (H, W) of class ids; `where` is what an error calls the image."""
+    def draw(self, where: str) -> np.ndarray:
+        """Draw int32 (H, W) of class ids; errors call the image `where`."""
         canvas = Image.new("L", (self.width, self.height))
         draw = ImageDraw.Draw(canvas)
         for number, (value, segmentation) in enumerate(self.annotations):
@@ -168,11 +168,11 @@ class CocoImage:
 def read_coco(path: str | Path) -> Coco:
     """Read a COCO-style file: `images`, `categories`, and `annotations` as polygons or run lengths (RLE).
 
-    The file is parsed once and kept while it does not change. What the annotations look like is checked when a mask
-    is read.
+    The file is parsed once and kept while it does not change. Annotations are checked when a mask is read.
 
     Raises:
-        UserError: no JSON, or a key that is missing, of a wrong type, twice or unknown; the message says where.
+        UserError: the file is no JSON, or a key is missing, of a wrong type, repeated or unknown; the message says
+            where.
     """
     path = Path(path)
     try:
@@ -181,7 +181,7 @@ def read_coco(path: str | Path) -> Coco:
         raise UserError(
             "a COCO-style JSON file", f"'{printable(path)}': {error.strerror}", "Check the path."
         ) from error
-    # Several threads shall wait for one that parses, not parse the same file at once.
+    # Threads wait for one that parses instead of all parsing the same file.
     with _PARSING:
         return _parsed(path, status.st_mtime_ns, status.st_size)
 
@@ -197,7 +197,7 @@ def _parsed(path: Path, mtime_ns: int, size: int) -> Coco:
         which = f"{where}, images[{number}]"
         identity, name = get(item, "id", int, which), get(item, "file_name", str, which)
         if identity in images or name in names:
-            raise flaw("an id or file_name that stands twice", which)
+            raise flaw("a repeated id or file_name", which)
         if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts or not name.isprintable():
             raise flaw(f"the file name '{printable(name)}', which leads out of the folder", which)
         names.add(name)
@@ -219,7 +219,7 @@ def _classes(categories: Sequence[Any], where: str) -> tuple[tuple[str, ...], di
         which = f"{where}, categories[{number}]"
         identity, name = get(category, "id", int, which), get(category, "name", str, which)
         if identity in names or name in names.values():
-            raise flaw("an id or name that stands twice", which)
+            raise flaw("a repeated id or name", which)
         names[identity] = name
     in_order = [identity for identity in sorted(names) if names[identity].lower() != BACKGROUND]
     if not 1 <= len(in_order) < _MAX_CLASSES:

@@ -1,4 +1,4 @@
-"""Annotated shapes as pixels: polygons and run lengths, and the JSON files that hold them."""
+"""Annotated shapes: polygons and run lengths, and the JSON files that hold them."""
 
 import json
 import math
@@ -13,7 +13,7 @@ from rankmatch_keras.data.readers.guards import open_regular, printable, reading
 from rankmatch_keras.errors import UserError
 
 MAX_BYTES = 2**31
-# Far outside of any picture; the drawing routines compute with 32-bit integers.
+# Far outside any picture; the drawing routines compute with 32-bit integers.
 MAX_COORDINATE = 1_000_000
 _MAX_POINTS = 100_000
 
@@ -24,7 +24,7 @@ def read_json(path: str | Path) -> dict[str, Any]:
     """Read a JSON file whose outermost value is an object.
 
     Raises:
-        UserError: missing, more than 2 GB, no JSON, nested too deeply, or not an object.
+        UserError: the file is missing, larger than 2 GB, no JSON, nested too deeply, or not an object.
     """
     with reading(path, "a readable JSON file"):
         with open_regular(path) as file:
@@ -41,10 +41,10 @@ def read_json(path: str | Path) -> dict[str, Any]:
 
 
 def get(record: Any, key: str, kind: type, where: str) -> Any:
-    """Return `record[key]` of the type `kind` (float: any finite number); bool is never a number.
+    """Return `record[key]` of type `kind` (float: any finite number); bool is never a number.
 
     Raises:
-        UserError: the record is no object, or it has no such key or one of another type.
+        UserError: the record is no object, or has no such key, or one of another type.
     """
     if not isinstance(record, dict) or key not in record:
         raise flaw(f"no '{key}'", where)
@@ -56,7 +56,7 @@ def get(record: Any, key: str, kind: type, where: str) -> Any:
 
 
 def is_number(value: Any) -> bool:
-    """Whether a value is a number that can be a coordinate: neither NaN nor out of this world."""
+    """Return whether a value can be a coordinate: a number, not NaN, within bounds."""
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= MAX_COORDINATE
 
 
@@ -64,7 +64,7 @@ def require_size(record: Any, height_key: str, width_key: str, where: str) -> tu
     """Return (height, width) of an image record.
 
     Raises:
-        UserError: missing, not positive, or more than 100 megapixels.
+        UserError: a side is missing or not positive, or there are more than 100 megapixels.
     """
     height, width = get(record, height_key, int, where), get(record, width_key, int, where)
     require_bounded(where, height, width)
@@ -72,10 +72,11 @@ def require_size(record: Any, height_key: str, width_key: str, where: str) -> tu
 
 
 def points_of(coordinates: Any, where: str, fewest: int = 3) -> list[Point]:
-    """Return points from [[x, y], ...] or [x, y, x, y, ...].
+    """Parse points from [[x, y], ...] or [x, y, x, y, ...].
 
     Raises:
-        UserError: NaN, infinite or too large numbers, half a point, or fewer points than `fewest`.
+        UserError: numbers are NaN, infinite or too large, a point is cut in half, or there are fewer points than
+            `fewest`.
     """
     if not isinstance(coordinates, list) or len(coordinates) > _MAX_POINTS:
         raise flaw("points that are no list", where)
@@ -89,7 +90,7 @@ def points_of(coordinates: Any, where: str, fewest: int = 3) -> list[Point]:
 
 
 def distance(first: Point, second: Point) -> float:
-    """Return the length of the line between two points."""
+    """Return the distance between two points."""
     return math.hypot(second[0] - first[0], second[1] - first[1])
 
 
@@ -97,14 +98,14 @@ def runs_to_mask(segmentation: dict, height: int, width: int, where: str) -> np.
     """Decode COCO run lengths: bool (H, W).
 
     Args:
-        segmentation: `size` [height, width] and `counts`: lengths of runs down the columns, outside and inside in
-            turns, as a list or packed into text.
+        segmentation: `size` [height, width] and `counts`: lengths of runs down the columns, outside and inside
+            alternating, as a list or packed into text.
         height: of the image.
         width: of the image.
-        where: what an error calls the annotation.
+        where: name of the annotation in errors.
 
     Raises:
-        UserError: another size than the image, or runs that do not fill it exactly.
+        UserError: the size is not that of the image, or the runs do not fill it exactly.
     """
     if segmentation.get("size") != [height, width]:
         raise flaw(f"run lengths of size {str(segmentation.get('size'))[:40]} for {[height, width]}", where)
@@ -120,7 +121,7 @@ def runs_to_mask(segmentation: dict, height: int, width: int, where: str) -> np.
 
 
 def _unpacked(text: str, where: str) -> Sequence[int]:
-    """COCO's text form: 5 bits and a continuation bit per character; from the third on, differences to two before."""
+    """Unpack COCO's text: 5 bits and a continuation bit per character; from the third on, differences to two before."""
     counts: list[int] = []
     number = shift = 0
     for character in text:

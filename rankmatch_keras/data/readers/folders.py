@@ -1,8 +1,8 @@
-"""Lists pictures in folders and TIFF stacks, and finds the mask that belongs to each, whatever the file endings.
+"""Pictures in folders and TIFF stacks, and the mask that belongs to each, whatever the file endings.
 
-A picture is known by its path below the folder without ending (`a`, `cells/a`); a page of a stack by the stack's
-name and its number from 0 (`stack/0007`). Hidden files and folders are not looked at. Links to files are fine, as
-people link data; links to folders are refused, because they may lead in circles.
+A picture is named by its path below the folder without ending (`a`, `cells/a`); a page of a stack by the stack's name
+and its number from 0 (`stack/0007`). Hidden files and folders are skipped. Links to files are followed, as people link
+data; links to folders are refused, because they may lead in circles.
 """
 
 import os
@@ -16,8 +16,7 @@ from rankmatch_keras.errors import UserError
 
 TIFF_ENDINGS = (".tif", ".tiff")
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", *TIFF_ENDINGS)
-UNMATCHED = "Add the mask under the image's name, or move images without masks to the unlabelled folder."
-# Control characters, line breaks, and what is no Unicode at all: they break lists, logs and hashes.
+# Control characters, line breaks and invalid Unicode: they break lists, logs and hashes.
 _UNFIT = ("Cc", "Cs", "Zl", "Zp")
 
 
@@ -28,21 +27,21 @@ class Picture(NamedTuple):
     page: int | None = None
 
     def __str__(self) -> str:
-        """Name the picture in messages."""
+        """Return its name in messages."""
         return str(self.path) if self.page is None else f"{self.path}, page {self.page}"
 
 
 def pictures_by_name(place: str | Path, what: str = "images", stack: str | None = None) -> dict[str, Picture]:
-    """Return the pictures of a folder with its sub-folders, or of one TIFF stack, by name in sorted order.
+    """Find the pictures of a folder and its subfolders, or of one TIFF stack, by name in sorted order.
 
     Args:
         place: a folder, or a TIFF file.
-        what: what it should hold, for the message.
-        stack: what to call the stack in the names of its pages, where `place` is a file; its own stem by default.
+        what: what it should hold, for messages.
+        stack: name of the stack in the names of its pages, where `place` is a file; its own stem by default.
 
     Raises:
-        UserError: there is nothing such, no picture is in it, two pictures have one name, a link leads to a folder
-            or nowhere, a folder cannot be read, or a name is not printable text.
+        UserError: the place does not exist or holds no picture, two pictures have the same name, a link leads to a
+            folder or nowhere, a folder cannot be read, or a name is not printable text.
     """
     place = Path(place)
     if place.is_file() and place.suffix.lower() in TIFF_ENDINGS:
@@ -60,7 +59,7 @@ def pictures_by_name(place: str | Path, what: str = "images", stack: str | None 
         try:
             pages = _pages(file, name) if file.suffix.lower() in TIFF_ENDINGS else {name: Picture(file)}
         except UserError:
-            pages = {name: Picture(file)}  # one of many: whoever reads it says what is wrong with it
+            pages = {name: Picture(file)}  # one of many: reading it will tell what is wrong
         for name in pages.keys() & found_by_name.keys():
             raise UserError(
                 "one file per name",
@@ -72,11 +71,11 @@ def pictures_by_name(place: str | Path, what: str = "images", stack: str | None 
 
 
 def files_below(folder: str | Path, endings: tuple[str, ...], what: str) -> list[Path]:
-    """Return the files with one of the endings (in any case) in a folder and its sub-folders, sorted.
+    """Find the files with one of the endings (in any case) in a folder and its subfolders, sorted.
 
     Args:
         folder: an existing folder.
-        endings: endings with their dot, lower case.
+        endings: endings with their dot, in lower case.
         what: what the files are, for messages.
 
     Raises:
@@ -106,12 +105,12 @@ def files_below(folder: str | Path, endings: tuple[str, ...], what: str) -> list
 
 
 def names_below(folder: str | Path, files: Iterable[Path]) -> dict[str, Path]:
-    """Return files by their path below a folder without ending."""
+    """Name files by their path below a folder without ending."""
     return {_name(file, Path(folder)): file for file in files}
 
 
 def masks_by_name(masks: str | Path, images: str | Path, pictures: Mapping[str, Picture]) -> dict[str, Picture]:
-    """Return the pictures in `masks` by the names of those in `images`.
+    """Find the pictures in `masks`, by the names of those in `images`.
 
     Raises:
         UserError: see `pictures_by_name`; or two stacks differ in length.
@@ -128,18 +127,18 @@ def masks_by_name(masks: str | Path, images: str | Path, pictures: Mapping[str, 
 
 
 def require_masks(pictures: Mapping[str, Picture], masks: Mapping[str, Any], place: str | Path) -> None:
-    """Raise UserError when a picture has no mask of its name; `place` is where masks were looked for."""
+    """Raise UserError if a picture has no mask of its name; `place` is where the masks were looked for."""
     missing = [name for name in pictures if name not in masks]
     if missing:
         raise UserError(
-            "a mask for every labelled image",
+            "a mask for every labeled image",
             f"no mask '{missing[0]}.*' in '{place}' for '{pictures[missing[0]]}' ({len(missing)} such images)",
-            UNMATCHED,
+            "Add the mask under the image's name, or move images without masks to the unlabeled folder.",
         )
 
 
 def require_files(paths: Iterable[Path], source: str | Path) -> None:
-    """Raise UserError when any of the paths that `source` names does not exist; count them, show five."""
+    """Raise UserError if paths that `source` names do not exist: how many, and the first five."""
     missing = [str(path) for path in paths if not path.is_file()]
     if missing:
         shown = ", ".join(f"{name!r}" for name in missing[:5])
@@ -159,7 +158,7 @@ def _pages(file: Path, name: str) -> dict[str, Picture]:
 
 
 def _name(file: Path, folder: Path) -> str:
-    # Composed, because some file systems keep accents as characters of their own and others do not.
+    # Composed, because some file systems store accents as separate characters and others do not.
     name = unicodedata.normalize("NFC", _below(file, folder).rsplit(".", 1)[0])
     if any(unicodedata.category(character) in _UNFIT for character in name):
         raise UserError("file names of one line of text", f"{str(file)!r}", "Rename the file.")

@@ -1,4 +1,4 @@
-"""What all readers of picture files share: bounds, orientation, silence, and errors that name the file."""
+"""Guards that all readers share: size limits, silenced warnings, and errors that name the file."""
 
 import logging
 import os
@@ -16,7 +16,7 @@ import numpy as np
 from rankmatch_keras.errors import UserError
 
 MAX_PIXELS = 100_000_000
-# Bounds the memory of pictures with many bands: as much as the largest picture with four of them.
+# Limits the memory of pictures with many bands to that of the largest picture with four.
 MAX_VALUES = 4 * MAX_PIXELS
 _ONE_AT_A_TIME = threading.Lock()
 
@@ -24,13 +24,13 @@ T = TypeVar("T")
 
 
 class ImageInfo(NamedTuple):
-    """What the header of an image says.
+    """Facts from the header of an image.
 
     Attributes:
         height: rows, after the orientation is applied.
         width: columns, after the orientation is applied.
-        channels: grey 1, colour (also palette and CMYK) 3, TIFF with N bands N; alpha does not count.
-        eight_bit: whether the image is read as uint8 (true) or as float32 (false).
+        channels: gray 1, color (also palette and CMYK) 3, TIFF with N bands N; alpha does not count.
+        eight_bit: whether the image is read as uint8 (True) or as float32 (False).
     """
 
     height: int
@@ -40,7 +40,7 @@ class ImageInfo(NamedTuple):
 
 
 def printable(path: str | Path, page: int | None = None) -> str:
-    """Return a path, and the page of a stack, as text for a message; line breaks and control characters are escaped."""
+    """Return a path, and the page of a stack, as text for messages, with line breaks and control characters escaped."""
     text = str(path)
     text = text if text.isprintable() else text.encode("unicode_escape", "surrogatepass").decode()
     return text if page is None else f"{text}, page {page}"
@@ -48,17 +48,17 @@ def printable(path: str | Path, page: int | None = None) -> str:
 
 @contextmanager
 def reading(path: str | Path, what: str = "a readable image") -> Iterator[None]:
-    """Turn whatever goes wrong while a file is read into one line that names the file.
+    """Turn any exception raised while a file is read into one line that names the file.
 
     Raises:
-        UserError: in place of any other exception.
+        UserError: instead of any other exception.
     """
     try:
         yield
     except UserError:
         raise
-    # Decoders raise nearly any type on damaged or hostile files, down to RecursionError and MemoryError, and
-    # which one differs between versions: a list of them would never be complete.
+    # Decoders raise nearly any type on damaged or hostile files, even RecursionError and MemoryError, and which one
+    # differs between versions: a list of them would never be complete.
     except Exception as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
         reason = printable(" ".join(reason.split())[:200])
@@ -69,8 +69,8 @@ def open_regular(path: str | Path) -> BinaryIO:
     """Open a regular file for reading.
 
     Raises:
-        UserError: the path is a folder, a pipe or a device (which would never end).
-        OSError: there is no such file, or it may not be read.
+        UserError: the path is a folder, a pipe or a device (which may never end).
+        OSError: there is no such file, or it must not be read.
     """
     mode = os.stat(path).st_mode
     if not stat.S_ISREG(mode):
@@ -80,7 +80,7 @@ def open_regular(path: str | Path) -> BinaryIO:
 
 
 def only_readable(files: Sequence[T], read: Callable[[T], object]) -> list[T]:
-    """Return the files that can be read, in their order, for what must go on without the others.
+    """Return the files that can be read, in their order.
 
     Args:
         files: the files.
@@ -107,9 +107,9 @@ def only_readable(files: Sequence[T], read: Callable[[T], object]) -> list[T]:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Silence Pillow's warnings about flawed headers: a file is read or refused, nothing in between.
+    """Silence Pillow's warnings about flawed headers: a file is either read or refused.
 
-    Catching warnings changes the state of the whole process, so only one thread is in here at a time.
+    Catching warnings changes the state of the whole process, so one thread at a time may do it.
     """
     logger = logging.getLogger("PIL")
     with _ONE_AT_A_TIME, warnings.catch_warnings():
@@ -123,7 +123,7 @@ def quiet() -> Iterator[None]:
 
 
 def require_bounded(path: str | Path, height: int, width: int, bands: int = 1) -> None:
-    """Refuse a picture by its header, before memory for it is asked for.
+    """Refuse a picture by its header, before memory for it is allocated.
 
     Raises:
         UserError: no pixels, more than 100 megapixels, or more than 400 million values.
@@ -140,14 +140,14 @@ def require_bounded(path: str | Path, height: int, width: int, bands: int = 1) -
 
 
 def oriented(picture: np.ndarray, orientation: int) -> np.ndarray:
-    """Turn a picture as its Orientation tag says.
+    """Turn a picture upright according to its Orientation tag.
 
     Args:
         picture: (H, W) or (H, W, C) as stored.
         orientation: 1..8 of the EXIF standard; any other number means upright.
 
     Returns:
-        The upright picture; H and W are exchanged for 5..8.
+        The upright picture; H and W are swapped for 5..8.
     """
     if orientation in (5, 6, 7, 8):
         picture = picture.swapaxes(0, 1)
@@ -159,10 +159,10 @@ def oriented(picture: np.ndarray, orientation: int) -> np.ndarray:
 
 
 def as_float32(picture: np.ndarray, path: str | Path) -> np.ndarray:
-    """Return an image as float32 in the units of its file.
+    """Convert an image to float32 in the units of its file.
 
     Raises:
-        UserError: NaN or infinity, also where a number is beyond the range of float32.
+        UserError: NaN or infinity, or a number beyond the range of float32.
     """
     with np.errstate(all="ignore"):
         picture = picture.astype(np.float32)
@@ -171,20 +171,20 @@ def as_float32(picture: np.ndarray, path: str | Path) -> np.ndarray:
         raise UserError(
             "finite pixel values",
             f"{count} values that are NaN or infinite in '{printable(path)}'",
-            "Replace them by a number.",
+            "Replace them by numbers.",
         )
     return picture
 
 
 def as_int32(values: np.ndarray, path: str | Path) -> np.ndarray:
-    """Return the values of a mask as int32.
+    """Convert the values of a mask to int32.
 
     Raises:
         UserError: NaN, infinity, fractions, or numbers beyond 32 bits.
     """
     if values.dtype.kind == "f":
         values = values.astype(np.float64)
-        # NaN compares unequal to itself, infinity is caught by the range below.
+        # NaN is unequal to itself; infinity is caught by the range below.
         wrong = values != np.floor(values)
         if wrong.any():
             first = values[wrong][0]

@@ -1,4 +1,4 @@
-"""Paths to arrays: the one place where image files are open_regular, and what they hold is made to fit."""
+"""Image files as arrays: the one place where they are opened and their channels made to fit."""
 
 from pathlib import Path
 from types import ModuleType
@@ -10,7 +10,7 @@ from rankmatch_keras.data.readers.guards import ImageInfo, as_int32, open_regula
 from rankmatch_keras.errors import UserError
 
 _READERS = {"JPEG": jpeg_png, "PNG": jpeg_png, "TIFF": tiff}
-# What the bytes at a position of a file say; formats without reader are here to be refused by name.
+# Offset, bytes there, and the format they stand for; formats without a reader are listed to be refused by name.
 _SIGNATURES = (
     (0, b"\xff\xd8\xff", "JPEG"),
     (0, b"\x89PNG\r\n\x1a\n", "PNG"),
@@ -34,37 +34,38 @@ _SIGNATURES = (
 def read_image(path: str | Path, page: int | None = None, channels: int | None = 3) -> np.ndarray:
     """Read an image.
 
-    Palettes are looked up, CMYK is converted to RGB, alpha is dropped, and the orientation that the file states
-    is applied.
+    Palettes are looked up, CMYK is converted to RGB, alpha is dropped, and the orientation stored in the file is
+    applied.
 
     Args:
         path: a JPEG, PNG or TIFF file; its content decides, not its ending.
-        page: number of the page of a TIFF stack, from 0; None for a file of one picture.
-        channels: 3: grey is repeated; 1: also a colour image whose three channels are equal; any other number
-            must be that of the file; None: as in the file (grey 1, colour 3, TIFF with N bands N).
+        page: page of a TIFF stack, from 0; None for a file of one picture.
+        channels: 3: gray is repeated; 1: color is accepted too where its three channels are equal; any other number
+            must be that of the file; None: as in the file (gray 1, color 3, TIFF with N bands N).
 
     Returns:
         (H, W, C): uint8 for files of up to 8 bits per channel (1, 2 and 4 bits are stretched to 0..255), float32
         in the file's own units for all others.
 
     Raises:
-        UserError: missing, damaged, another format, animated or several pages without `page`, no such page, more
-            than 100 megapixels, NaN or infinite values, or other channels than wanted.
+        UserError: the file is missing, damaged, of another format, animated, or has several pages and no `page` is
+            given; there is no such page; more than 100 megapixels; NaN or infinite values; or other channels than
+            asked for.
     """
     with reading(path):
         picture = _reader(path).read_page(path, page)
-    return _fitted(picture, channels, path)
+    return _with_channels(picture, channels, path)
 
 
 def read_raw_mask(path: str | Path, page: int | None = None) -> np.ndarray:
-    """Read the values of a mask as they are stored; a palette image yields its indices, not its colours.
+    """Read the values of a mask as stored; a palette image yields its indices, not its colors.
 
     Args:
         path: a JPEG, PNG or TIFF file.
-        page: number of the page of a TIFF stack, from 0; None for a file of one picture.
+        page: page of a TIFF stack, from 0; None for a file of one picture.
 
     Returns:
-        int32 (H, W) where there is one value per pixel (a 1-bit file: 0 and 1), uint8 (H, W, 3) for colours.
+        int32 (H, W) where there is one value per pixel (a 1-bit file: 0 and 1), uint8 (H, W, 3) for colors.
 
     Raises:
         UserError: as `read_image`; or NaN, fractions, or bands that are neither one value nor RGB.
@@ -75,7 +76,7 @@ def read_raw_mask(path: str | Path, page: int | None = None) -> np.ndarray:
             return as_int32(values, path)
     if values.shape[-1] != 3 or values.dtype != np.uint8:
         raise UserError(
-            "a mask with one value or one 8-bit RGB colour per pixel",
+            "a mask with one value or one 8-bit RGB color per pixel",
             f"{values.shape[-1]} bands of {values.dtype} in '{printable(path)}'",
             "Save class ids in one channel.",
         )
@@ -83,11 +84,11 @@ def read_raw_mask(path: str | Path, page: int | None = None) -> np.ndarray:
 
 
 def read_colors(path: str | Path, page: int | None = None) -> np.ndarray:
-    """Read a mask as colours: palettes are looked up, grey is repeated.
+    """Read a mask as colors: palettes are looked up, gray is repeated.
 
     Args:
         path: a JPEG, PNG or TIFF file of at most 8 bits per channel.
-        page: number of the page of a TIFF stack, from 0; None for a file of one picture.
+        page: page of a TIFF stack, from 0; None for a file of one picture.
 
     Returns:
         uint8 (H, W, 3).
@@ -97,19 +98,19 @@ def read_colors(path: str | Path, page: int | None = None) -> np.ndarray:
     """
     picture = read_image(path, page)
     if picture.dtype != np.uint8:
-        raise UserError("a mask of 8-bit colours", f"deeper values in '{printable(path)}'", "Save 8 bits per channel.")
+        raise UserError("a mask of 8-bit colors", f"deeper values in '{printable(path)}'", "Save 8 bits per channel.")
     return picture
 
 
 def image_info(path: str | Path, page: int | None = None) -> ImageInfo:
-    """Return height, width, channels and whether the image is read as uint8, from the header alone.
+    """Read height, width, channels and depth of an image from its header alone.
 
     Args:
         path: a JPEG, PNG or TIFF file.
-        page: number of the page of a TIFF stack, from 0; None for a file of one picture.
+        page: page of a TIFF stack, from 0; None for a file of one picture.
 
     Raises:
-        UserError: as `read_image`, except for damage behind the header and for values.
+        UserError: as `read_image`, except for damage after the header and for values.
     """
     with reading(path):
         return _reader(path).page_info(path, page)
@@ -125,8 +126,8 @@ def _reader(path: str | Path) -> ModuleType:
     raise UserError("a JPEG, PNG or TIFF file", f"{found} at '{printable(path)}'", "Convert or replace it.")
 
 
-def _fitted(picture: np.ndarray, channels: int | None, path: str | Path) -> np.ndarray:
-    """Return the picture with the channels that are wanted, or say why that cannot be."""
+def _with_channels(picture: np.ndarray, channels: int | None, path: str | Path) -> np.ndarray:
+    """Return the picture with the channels asked for, or raise UserError."""
     found = picture.shape[-1]
     if channels in (None, found):
         return picture
@@ -135,9 +136,9 @@ def _fitted(picture: np.ndarray, channels: int | None, path: str | Path) -> np.n
     if channels == 1 and found == 3:
         if (picture == picture[..., :1]).all():
             return np.ascontiguousarray(picture[..., :1])
-        raise UserError("a grey image", f"colours in '{printable(path)}'", "Convert it, or read 3 channels.")
+        raise UserError("a gray image", f"colors in '{printable(path)}'", "Convert it, or read 3 channels.")
     raise UserError(
         f"an image of {channels} channel{'s' if channels != 1 else ''}",
         f"{found} in '{printable(path)}'",
-        f"Read {found} channels, or choose the bands and save them anew.",
+        f"Read {found} channels, or select the bands and save them again.",
     )

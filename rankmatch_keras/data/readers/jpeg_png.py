@@ -1,4 +1,4 @@
-"""JPEG and PNG files, read by Pillow; the same three functions as `tiff`."""
+"""JPEG and PNG files, read by Pillow, through the same three functions as `tiff` has."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,26 +24,26 @@ from rankmatch_keras.data.readers.guards import (
 from rankmatch_keras.errors import UserError
 
 _ORIENTATION = 0x0112
-_GREY = ("1", "L", "LA", "I", "I;16", "I;16B")
+_GRAY = ("1", "L", "LA", "I", "I;16", "I;16B")
 
 
 def page_info(path: str | Path, page: int | None) -> ImageInfo:
-    """Return what the header says; see `image_info`."""
+    """Read the header; see `image_info`."""
     with _opened(path, page) as header:
         height, width = header.image.height, header.image.width
         if header.orientation in (5, 6, 7, 8):
             height, width = width, height
-        return ImageInfo(height, width, 1 if header.is_grey else 3, header.depth <= 8)
+        return ImageInfo(height, width, 1 if header.is_gray else 3, header.depth <= 8)
 
 
 def read_page(path: str | Path, page: int | None) -> np.ndarray:
-    """Return the image (H, W, C), uint8 or float32; see `read_image`."""
+    """Read the image (H, W, C), uint8 or float32; see `read_image`."""
     with _opened(path, page) as header:
         image = header.image
         if header.depth > 8:
             picture = as_float32(header.stored(), path)
         elif image.mode in ("P", "CMYK"):
-            # Pillow warns of a palette with transparency, which is dropped on purpose.
+            # Pillow warns about transparency in palettes, which is dropped on purpose.
             image.load()
             image.info.pop("transparency", None)
             picture = np.array(image.convert("RGB"))
@@ -56,7 +56,7 @@ def read_page(path: str | Path, page: int | None) -> np.ndarray:
 
 
 def read_page_values(path: str | Path, page: int | None) -> np.ndarray:
-    """Return the values as stored, without alpha: (H, W), or (H, W, C) for colours; palette: indices."""
+    """Read the values as stored, without alpha: (H, W), or (H, W, C) for colors; a palette image yields its indices."""
     with _opened(path, page) as header:
         values = header.stored()
     return oriented(values, header.orientation)
@@ -70,16 +70,16 @@ class _Header:
     orientation: int
 
     @property
-    def is_grey(self) -> bool:
-        # Pillow has no mode for 16-bit grey with alpha and announces RGBA.
-        return self.image.mode in _GREY or self._rawmode == "LA;16B"
+    def is_gray(self) -> bool:
+        # Pillow has no mode for 16-bit gray with alpha and announces RGBA.
+        return self.image.mode in _GRAY or self._rawmode == "LA;16B"
 
     @property
     def _rawmode(self) -> str:
         return str(self.image.tile[0][3])
 
     def stored(self) -> np.ndarray:
-        """Decode the values as the file holds them, without alpha."""
+        """Decode the values as stored, without alpha."""
         if self.depth == 16 and self.image.mode in ("RGB", "RGBA"):
             return self._deep()
         values = _without_alpha(self.image)
@@ -89,12 +89,12 @@ class _Header:
         return values
 
     def _deep(self) -> np.ndarray:
-        """Return uint16 of a 16-bit file for which Pillow has 8-bit modes only.
+        """Decode a 16-bit file for which Pillow has only 8-bit modes, as uint16.
 
-        PNG stores the high byte first. Asked for little-endian samples, Pillow keeps what is the low byte here; so
-        the file is decoded once for each half. Grey with alpha has four bytes per pixel, as RGBA has.
+        PNG stores the high byte first. Asked for little-endian samples, Pillow keeps what is the low byte here, so the
+        file is decoded once for each half. Gray with alpha has four bytes per pixel, as RGBA has.
         """
-        if self.is_grey:
+        if self.is_gray:
             halves = self._decoded_as("RGBA")
             return halves[..., 0] * np.uint16(256) + halves[..., 1]
         mode = self.image.mode
@@ -111,10 +111,10 @@ class _Header:
 
 @contextmanager
 def _opened(path: str | Path, page: int | None) -> Iterator[_Header]:
-    """Open a file of one picture and check its header; nothing is decoded yet.
+    """Open a file of one picture and check its header, decoding nothing yet.
 
-    The class of the format is called in place of `Image.open`: no other decoder sees the file, and the bound on
-    the size is ours. Of a JPEG with several pictures (MPO) that is the main one.
+    The class of the format is called instead of `Image.open`, so that no other decoder sees the file and the size
+    limit is ours. Of a JPEG with several pictures (MPO) the main one is opened.
     """
     with open_regular(path) as file:
         head = file.read(26)
@@ -122,7 +122,7 @@ def _opened(path: str | Path, page: int | None) -> Iterator[_Header]:
         is_png = head.startswith(b"\x89PNG")
         with quiet():
             image = PngImageFile(file) if is_png else JpegImageFile(file)
-            # The method of the base class, as that of PNG would decode the picture to look behind it.
+            # The base class's method: that of PNG would decode the picture to find tags behind it.
             orientation = Image.Image.getexif(image).get(_ORIENTATION, 1)
         frames = getattr(image, "n_frames", 1)
         if frames > 1:

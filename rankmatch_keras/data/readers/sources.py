@@ -1,4 +1,4 @@
-"""Where an image or a mask comes from: a file, a page of a stack, an array in memory.
+"""Sources of images and masks: a file, a page of a stack, an array in memory.
 
 A source is a small record that can be printed, compared and sent to another process; `read` opens it.
 """
@@ -18,7 +18,7 @@ class ImageSource(Protocol):
     """Anything with `read() -> (H, W, C)`, uint8 or float32, and a name for messages as its `str`."""
 
     def read(self) -> np.ndarray:
-        """Return the image."""
+        """Read the image."""
 
 
 @runtime_checkable
@@ -26,7 +26,7 @@ class MaskSource(Protocol):
     """Anything with `read() -> int32 (H, W)` of class ids, and a name for messages as its `str`."""
 
     def read(self) -> np.ndarray:
-        """Return the mask."""
+        """Read the mask."""
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,8 @@ class ImageFile:
 
     Attributes:
         path: the file.
-        page: number of the page from 0; None for a file of one picture.
-        channels: how many channels are wanted: grey is repeated, anything else must fit. None: as in the file.
+        page: page of a stack, from 0; None for a file of one picture.
+        channels: channels asked for: gray is repeated, anything else must fit. None: as in the file.
     """
 
     path: Path
@@ -44,7 +44,7 @@ class ImageFile:
     channels: int | None = 3
 
     def read(self) -> np.ndarray:
-        """Return (H, W, C), uint8 or float32; see `read_image`."""
+        """Read the image: (H, W, C), uint8 or float32; see `read_image`."""
         return read_image(self.path, self.page, self.channels)
 
     def __str__(self) -> str:
@@ -53,11 +53,11 @@ class ImageFile:
 
 @dataclass(frozen=True, eq=False)
 class Array:
-    """An image or a mask that is in memory.
+    """An image or a mask in memory.
 
     Attributes:
         values: (H, W, C) uint8 or float32 for an image, int32 (H, W) for a mask.
-        name: what messages call it.
+        name: its name in messages.
     """
 
     values: np.ndarray

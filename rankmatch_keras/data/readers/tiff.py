@@ -1,4 +1,4 @@
-"""TIFF files: one picture, one with many bands, or a stack of pages that is never loaded as a whole."""
+"""TIFF files: one picture, one with many bands, or a stack of pages that is never loaded whole."""
 
 import functools
 import logging
@@ -20,18 +20,18 @@ MAX_PAGES = 1_000_000
 OPEN_FILES = 32
 _NARROW = 16
 
-# Flaws that matter are raised as errors; the rest is nothing that a person could mend.
+# Flaws that matter are raised as errors; nobody could fix the rest.
 logging.getLogger("tifffile").setLevel(logging.CRITICAL)
 
 
 def count_pages(path: str | Path) -> int:
-    """Return how many pictures a TIFF file holds; thumbnails and transparency masks do not count.
+    """Count the pictures in a TIFF file, without thumbnails and transparency masks.
 
-    The tags decide: a picture with N bands is one page, an array (N, H, W) saved as one volume has N pages, also
-    where ImageJ or tifffile wrote a single header for all of them. A JPEG or PNG file that is called .tif has one.
+    The tags decide: a picture with N bands is one page; an array (N, H, W) saved as one volume has N pages, even where
+    ImageJ or tifffile wrote a single header for all of them. A JPEG or PNG file called .tif has one.
 
     Raises:
-        UserError: no TIFF file, damaged, or its chain of pages is cut off or runs in a circle.
+        UserError: the file is no TIFF file or damaged, or its chain of pages is cut off or circular.
     """
     with reading(path, "a readable TIFF file"):
         with open_regular(path) as file:
@@ -40,34 +40,34 @@ def count_pages(path: str | Path) -> int:
 
 
 def page_info(path: str | Path, page: int | None) -> ImageInfo:
-    """Return what the tags say of a page; see `image_info`."""
+    """Read the tags of a page; see `image_info`."""
     stack = _stack(path, page)
     with stack.lock:
         return Layout.of(stack.header(page or 0), path).info
 
 
 def read_page(path: str | Path, page: int | None) -> np.ndarray:
-    """Return a page as an image (H, W, C), uint8 or float32; see `read_image`."""
+    """Read a page as an image (H, W, C), uint8 or float32; see `read_image`."""
     layout, values = _read(path, page)
     picture = layout.picture(values)
     return picture if picture.dtype == np.uint8 else as_float32(picture, path)
 
 
 def read_page_values(path: str | Path, page: int | None) -> np.ndarray:
-    """Return a page as it is stored, without alpha: (H, W), or (H, W, C) where it has several bands."""
+    """Read a page as stored, without alpha: (H, W), or (H, W, C) if it has several bands."""
     layout, values = _read(path, page)
     values = values[..., layout.kept]
     return values[..., 0] if values.shape[-1] == 1 else values
 
 
 class _Stack:
-    """An open TIFF file that knows where its pages are, so that none is searched for twice."""
+    """An open TIFF file and the places of its pages, found once."""
 
     def __init__(self, path: str | Path):
         open_regular(path).close()
         self.path = path
         self.file = TiffFile(path)
-        # Closes the file as soon as nobody uses it any more, and at the latest when the program ends.
+        # Closes the file once nobody uses it, at the latest when the program ends.
         weakref.finalize(self, self.file.close)
         self.file.filehandle.set_lock(True)
         self.lock = self.file.filehandle.lock
@@ -78,11 +78,11 @@ class _Stack:
         self._pillow: TiffImageFile | None = None
 
     def header(self, index: int) -> TiffPage:
-        """Parse the tags of a page; hold the lock."""
+        """Parse the tags of a page; the caller holds the lock."""
         return self._parsed(self._numbers[index // self._repeats])
 
     def values(self, index: int, page: TiffPage) -> tuple[np.ndarray, bool]:
-        """Return (H, W, bands) as stored, and whether the orientation is applied already."""
+        """Read (H, W, bands) as stored, and whether the orientation is applied already."""
         _require_whole(page, self.path)
         if self._repeats > 1:
             with self.lock:
@@ -102,14 +102,14 @@ class _Stack:
         return TiffPage(self.file, index=number)
 
     def _pictures(self) -> list[int]:
-        """Numbers of the pages that are neither thumbnail nor mask; looks closer only where the first two tell to."""
+        """Return the pages that are neither thumbnail nor mask; all tags are parsed only if one of the first two is."""
         numbers = list(range(len(self._offsets)))
         if all(_is_picture(self._parsed(number)) for number in numbers[:2]):
             return numbers
         return [number for number in numbers if _is_picture(self._parsed(number))] or numbers
 
     def _pictures_behind_one_header(self) -> int:
-        """How many pictures lie behind each other where ImageJ or tifffile saved a volume under one header."""
+        """Count the pictures of a volume that ImageJ or tifffile saved under one header."""
         page = self.file.pages.first
         if self.file.is_imagej:
             count = int((self.file.imagej_metadata or {}).get("images", 1))
@@ -120,13 +120,13 @@ class _Stack:
         if count < 2 or not page.is_contiguous:
             return 1
         room = (self.file.filehandle.size - page.dataoffsets[0]) // max(1, page.nbytes)
-        # Programs that take one page out of a stack may leave the text that announces all.
+        # Programs that extract one page of a stack may leave the text that announces all.
         if 1 < room < count:
             raise _cut_off(f"{room} of {count} pages", self.path)
         return count if room >= count else 1
 
     def _read_with_pillow(self, number: int, page: TiffPage) -> np.ndarray:
-        """Return (H, W, bands) upright, for a compression that tifffile cannot read without imagecodecs."""
+        """Read (H, W, bands), upright, in a compression that tifffile cannot read without imagecodecs."""
         try:
             with self.lock, quiet():
                 if self._pillow is None:
@@ -136,10 +136,10 @@ class _Stack:
                 self._pillow.seek(number)
                 mode, values = self._pillow.mode, np.array(self._pillow)
             values = values if values.ndim == 3 else values[..., None]
-            # Pillow reads deep colours with 8 bits, and drops bands.
+            # Pillow reads deep colors as 8 bits and drops bands.
             if values.shape[-1] != page.samplesperpixel or values.dtype.itemsize < np.dtype(page.dtype).itemsize:
                 raise ValueError(f"Pillow reads it as {mode}")
-        # Whatever Pillow raises, the better decoder is the remedy.
+        # Whatever Pillow raises, another decoder is the remedy.
         except Exception as error:
             raise UserError(
                 "a TIFF compression that can be read",
@@ -164,7 +164,7 @@ def _read(path: str | Path, page: int | None) -> tuple[Layout, np.ndarray]:
 
 
 def _stack(path: str | Path, page: int | None) -> _Stack:
-    """Return the open file; a stack is kept open, a file of one picture is not."""
+    """Open the file; a stack is kept open, a file of one picture is not."""
     stack = _Stack(path) if page is None else _kept_open(path)
     if page is None and stack.count > 1:
         narrow = stack.file.pages.first.imagewidth <= _NARROW
@@ -173,7 +173,7 @@ def _stack(path: str | Path, page: int | None) -> _Stack:
             f"{stack.count} pages in '{printable(path)}'",
             "Save an array (H, W, N) with planarconfig='contig'."
             if narrow
-            else "Give the path of the stack itself in place of a folder.",
+            else "Give the path of the stack itself instead of a folder.",
         )
     if page is not None and not 0 <= page < stack.count:
         raise UserError(f"a page from 0 to {stack.count - 1}", f"{page} for '{printable(path)}'", "Correct the number.")
@@ -182,7 +182,7 @@ def _stack(path: str | Path, page: int | None) -> _Stack:
 
 def _kept_open(path: str | Path) -> _Stack:
     status = os.stat(path)
-    # A replaced file is opened anew, and so is every file in a forked process: file positions are shared.
+    # A replaced file is opened again, and so is every file in a forked process, which would share its position.
     return _open_stack(os.path.abspath(path), status.st_mtime_ns, status.st_size, os.getpid())
 
 
@@ -192,7 +192,7 @@ def _open_stack(path: str, mtime_ns: int, size: int, process: int) -> _Stack:
 
 
 def _chain(file: TiffFile, path: str | Path) -> list[int]:
-    """Return the offset of every page header; unlike the library's list, one that breaks off is an error."""
+    """Return the offset of every page header; unlike in the library's list, a chain that breaks off is an error."""
     handle, layout = file.filehandle, file.tiff
     offsets: dict[int, None] = {}
     offset = file.pages.first.offset
@@ -223,22 +223,22 @@ def _codec(page: TiffPage) -> str:
 
 
 def _require_whole(page: TiffPage, path: str | Path) -> None:
-    """Refuse missing data, which would be read as zeros, and data that unpacks to more than the picture."""
+    """Refuse missing data, which would be read as zeros, and packed data out of proportion to the picture."""
     size = page.parent.filehandle.size
     if not page.is_contiguous and len(page.dataoffsets) < math.prod(page.chunked):
         raise _cut_off(f"{len(page.dataoffsets)} of {math.prod(page.chunked)} strips or tiles", path)
     segments = list(zip(page.dataoffsets, page.databytecounts, strict=False))
     if not segments or any(offset + count > size for offset, count in segments):
-        raise _cut_off("pixels behind the end", path)
+        raise _cut_off("pixels beyond the end", path)
     if page.is_contiguous and sum(page.databytecounts) < page.nbytes:
         raise _cut_off(f"{sum(page.databytecounts)} of {page.nbytes} bytes", path)
-    # Packed data is at worst a little longer than unpacked; much longer data is there to fill the memory.
+    # Packed data is at worst a little longer than unpacked data; much longer data is there to fill the memory.
     if page.compression != COMPRESSION.NONE and max(page.databytecounts) > 2 * page.nbytes + 2**20:
         raise _cut_off("more packed data than pixels", path)
 
 
 def _bands_last(values: np.ndarray) -> np.ndarray:
-    """(planes, 1, H, W, samples), of which planes or samples is 1 -> (H, W, bands)."""
+    """Reorder (planes, 1, H, W, samples), where planes or samples is 1, to (H, W, bands)."""
     planes, _, height, width, samples = values.shape
     values = values[:, 0].transpose(1, 2, 0, 3).reshape(height, width, planes * samples)
     return values.astype(values.dtype.newbyteorder("="), copy=False)

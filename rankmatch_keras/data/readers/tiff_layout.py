@@ -1,4 +1,4 @@
-"""What the tags of a TIFF page say about its values: bands, palette, inks, alpha, orientation."""
+"""Layout of a TIFF page, from its tags: bands, palette, inks, alpha, orientation."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ _READABLE = ("MINISWHITE", "MINISBLACK", "RGB", "PALETTE", "MASK", "SEPARATED", 
 
 @dataclass(frozen=True)
 class Layout:
-    """The tags of one page that decide what its values mean."""
+    """Tags of one page that decide what its values mean."""
 
     page: TiffPage
     orientation: int
@@ -28,7 +28,7 @@ class Layout:
         """Read the tags of a page.
 
         Raises:
-            UserError: too large, or a kind of picture that is not read.
+            UserError: the picture is too large, or of a kind that is not read.
         """
         kind = _kind(page)
         require_bounded(path, page.imagelength, page.imagewidth, page.samplesperpixel)
@@ -37,7 +37,7 @@ class Layout:
         if page.dtype is None or np.dtype(page.dtype).kind not in "buif" or not isinstance(page.bitspersample, int):
             raise _unsupported(f"samples of type {page.dtype} ({page.bitspersample} bits)", path)
         if kind not in _READABLE or (kind == "YCBCR" and page.compression == COMPRESSION.NONE):
-            raise _unsupported(f"{kind} colours", path)
+            raise _unsupported(f"{kind} colors", path)
         colors = page.samplesperpixel - len(page.extrasamples)
         kept = [n for n in range(page.samplesperpixel) if n < colors or page.extrasamples[n - colors] not in _ALPHA]
         if kind == "PALETTE" and (page.colormap is None or np.dtype(page.dtype).kind not in "bu"):
@@ -58,9 +58,9 @@ class Layout:
         return _kind(self.page) == "SEPARATED" and len(self.kept) == 4
 
     def picture(self, values: np.ndarray) -> np.ndarray:
-        """Return (H, W, C) as it looks, from (H, W, bands) as stored."""
+        """Convert (H, W, bands) as stored to (H, W, C) as it looks."""
         if self.colormap is not None:
-            # Some programs write 0..255 where the standard asks for 0..65535.
+            # Some programs write 0..255 where the standard demands 0..65535.
             scale = 256 if self.colormap.max() > 255 else 1
             return (self.colormap.T // scale).astype(np.uint8)[values[..., 0].astype(np.int64)]
         values = values[..., self.kept]
@@ -80,7 +80,7 @@ def _kind(page: TiffPage) -> str:
 
 
 def _rgb_of_cmyk(values: np.ndarray) -> np.ndarray:
-    """Ink 0..maximum -> light 0..maximum, of the same type."""
+    """Convert ink 0..maximum to light 0..maximum of the same type."""
     highest = np.iinfo(values.dtype).max if values.dtype.kind in "ui" else 1
     light = highest - values.astype(np.float64)
     rgb = light[..., :3] * light[..., 3:] / highest
@@ -89,7 +89,7 @@ def _rgb_of_cmyk(values: np.ndarray) -> np.ndarray:
 
 def _unsupported(found: str, path: str | Path) -> UserError:
     return UserError(
-        "a TIFF file of grey, colour, palette or N bands, integer or float",
+        "a TIFF file of gray, color, palette or N bands, integer or float",
         f"{found} in '{printable(path)}'",
         "Save it as one of these.",
     )

@@ -12,12 +12,12 @@ from rankmatch_keras.errors import UserError
 Arrays = np.ndarray | Sequence[np.ndarray]
 
 
-# Both convert when they are read: a converted copy of everything would need the memory twice.
+# Both convert when read: a converted copy of everything would take the memory twice.
 class ImageArray(Array):
     """An image in memory: (H, W, C) of any real type."""
 
     def read(self) -> np.ndarray:
-        """Return (H, W, C): the array itself where it is uint8 or float32, else as float32."""
+        """Return (H, W, C): the array itself if it is uint8 or float32, otherwise as float32."""
         return self.values if self.values.dtype == np.uint8 else self.values.astype(np.float32, copy=False)
 
 
@@ -25,7 +25,7 @@ class MaskArray(Array):
     """A mask in memory: (H, W) of any integer type."""
 
     def read(self) -> np.ndarray:
-        """Return int32 (H, W): the array itself where it is int32 already."""
+        """Return int32 (H, W): the array itself if it is int32."""
         return self.values.astype(np.int32, copy=False)
 
 
@@ -37,25 +37,24 @@ def from_arrays(
     val_masks: Arrays | None = None,
     class_names: Sequence[str] | None = None,
 ) -> SegmentationData:
-    """A data set from arrays: they are looked at, not copied, unless their type must change.
+    """Make a data set from arrays, which are not copied unless their type must change.
 
     Args:
-        images: (N, H, W) or (N, H, W, C), or a list of (H, W) or (H, W, C) of differing sizes. uint8 is kept, every
-            other real type becomes float32 in its own units. All images have the same C and are all uint8 or all
-            not.
-        masks: integers or booleans (N, H, W), or a list of (H, W), of the images' sizes: class ids 0..K-1, and 255
-            for pixels to ignore. None makes all `images` unlabelled.
+        images: (N, H, W) or (N, H, W, C), or a list of (H, W) or (H, W, C) of different sizes. uint8 is kept, every
+            other real type becomes float32 in its own units. All images have the same C, and all or none are uint8.
+        masks: integers or booleans (N, H, W), or a list of (H, W), as large as the images: class ids 0..K-1, and 255
+            for pixels to ignore. None makes all `images` unlabeled.
         unlabeled: further images without masks.
         val_images: validation images, with `val_masks`.
         val_masks: their masks.
-        class_names: name of class 0, 1, ...; "class 0", ... up to the largest id in the masks by default.
+        class_names: name of class 0, 1, ...; by default "class 0", ... up to the largest id in the masks.
 
     Returns:
         A data set named "arrays", its samples named `train/0000`, `unlabeled/0000`, `val/0000`, ...
 
     Raises:
-        UserError: shapes, types or counts do not fit together, a value is not finite, or a mask holds an id without
-            class (the message names the array).
+        UserError: shapes, types or counts do not fit together, a value is not finite, or a mask holds an id of no
+            class; the message names the array.
 
     Example:
         >>> import numpy as np
@@ -82,7 +81,7 @@ def from_arrays(
 def _samples(
     what: str, part: str, images: Arrays | None, masks_name: str = "", masks: Arrays | None = None
 ) -> tuple[Sample, ...]:
-    """Samples of one part; `what` and `masks_name` are the argument names for messages."""
+    """Make the samples of one part; `what` and `masks_name` are names of arguments, for messages."""
     if images is None:
         return ()
     pictures = [_image(image, f"{what}[{n}]") for n, image in enumerate(_listed(images, what))]
@@ -95,7 +94,7 @@ def _samples(
     for picture, label in zip(pictures, labels, strict=True):
         if picture.values.shape[:2] != label.values.shape:
             raise UserError(
-                f"a mask of the size of its image {picture.values.shape[:2]}",
+                f"a mask as large as its image {picture.values.shape[:2]}",
                 f"{label.values.shape} in {label.name}",
                 f"Make it fit {picture.name}.",
             )

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from rankmatch_keras.data.masks.mask_sets import MaskSet, describe_masks, kind_of_masks
+from rankmatch_keras.data.masks.mask_sets import MaskSet, detect_masks, kind_of_masks
 from rankmatch_keras.data.readers.folders import Picture, pictures_by_name
 from rankmatch_keras.data.readers.guards import only_readable
 from rankmatch_keras.data.readers.images import image_info
@@ -27,49 +27,49 @@ def image_folder(
     seed: int = 0,
     strict: bool = True,
 ) -> SegmentationData:
-    """Your own images: a folder of images, a folder of masks, a folder of unlabelled images.
+    """Open your own images: a folder of images, a folder of masks, a folder of unlabeled images.
 
-    Folders are searched with their sub-folders. Image and mask are matched by their path below the folder without
-    ending; endings are jpg, jpeg, png, tif or tiff in any case. In place of a folder each argument may be a TIFF
-    stack, of which every page is a sample; masks may also be a folder of LabelMe files, or one COCO-style JSON file.
+    Folders are searched with their subfolders. Image and mask are matched by their path below the folder without
+    ending; endings are jpg, jpeg, png, tif or tiff in any case. Instead of a folder each argument may be a TIFF stack,
+    of which every page is a sample; masks may also be a folder of LabelMe files, or one COCO-style JSON file.
 
-    What the masks mean is found out from all of them: class ids with 255 for pixels to ignore; two grey values such
-    as 0 and 255, of which the smaller one is the background; or colours, named by a legend or as "#rrggbb". Images
-    may have 8 or more bits and any number of bands; grey ones are repeated where others of the set are colours.
+    The meaning of the masks is detected from all of them: class ids with 255 for pixels to ignore; two gray values such
+    as 0 and 255, of which the smaller one is the background; or colors, named by a legend or as "#rrggbb". Images may
+    have 8 or more bits and any number of bands; gray ones are repeated if others of the set are in color.
 
     Args:
-        images: the labelled images.
+        images: the labeled images.
         masks: their masks; every image must have one.
-        unlabeled: images without masks; named `unlabeled/...` where some have the names of labelled images.
-        classes: the class names in the order of their ids, or how many classes there are; None: as the masks say.
+        unlabeled: images without masks; named `unlabeled/...` where some have the names of labeled images.
+        classes: the class names in the order of their ids, or how many classes there are; None: as in the masks.
         val_images: validation images.
-        val_masks: their masks, of the same kind and meaning as `masks`; given together with `val_images`.
-        legend: what the colours of masks mean: a file of `name,red,green,blue` lines (or `red green blue name`), or
-            a dict of colours by class name; names such as "void" and "ignore" stand for pixels to ignore. A file
-            legend.csv, legend.txt or label_colors.txt in or beside the folder of the masks is found by itself.
-        hold_out: without validation images, this part of the labelled images (at least one) becomes `val`.
+        val_masks: their masks, of the same kind and meaning as `masks`; required with `val_images`.
+        legend: what the colors of masks mean: a file of `name,red,green,blue` lines (or `red green blue name`), or a
+            dict of colors by class name; names such as "void" and "ignore" stand for pixels to ignore. A file
+            legend.csv, legend.txt or label_colors.txt in or beside the folder of the masks is found automatically.
+        hold_out: without validation images, this fraction of the labeled images (at least one) becomes `val`.
         seed: which images are held out.
-        strict: False leaves what is wrong with single files to `check`, which lists all of it: an image without mask
-            becomes a training sample without mask, and files that cannot be read have no say in what masks mean.
+        strict: False leaves faults of single files to the check, which lists them all: an image without mask becomes a
+            training sample without mask, and unreadable files are skipped when the meaning of masks is detected.
 
     Raises:
         UserError: a place is missing, empty or unreadable; an image has no mask; masks are of no known kind or
-            contradict `classes` or `legend`; images differ in their number of channels, or are of 8 bits and of
-            other types; one file is in two parts of the data; or numbers are out of range.
+            contradict `classes` or `legend`; images differ in their number of channels, or only some have 8 bits; a
+            file is in two parts of the data; or numbers are out of range.
     """
     _require_together(val_images, val_masks)
-    _require_part(hold_out)
+    _require_fraction(hold_out)
     images, masks = Path(images), Path(masks)
     pictures = pictures_by_name(images)
-    others = {} if unlabeled is None else pictures_by_name(unlabeled, "unlabelled images")
+    others = {} if unlabeled is None else pictures_by_name(unlabeled, "unlabeled images")
     val_pictures = {} if val_images is None else pictures_by_name(val_images, "validation images")
-    _require_apart(pictures, others, "labelled and unlabelled images")
+    _require_apart(pictures, others, "labeled and unlabeled images")
     _require_apart(pictures | others, val_pictures, "training and validation images")
-    if pictures.keys() & others.keys():  # two folders that number their images alike
+    if pictures.keys() & others.keys():  # two folders with the same numbering
         others = {f"unlabeled/{name}": picture for name, picture in others.items()}
     channels = common_channels([*pictures.values(), *others.values(), *val_pictures.values()], strict)
 
-    mask_set = describe_masks(masks, images, pictures, classes, legend, strict)
+    mask_set = detect_masks(masks, images, pictures, classes, legend, strict)
     train = _samples(mask_set, masks, images, pictures, channels, strict)
     val: tuple[Sample, ...] = ()
     if val_images is not None and val_masks is not None:
@@ -87,25 +87,25 @@ def image_folder(
 
 
 def unlabeled_samples(place: str | Path, channels: int | None = 3) -> tuple[Sample, ...]:
-    """Return one sample without mask per picture of a folder or stack.
+    """Make one sample without mask per picture of a folder or stack.
 
     Args:
         place: see `pictures_by_name`.
         channels: see `ImageFile`.
     """
-    found = pictures_by_name(place, "unlabelled images")
+    found = pictures_by_name(place, "unlabeled images")
     return tuple(Sample(name, ImageFile(*picture, channels)) for name, picture in found.items())
 
 
 def common_channels(pictures: Sequence[Picture], strict: bool = True) -> int:
-    """Return the number of channels that all pictures can be read with, from their headers.
+    """Find the number of channels that all pictures can be read with, from their headers.
 
     Args:
         pictures: the pictures.
-        strict: False: the number of most of those that can be read.
+        strict: False: the number that most of the readable ones have.
 
     Raises:
-        UserError: a file is no image, or two do not fit together (both are named).
+        UserError: a file is no image, or two do not fit together; both are named.
     """
     if not strict:
         pictures = only_readable(pictures, lambda picture: image_info(*picture))
@@ -131,7 +131,7 @@ def common_channels(pictures: Sequence[Picture], strict: bool = True) -> int:
         raise UserError(
             "images with one number of channels",
             f"{some} in '{one}' and {more} in '{other}'",
-            "Save all of them with the same channels, or take them apart.",
+            "Save all of them with the same channels, or separate them.",
         )
     return next(iter(first))
 
@@ -146,11 +146,11 @@ def _samples(
     return tuple(Sample(name, ImageFile(*picture, channels), found.get(name)) for name, picture in pictures.items())
 
 
-def _held_out(samples: tuple[Sample, ...], part: float, seed: int) -> tuple[tuple[Sample, ...], tuple[Sample, ...]]:
-    """Divide into training and validation samples, in the order that also decides which images are labelled."""
+def _held_out(samples: tuple[Sample, ...], fraction: float, seed: int) -> tuple[tuple[Sample, ...], tuple[Sample, ...]]:
+    """Split into training and validation samples, in the order that also decides which images are labeled."""
     if len(samples) < 2:
-        raise UserError("at least 2 labelled images to hold one out", f"{len(samples)} labelled image", "Add more.")
-    count = min(max(1, round(part * len(samples))), len(samples) - 1)
+        raise UserError("at least 2 labeled images to hold one out", f"{len(samples)} labeled image", "Add more.")
+    count = min(max(1, round(fraction * len(samples))), len(samples) - 1)
     chosen = set(seeded_order((sample.name for sample in samples), seed)[:count])
     train, val = (tuple(s for s in samples if (s.name in chosen) == held) for held in (False, True))
     return train, val
@@ -162,14 +162,14 @@ def _require_together(val_images: str | Path | None, val_masks: str | Path | Non
         raise UserError("val_images and val_masks together", f"only {given}", f"Give {other} too.")
 
 
-def _require_part(hold_out: float) -> None:
+def _require_fraction(hold_out: float) -> None:
     if isinstance(hold_out, bool) or not isinstance(hold_out, (int, float)) or not 0 <= hold_out < 1:
         raise UserError("hold_out from 0 to less than 1", f"{hold_out!r}", "Give e.g. 0.2.")
 
 
 def _require_apart(some: Mapping[str, Picture], more: Mapping[str, Picture], what: str) -> None:
-    """Refuse one file, however it is linked, in two parts of the data."""
+    """Refuse a file, however linked, that is in two parts of the data."""
     known = {(picture.path.resolve(), picture.page) for picture in some.values()}
     for picture in more.values():
         if (picture.path.resolve(), picture.page) in known:
-            raise UserError(f"{what} that are different files", f"'{picture}' in both", "Take them apart.")
+            raise UserError(f"{what} that are different files", f"'{picture}' in both", "Separate them.")

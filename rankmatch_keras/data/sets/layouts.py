@@ -1,4 +1,4 @@
-"""From the files of a public data set to samples: what all the descriptions share."""
+"""Layouts of public data sets: from their folders to samples."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,7 +12,7 @@ from rankmatch_keras.errors import UserError
 
 
 def require_layout(root: Path, name: str, folders: Iterable[str], remedy: str) -> None:
-    """Raise UserError that names the folders of a layout that are missing below `root`."""
+    """Raise UserError that names the folders of a layout missing below `root`."""
     missing = [folder for folder in folders if not (root / folder).is_dir()]
     if missing:
         raise UserError(f"the layout of {name}", f"no folder {', '.join(missing)} in '{root}'", remedy)
@@ -21,15 +21,15 @@ def require_layout(root: Path, name: str, folders: Iterable[str], remedy: str) -
 def files_to_samples(
     files: Iterable[tuple[str, Path, Path]], source: str | Path, encoding: MaskEncoding = IDS
 ) -> tuple[Sample, ...]:
-    """Return one sample per triple of name, image and mask.
+    """Make one sample per triple of name, image and mask.
 
     Args:
         files: the triples.
-        source: the list or folder that the names come from, for the message.
+        source: the list or folder that the names come from, for messages.
         encoding: what the values of the masks mean.
 
     Raises:
-        UserError: files are missing; they are counted and the first five named.
+        UserError: files are missing; the message gives their number and the first five.
     """
     files = list(files)
     require_files((path for _, *paths in files for path in paths), source)
@@ -39,11 +39,11 @@ def files_to_samples(
 def folder_to_samples(
     images: Path, masks: Path, prefix: str = "", encoding: MaskEncoding = IDS, channels: int = 3
 ) -> tuple[Sample, ...]:
-    """Return one sample per image of a folder, named `prefix` and the file name without its ending.
+    """Make one sample per image of a folder, named `prefix` and the file name without its ending.
 
     Raises:
-        UserError: a folder is missing or empty, or images have no mask of the same name; those masks are counted
-            and the first five named.
+        UserError: a folder is missing or empty, or images have no mask of the same name; the message gives their
+            number and the first five.
     """
     pictures, found = pictures_by_name(images), pictures_by_name(masks, "masks")
     require_files((masks / f"{name}.png" for name in pictures if name not in found), images)

@@ -1,7 +1,7 @@
 """Lists of images as text files, in the format of the public partitions: `image-path mask-path` per line.
 
-Paths are relative to a root that the reader knows. A tab divides the two where names hold spaces; a page of a TIFF
-stack is written `stack.tif#12`.
+Paths are relative to a root that the reader knows. A tab separates them if names contain spaces; a page of a TIFF stack
+is written `stack.tif#12`.
 """
 
 import os
@@ -22,13 +22,13 @@ def read_list(path: str | Path) -> list[tuple[str, str | None]]:
 
     Args:
         path: the text file (UTF-8, with or without byte order mark). Blank lines are skipped; a line with a tab is
-            divided there, so that names may hold spaces, any other line at white space.
+            split there, so that names may contain spaces, any other line at white space.
 
     Returns:
         `(image path, mask path or None)` per line, as written in the file.
 
     Raises:
-        UserError: there is no such file, it is empty, or a line holds more than two paths.
+        UserError: the file is missing or empty, or a line holds more than two paths.
     """
     path = Path(path)
     if not path.is_file() or path.stat().st_size > MAX_BYTES:
@@ -47,7 +47,7 @@ def read_list(path: str | Path) -> list[tuple[str, str | None]]:
             raise UserError(
                 "`image-path mask-path` or `image-path` per line",
                 f"{line.strip()!r} in line {number} of '{path}'",
-                "Put a tab between the two where names hold spaces.",
+                "Put a tab between the two if names contain spaces.",
             )
         pairs.append(pair)
     if not pairs:
@@ -56,14 +56,14 @@ def read_list(path: str | Path) -> list[tuple[str, str | None]]:
 
 
 def list_line(sample: Sample, root: str | Path) -> str:
-    """Return the line of a list for a sample.
+    """Write a sample as a line of a list.
 
     Args:
-        sample: a sample of files; its mask is named too where there is one.
-        root: the folder that the paths shall be relative to.
+        sample: a sample of files; its mask is named too if it has one.
+        root: the folder that the paths are relative to.
 
     Raises:
-        UserError: image or mask are no files or lie outside the root, or a name holds a line break or tab.
+        UserError: image or mask is no file or lies outside the root, or a name contains a line break or tab.
     """
     image = _written(sample.image, root)
     mask = None if sample.mask is None else _written(sample.mask, root)
@@ -75,11 +75,11 @@ def list_line(sample: Sample, root: str | Path) -> str:
 
 
 def picture_below(root: str | Path, name: str, source: str | Path) -> Picture:
-    r"""Return the file, or the page of a stack, that a list names.
+    r"""Find the file, or the page of a stack, that a list names.
 
     Args:
         root: the folder that names are relative to.
-        name: a path as in the list; `\` for `/` is understood where there is no such file.
+        name: a path as in the list; `\` is taken as `/` if there is no such file.
         source: the list, for messages.
 
     Raises:
@@ -91,7 +91,7 @@ def picture_below(root: str | Path, name: str, source: str | Path) -> Picture:
         text, page = match[1], int(match[2])
     if "\\" in text and not (root / text).is_file():
         text = text.replace("\\", "/")
-    # Compared as text, not resolved: links inside the root may well point to another disk.
+    # Compared as text, not resolved: links inside the root may point to another disk.
     base, place = os.path.abspath(root), os.path.abspath(root / text)
     if ".." in Path(text).parts or not Path(place).is_relative_to(base) or place == base:
         raise UserError(
@@ -103,13 +103,13 @@ def picture_below(root: str | Path, name: str, source: str | Path) -> Picture:
 
 
 def picture_name(root: str | Path, picture: Picture) -> str:
-    """Return what identifies a picture below a root: its path without ending, and its page."""
+    """Return the name of a picture below a root: its path without ending, and its page."""
     stem = os.path.splitext(picture.path.relative_to(root).as_posix())[0]
     return stem if picture.page is None else f"{stem}/{picture.page:04d}"
 
 
 def common_folder(samples: Iterable[Sample]) -> Path:
-    """Return the innermost folder that holds all files of some samples: what paths of lists are relative to.
+    """Return the innermost folder that holds all files of some samples, which paths of lists are relative to.
 
     Raises:
         UserError: the samples are not files, or lie on different drives.
@@ -119,7 +119,7 @@ def common_folder(samples: Iterable[Sample]) -> Path:
     try:
         return Path(os.path.commonpath({os.path.dirname(os.path.abspath(path)) for path in paths}))
     except ValueError as error:
-        raise UserError("images in files below one folder", f"{error}", "Bring them together.") from error
+        raise UserError("images in files below one folder", f"{error}", "Move them together.") from error
 
 
 def _written(source, root: str | Path) -> str:
@@ -134,7 +134,7 @@ def _written(source, root: str | Path) -> str:
 
 
 def _parse(line: str) -> tuple[str, str | None] | None:
-    """Divide a line; None where it is no image with at most one mask."""
+    """Split a line; return None if it is no image with at most one mask."""
     if "\t" in line:
         fields = [field.strip() for field in line.split("\t")]
         if fields[1:] == [""]:

@@ -1,4 +1,4 @@
-"""The one door from a record (a run's `config.json`, the flags of a command) to a data set."""
+"""Loaders: from a record (a run's `config.json`, the flags of a command) to a data set."""
 
 import inspect
 import os
@@ -35,25 +35,27 @@ def open_data(loader: str, **arguments: Any) -> SegmentationData:
     """Open a data set by the name of its loader.
 
     Args:
-        loader: one of `LOADERS`, a function of `rankmatch_keras.data`.
-        **arguments: what it takes, fit for JSON: `root="..."`; `images="..."`, `masks="..."`, ...
+        loader: one of `LOADERS`, the name of a function in `rankmatch_keras.data`.
+        **arguments: its arguments, fit for JSON: `root="..."`; `images="..."`, `masks="..."`, ...
 
     Returns:
         The data set, with these arguments as its `origin`: paths absolute, tuples as lists.
 
     Raises:
-        UserError: there is no such loader (the nearest is named), it takes no such argument, one that it needs is
+        UserError: there is no such loader (the nearest is named), it has no such argument, one that it needs is
             missing, or it cannot open the data.
     """
     if not isinstance(loader, str) or loader not in LOADERS:
         raise UserError(f"a data set of {', '.join(LOADERS)}", f"{loader!r}", did_you_mean(loader, LOADERS, cutoff=0.4))
     function = LOADERS[loader]
     _require_arguments(function, loader, arguments)
-    return replace(function(**arguments), origin=Origin(loader, _for_json(arguments)))
+    places = {name for name, parameter in inspect.signature(function).parameters.items() if _is_path(parameter)}
+    absolute = {n: os.path.abspath(v) if n in places and v is not None else v for n, v in arguments.items()}
+    return replace(function(**arguments), origin=Origin(loader, _for_json(absolute)))
 
 
 def _for_json(value: Any) -> Any:
-    """Turn paths into text, absolute so that a run started elsewhere finds them, and tuples into lists."""
+    """Turn paths into absolute text and tuples into lists."""
     if isinstance(value, os.PathLike):
         return os.path.abspath(value)
     if isinstance(value, dict):
@@ -62,7 +64,7 @@ def _for_json(value: Any) -> Any:
 
 
 def _require_arguments(function: Callable, loader: str, arguments: dict[str, Any]) -> None:
-    """Check names, and that paths are text: the record may have been edited or come from another version."""
+    """Check names, and that paths are text, as the record may have been edited or come from another version."""
     known = inspect.signature(function).parameters
     unknown = [name for name in arguments if name not in known]
     if unknown:
@@ -71,8 +73,11 @@ def _require_arguments(function: Callable, loader: str, arguments: dict[str, Any
     for name, parameter in known.items():
         if parameter.default is parameter.empty and name not in arguments:
             raise UserError(f"'{name}' for {loader}", f"only {', '.join(arguments) or 'nothing'}", "Give it too.")
-        # Annotations say which arguments are paths; None is allowed where it is the default.
         value = arguments.get(name, parameter.default)
-        is_path = parameter.annotation in (str | Path, str | Path | None)
-        if is_path and not isinstance(value, (str, Path)) and value is not parameter.default:
+        if _is_path(parameter) and not isinstance(value, (str, Path)) and value is not parameter.default:
             raise UserError(f"a path as '{name}' of {loader}", f"{value!r}", "Give it as text.")
+
+
+def _is_path(parameter: inspect.Parameter) -> bool:
+    """Return whether an argument is a path, by its annotation; None is allowed if it is the default."""
+    return parameter.annotation in (str | Path, str | Path | None)

@@ -1,4 +1,4 @@
-"""What the images of a set are like: channels, type, mean and spread for normalisation."""
+"""Statistics of pixels: image format, mean and deviation per channel, and class frequencies."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from rankmatch_keras import IGNORE_INDEX
 from rankmatch_keras.data.sets.samples import Sample
 from rankmatch_keras.errors import UserError
 
@@ -15,7 +16,7 @@ BLOCK = 1_000_000
 
 @dataclass(frozen=True)
 class ImageFormat:
-    """What images look like as arrays.
+    """Number of channels and type of images as arrays.
 
     Attributes:
         channels: number of channels C of (H, W, C).
@@ -26,12 +27,12 @@ class ImageFormat:
     dtype: str
 
     @property
-    def is_colour(self) -> bool:
-        """Whether these are 8-bit colour images, for which pretrained networks and colour jitter are made."""
+    def is_color(self) -> bool:
+        """Whether these are 8-bit color images, which pretrained networks and color jitter expect."""
         return self.channels == 3 and self.dtype == "uint8"
 
     def __str__(self) -> str:
-        """Describe the format in messages."""
+        """Return the format as text for messages."""
         return f"{self.channels} channels of {self.dtype}"
 
 
@@ -49,45 +50,45 @@ def image_format(samples: Sequence[Sample]) -> ImageFormat:
 def channel_statistics(
     samples: Sequence[Sample], limit: int | None = 200
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Measure mean and standard deviation of each channel over all pixels, for normalisation.
+    """Measure mean and standard deviation of each channel over all pixels, for normalization.
 
-    Every pixel counts the same, so a large image counts more. The samples are read once, several at a time, and
-    summed in float64 in their order: the result does not depend on the number of threads.
+    Every pixel counts the same, so a large image counts more. Samples are read once, in several threads, and summed in
+    float64 in their order, so that the result does not depend on the number of threads.
 
     Args:
         samples: the samples, usually all training images with or without masks.
-        limit: read so many at most, spread evenly over the list; None for all.
+        limit: read at most this many, evenly spaced in the list; None for all.
 
     Returns:
-        `(mean, std)`, one float per channel in the images' own units. The std of a constant channel is 1, so that
-        normalised it is 0 and not undefined.
+        `(mean, std)`, one float per channel in the images' own units. The std of a constant channel is 1, so that it
+        becomes 0 when normalized, not undefined.
 
     Raises:
-        UserError: there are no samples, one cannot be read, holds values that are not finite, or has another number
-            of channels or another type than the first.
+        UserError: there are no samples, or one cannot be read, holds values that are not finite, or differs from the
+            first in type or number of channels.
     """
-    chosen = spread(samples, limit)
+    chosen = thin_out(samples, limit)
     first, names = image_format(chosen), (str(sample.image) for sample in chosen)
     count, mean, squares = 0, np.zeros(first.channels), np.zeros(first.channels)
     for name, (shape, dtype, part_mean, part_squares) in zip(names, _in_threads(chosen), strict=True):
         _require_format(ImageFormat(shape[-1], dtype), first, name, str(chosen[0].image))
         if not np.isfinite(part_squares).all():
             raise UserError("finite pixels", f"NaN or infinity in '{name}'", "Replace them.")
-        # Sums of squared deviations are joined by Chan's formula: plain sums of squares lose the digits of a small
-        # spread around a large mean.
+        # Sums of squared deviations are merged by Chan's formula: plain sums of squares lose the digits of a small
+        # deviation from a large mean.
         part = shape[0] * shape[1]
         difference = part_mean - mean
         squares += part_squares + difference**2 * count * part / (count + part)
         mean += difference * part / (count + part)
         count += part
     std = np.sqrt(squares / count)
-    # Rounding alone can leave a constant channel a spread of some 1e-16 of its value.
+    # Rounding alone can leave a constant channel a deviation of about 1e-16 of its value.
     std = np.where(std > 1e-12 * np.abs(mean), std, 1.0)
     return tuple(map(float, mean)), tuple(map(float, std))
 
 
-def spread(samples: Sequence[Sample], limit: int | None) -> list[Sample]:
-    """Return `limit` samples at even distances, or all where there are no more.
+def thin_out(samples: Sequence[Sample], limit: int | None) -> list[Sample]:
+    """Return `limit` samples at even distances, the first one included, or all if there are no more.
 
     Raises:
         UserError: there are no samples, or `limit` is below 1.
@@ -111,7 +112,7 @@ def class_pixels(samples: Sequence[Sample], num_classes: int) -> np.ndarray:
         int64 (number of samples, K).
 
     Raises:
-        UserError: there are no samples, a mask cannot be read or holds an id without class.
+        UserError: there are no samples, or a mask cannot be read or holds an id of no class.
     """
     _require_some(samples)
     with ThreadPoolExecutor((os.cpu_count() or 1) + 1) as executor:
@@ -120,7 +121,7 @@ def class_pixels(samples: Sequence[Sample], num_classes: int) -> np.ndarray:
 
 def _histogram(sample: Sample, num_classes: int) -> np.ndarray:
     mask = sample.read_mask()
-    wrong = (mask < 0) | ((mask >= num_classes) & (mask != 255))
+    wrong = (mask < 0) | ((mask >= num_classes) & (mask != IGNORE_INDEX))
     if wrong.any():
         raise UserError(
             f"mask values 0..{num_classes - 1} or 255 (ignore)",
@@ -139,9 +140,9 @@ def _in_threads(samples: Sequence[Sample]) -> Iterator[tuple[tuple[int, ...], st
 
 
 def _moments(sample: Sample) -> tuple[tuple[int, ...], str, np.ndarray, np.ndarray]:
-    """Shape, type, mean and sum of squared deviations per channel of one image."""
+    """Return shape, type, mean and sum of squared deviations per channel of one image."""
     image = sample.read_image()
-    # Rows in blocks, so that a large image does not need eight times its memory.
+    # In blocks of rows, so that a large image does not take eight times its memory.
     rows = max(1, BLOCK // image.shape[1])
     blocks = [image[start : start + rows] for start in range(0, len(image), rows)]
     with np.errstate(invalid="ignore"):
@@ -160,5 +161,5 @@ def _require_format(found: ImageFormat, first: ImageFormat, name: str, first_nam
         raise UserError(
             f"images with {first.channels} channels of {first.dtype} as in '{first_name}'",
             f"{found.channels} channels of {found.dtype} in '{name}'",
-            "Convert one kind into the other, or take them apart.",
+            "Convert one kind into the other, or separate them.",
         )

@@ -1,4 +1,4 @@
-"""How a score is measured: evaluation mode, crop, flip and scales, as a record that travels with every number."""
+"""Evaluation protocol: mode, crop, flip and scales, as a record that travels with every score."""
 
 from dataclasses import dataclass
 
@@ -10,20 +10,20 @@ BORDERS = ("clip", "shift")
 
 @dataclass(frozen=True)
 class Protocol:
-    """How images are shown to the network for a score.
+    """Rules for showing images to the network when scores are measured.
 
     Attributes:
-        mode: "whole" image at its own size; "center_crop": only the middle `crop` x `crop` pixels are predicted and
-            scored; "sliding_window": overlapping windows whose probabilities are summed.
-        crop: side of window or centre crop in pixels; None with "whole".
-        border: windows at the lower and right border are cut off there ("clip", as UniMatch) or moved back inside
-            ("shift", as U2PL). Only with "sliding_window".
+        mode: "whole": the image at its own size; "center_crop": only the central `crop` x `crop` pixels are predicted
+            and scored; "sliding_window": overlapping windows whose probabilities are summed.
+        crop: side of the window or center crop in pixels; None with "whole".
+        border: windows at the bottom and right border are cut off ("clip", as in UniMatch) or moved back inside
+            ("shift", as in U2PL). Only with "sliding_window".
         flip: whether probabilities of the mirrored image are added.
-        scales: the image is also shown at these multiples of its size; probabilities are summed.
+        scales: the image is shown at these multiples of its size; probabilities are summed.
 
     Raises:
-        UserError: an unknown mode or border, a crop missing, not positive or given with "whole", no or
-            non-positive scales.
+        UserError: mode or border is unknown; the crop is missing, not positive or given with "whole"; there are no
+            scales, or not all are positive.
     """
 
     mode: str = "whole"
@@ -48,7 +48,7 @@ class Protocol:
             raise UserError("scales above 0", f"{self.scales}", "Give e.g. 0.75, 1.0, 1.25.")
 
     def __str__(self) -> str:
-        """One phrase for tables, e.g. `sliding_window, crop 801, border clip, flip`."""
+        """Return one phrase for tables, e.g. `sliding_window, crop 801, border clip, flip`."""
         facts = [self.mode]
         if self.crop is not None:
             facts.append(f"crop {self.crop}")

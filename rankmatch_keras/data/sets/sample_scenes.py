@@ -1,10 +1,10 @@
 """The embedded sample set: small made-up scenes with exact masks, the same on every machine.
 
-A scene is a wall above a floor. Four kinds of things lie in it, told apart by shape, texture and place but
-not by colour, which is free: stones (irregular, blotchy, on the floor), planks (long, grained, leaning
-anywhere), tiles (polygons with a check pattern, on the wall) and rings (a hole in the middle, smoothly
-shaded). Light, colour cast, noise, blur, shadows, occlusion and background things that look similar (discs
-without hole, smooth puddles, striped rugs, wires) vary so widely that a few labelled scenes do not cover it.
+A scene is a wall above a floor. Four kinds of things lie in it, distinguished by shape, texture and place, but not by
+color, which is random: stones (irregular, blotchy, on the floor), planks (long, grained, leaning anywhere), tiles
+(polygons with a check pattern, on the wall) and rings (a hole in the middle, smoothly shaded). Light, color cast,
+noise, blur, shadows, occlusion and similar-looking background things (discs without hole, smooth puddles, striped rugs,
+wires) vary so widely that a few labeled scenes do not cover them.
 
 Run `python -m rankmatch_keras.data.sets.sample_scenes DIR` to write the set.
 """
@@ -31,7 +31,7 @@ def sample_scenes(root: str | Path) -> SegmentationData:
 
     Args:
         root: folder with `train/images`, `train/masks`, `val/images` and `val/masks`: `data/sample` of a
-            checkout, or what `python -m rankmatch_keras.data.sets.sample_scenes DIR` wrote.
+            checkout, or the output of `python -m rankmatch_keras.data.sets.sample_scenes DIR`.
 
     Raises:
         UserError: a folder is missing or empty, or an image has no mask.
@@ -47,7 +47,7 @@ def write_scenes(folder: str | Path, sizes: dict[str, int] | None = None) -> Non
     """Write the set as `<part>/images/*.jpg` and `<part>/masks/*.png`.
 
     Args:
-        folder: where to; made if missing, files of the same names are replaced.
+        folder: where to write; made if missing, files of the same names are replaced.
         sizes: number of scenes per part; 128 `train` and 40 `val` unless given.
     """
     for part, count in (sizes or SIZES).items():
@@ -87,7 +87,7 @@ def make_scene(part: str, index: int) -> tuple[np.ndarray, np.ndarray]:
     return _photograph(rng, image), mask
 
 
-# Things: each returns where it is, bool (H, W), and its pixels, float (H, W, 3) in 0..1.
+# Things: each function returns where it is, bool (H, W), and its pixels, float (H, W, 3) in 0..1.
 
 
 def _stone(rng: np.random.Generator, horizon: float, light: float):
@@ -130,7 +130,7 @@ def _ring(rng: np.random.Generator, horizon: float, light: float):
     return inside, _paint(rng, 0.22 * np.cos(angle - light) + 0.3 * bulge - 0.15)
 
 
-# Background, and what can be mistaken for a thing.
+# Background, and objects that can be mistaken for a thing.
 
 
 def _room(rng: np.random.Generator, horizon: float) -> np.ndarray:
@@ -167,7 +167,7 @@ def _cast_shadow(rng: np.random.Generator, image: np.ndarray, inside: np.ndarray
 
 
 def _photograph(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
-    """Apply light, colour cast, vignette, blur and noise."""
+    """Apply light, color cast, vignette, blur and noise."""
     image = np.clip(image, 0, 1) ** rng.uniform(0.7, 1.5)
     image = image * rng.uniform(0.6, 1.2) * rng.uniform(0.8, 1.2, 3)
     image = image * (1 + _slope(rng.uniform(0, 2 * np.pi), 48, 64, rng.uniform(0, 0.006)))[..., None]
@@ -198,14 +198,14 @@ def _slope(direction: float, y: float, x: float, strength: float) -> np.ndarray:
 
 
 def _paint(rng: np.random.Generator, texture: np.ndarray) -> np.ndarray:
-    """Give a texture around 0 a random colour, float (H, W, 3)."""
-    colour = rng.uniform(0.15, 0.85) + rng.uniform(0.0, 0.35) * rng.uniform(-1, 1, 3)
+    """Give a texture around 0 a random color, float (H, W, 3)."""
+    color = rng.uniform(0.15, 0.85) + rng.uniform(0.0, 0.35) * rng.uniform(-1, 1, 3)
     tint = 1 + 0.35 * rng.uniform(-1, 1, 3)
-    return np.clip(colour + texture[..., None] * tint, 0, 1)
+    return np.clip(color + texture[..., None] * tint, 0, 1)
 
 
 def _noise(rng: np.random.Generator, sigma: float) -> np.ndarray:
-    """Return smooth noise of unit spread, float (H, W)."""
+    """Return smooth noise of unit deviation, float (H, W)."""
     noise = _smooth(rng.standard_normal((HEIGHT, WIDTH)), sigma)
     return (noise - noise.mean()) / noise.std()
 

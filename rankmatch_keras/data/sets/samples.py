@@ -1,4 +1,4 @@
-"""What a data set is made of: samples, and lists of them with their class names."""
+"""Samples, and data sets as lists of them with their class names."""
 
 import hashlib
 import os
@@ -16,13 +16,12 @@ from rankmatch_keras.data.sets.protocol import Protocol
 
 @dataclass(frozen=True)
 class Sample:
-    """One image and, where there is one, its mask; nothing is read before it is asked for.
+    """One image and its mask, if it has one; both are read only when asked for.
 
     Attributes:
-        name: what identifies the sample within its data set, whatever folder the set lies in.
-        image: where the image comes from; a path stands for `ImageFile(path)`.
-        mask: where the mask comes from, None for an unlabelled image; a path stands for `MaskFile(path)`, a
-            file of class ids.
+        name: identifies the sample within its data set, whatever folder the set lies in.
+        image: source of the image; a path stands for `ImageFile(path)`.
+        mask: source of the mask, None for an unlabeled image; a path stands for `MaskFile(path)`, a file of class ids.
     """
 
     name: str
@@ -47,7 +46,7 @@ class Sample:
         """Read the mask: int32 (H, W), class ids 0..K-1 and 255 for pixels to ignore.
 
         Raises:
-            UserError: the mask cannot be read or holds values that stand for no class; the message names it.
+            UserError: the mask cannot be read or holds values of no class; the message names it.
             ValueError: the sample has no mask.
         """
         if self.mask is None:
@@ -57,7 +56,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Origin:
-    """How a data set was opened, so that it can be opened again: `open_data(origin.loader, **origin.arguments)`.
+    """The call that opened a data set; `open_data(origin.loader, **origin.arguments)` opens it again.
 
     Attributes:
         loader: a name of `LOADERS`.
@@ -74,15 +73,14 @@ class SegmentationData:
 
     Attributes:
         name: name of the data set, as printed with scores.
-        train: samples with masks, from which the labelled ones are chosen.
+        train: samples with masks, from which the labeled ones are chosen.
         val: samples with masks that are never trained on.
         class_names: name of class 0, 1, ...; masks are read as these ids and 255 (ignore).
         unlabeled: further training images without masks.
-        test: samples with masks of a separate test set, where the data set has one.
-        palette: one colour (red, green, blue in 0..255) per class for pictures; None for the default colours.
+        test: samples with masks of a separate test set, if the data set has one.
+        palette: one color (red, green, blue in 0..255) per class for pictures; None for the default colors.
         protocol: how scores on this set are usually measured.
-        origin: how the set was opened, where `open_data` has opened it; two sets of the same samples are equal
-            whatever their origin.
+        origin: how the set was opened, if by `open_data`; sets of equal samples are equal whatever their origin.
     """
 
     name: str

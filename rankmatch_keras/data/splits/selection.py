@@ -1,6 +1,6 @@
-"""Which images to label, from nothing but names and the classes in each image.
+"""Selection of images to label, from nothing but names and the classes in each image.
 
-One order decides everything: first what covers all classes with few images, then a seeded random order. The labelled
+One order decides everything: first the few images that cover all classes, then a seeded random order. The labeled
 images are its beginning and the validation images its end, so that a smaller set lies inside a larger one.
 """
 
@@ -14,14 +14,14 @@ from rankmatch_keras.errors import UserError
 
 
 @dataclass(frozen=True)
-class Plan:
-    """The names of a split; together all names, each once.
+class Selection:
+    """Names of a split; together all names, each once.
 
     Attributes:
-        labeled: labelled images, in the order in which they were chosen.
+        labeled: labeled images, in the order of selection.
         unlabeled: the rest, in natural order.
         val: validation images, in natural order.
-        num_covering: how many labelled images this order needs until it covers every class that it can.
+        num_covering: how many labeled images this order needs to cover every class that it can.
     """
 
     labeled: tuple[str, ...]
@@ -30,7 +30,7 @@ class Plan:
     num_covering: int
 
 
-def plan_split(
+def select_images(
     presence: Mapping[str, Set[int]],
     count: int,
     seed: int = 0,
@@ -38,24 +38,24 @@ def plan_split(
     groups: Mapping[str, str] | None = None,
     every: int = 1,
     val: int = 0,
-) -> Plan:
-    """Decide which images are labelled, which are for validation and which are neither.
+) -> Selection:
+    """Select which images are labeled and which are for validation.
 
     Args:
         presence: the classes in each image, by its name.
-        count: number of labelled images.
-        seed: which random order.
-        groups: the group (volume, video, patient) of each name: groups are labelled or for validation as a whole,
-            and numbers become those of the whole groups that come nearest.
-        every: only each so-many-th image in natural order (of its group) may be labelled; the others of a labelled
-            group are unlabelled.
+        count: number of labeled images.
+        seed: selects the random order.
+        groups: the group (volume, video, patient) of each name: groups are labeled or for validation as a whole, and
+            numbers become those of the nearest whole groups.
+        every: only every so-many-th image in natural order (of its group) may be labeled; the others of a labeled group
+            are unlabeled.
         val: number of validation images.
 
     Returns:
         The names of each part.
 
     Raises:
-        UserError: there are not enough images, or labelled and validation groups overlap.
+        UserError: there are not enough images, or labeled and validation groups overlap.
     """
     names = natural_order(presence)
     members = {name: [name] for name in names} if groups is None else _members(names, groups)
@@ -71,7 +71,7 @@ def plan_split(
     if num_labeled + num_val > len(order):
         what = "images" if groups is None else "whole groups"
         raise UserError(
-            f"labelled and validation {what} that fit into the {len(order)} there are",
+            f"labeled and validation {what} that fit into the {len(order)} there are",
             f"{num_labeled} and {num_val}",
             "Ask for fewer.",
         )
@@ -79,21 +79,21 @@ def plan_split(
     kept = {name for unit in order[len(order) - num_val :] for name in members[unit]}
     rest = [name for name in names if name not in kept.union(labeled)]
     covering = sum(len(candidates[unit]) for unit in head)
-    return Plan(tuple(labeled), tuple(rest), tuple(name for name in names if name in kept), covering)
+    return Selection(tuple(labeled), tuple(rest), tuple(name for name in names if name in kept), covering)
 
 
 def covering_order(presence: Mapping[str, Set[int]], seed: int) -> tuple[list[str], list[str]]:
     """Order names so that the first few cover all classes.
 
-    At each step the name that adds most classes not yet covered comes next, the first of the seeded order among
-    equals; once all are covered, the rest follows in the seeded order.
+    At each step the name that adds most classes not yet covered comes next, among equals the first of the seeded order;
+    once all are covered, the rest follows in the seeded order.
 
     Args:
-        presence: the classes that each name stands for.
-        seed: which random order.
+        presence: the classes of each name.
+        seed: selects the random order.
 
     Returns:
-        `(those that cover all classes, the rest)`.
+        `(names that cover all classes, the rest)`.
     """
     rest = seeded_order(presence, seed)
     uncovered = set().union(*presence.values())
@@ -107,7 +107,7 @@ def covering_order(presence: Mapping[str, Set[int]], seed: int) -> tuple[list[st
 
 
 def nearest_prefix(sizes: Sequence[int], wanted: int) -> int:
-    """Return how many leading groups come nearest to `wanted` members: at least one, and fewer among equals."""
+    """Return how many leading groups come nearest to `wanted` members: at least one, and fewer if two are as near."""
     if wanted == 0:
         return 0
     totals = list(accumulate(sizes))
@@ -118,7 +118,7 @@ def group_names(names: Iterable[str], pattern: str) -> dict[str, str]:
     """Return the group of each name: the first group of a regular expression's match, or the whole match.
 
     Raises:
-        UserError: the expression is wrong, or does not match every name (the first is shown).
+        UserError: the expression is invalid, or does not match every name (the first is shown).
     """
     try:
         expression = re.compile(pattern)
@@ -140,7 +140,7 @@ def natural_order(names: Iterable[str]) -> list[str]:
     """Sort names with numbers by value: `slice_2` before `slice_10`."""
 
     def key(name: str):
-        # Text and digits alternate; digits are compared by length, then as text, so that any number of them will do.
+        # Text and digits alternate; digits are compared by length, then as text, which works for any number of them.
         parts = re.split("([0-9]+)", name)
         digits = [part.lstrip("0") for part in parts[1::2]]
         return [*zip(parts[::2], [(len(part), part) for part in [*digits, ""]], strict=True)], name
@@ -158,4 +158,4 @@ def _members(names: Iterable[str], groups: Mapping[str, str]) -> dict[str, list[
 def _require_enough(count: int, available: int, every: int) -> None:
     if not 1 <= count <= available:
         spaced = f" at distances of {every}" if every > 1 else ""
-        raise UserError(f"1 to {available} labelled images{spaced}", f"{count}", "Ask for a number in this range.")
+        raise UserError(f"1 to {available} labeled images{spaced}", f"{count}", "Ask for a number in this range.")

@@ -1,4 +1,4 @@
-"""Which samples are labelled: lists as text files, or a seeded choice."""
+"""Splits into labeled and unlabeled samples, chosen by a seed or read from lists."""
 
 import hashlib
 import os
@@ -18,14 +18,13 @@ from rankmatch_keras.errors import UserError
 
 @dataclass(frozen=True)
 class Split:
-    """Which samples are labelled and which are not.
+    """Labeled and unlabeled samples.
 
     Attributes:
-        labeled: the labelled samples.
+        labeled: the labeled samples.
         unlabeled: all others, without their masks, so that nothing can look at them.
-        id: the first 12 hex digits of the SHA-256 over the sorted labelled names; equal ids mean equal
-            labelled samples.
-        skipped: names of samples that were left out because they cannot be used.
+        id: the first 12 hex digits of the SHA-256 of the sorted labeled names; equal ids mean equal labeled samples.
+        skipped: names of samples that were left out because they are unusable.
     """
 
     labeled: tuple[Sample, ...]
@@ -35,29 +34,27 @@ class Split:
 
 
 def choose_labeled(samples: Sequence[Sample], count: int, seed: int) -> Split:
-    """Choose which samples are labelled.
+    """Choose which samples are labeled.
 
-    The samples with masks are ordered by SHA-256 of seed and name: a random order that is the same on every
-    machine and library version. The labelled ones are the first `count`, so a smaller choice with the same
-    seed is part of a larger one.
+    The samples with masks are ordered by SHA-256 of seed and name: a random order that is the same on every machine and
+    library version. The first `count` are labeled, so a smaller choice with the same seed is part of a larger one.
 
     Args:
-        samples: all training samples; those without masks are unlabelled in any case.
-        count: number of labelled samples, at least 1.
-        seed: which order.
+        samples: all training samples; those without masks are unlabeled in any case.
+        count: number of labeled samples, at least 1.
+        seed: selects the order.
 
     Returns:
         The split; `unlabeled` holds the rest without masks.
 
     Raises:
-        UserError: there are fewer samples with masks than `count`, `count` is not positive, or a name
-            occurs twice.
+        UserError: there are fewer samples with masks than `count`, `count` is not positive, or a name occurs twice.
     """
     require_unique(samples, "among the samples")
     with_masks = [s for s in samples if s.mask is not None]
     if not 1 <= count <= len(with_masks):
         raise UserError(
-            f"1 to {len(with_masks)} labelled images",
+            f"1 to {len(with_masks)} labeled images",
             f"{count} (there are {len(with_masks)} images with masks)",
             "Ask for a number in this range.",
         )
@@ -75,19 +72,19 @@ def samples_from_list(
 
     Args:
         path: a list as `read_list` takes it.
-        root: the folder that the paths are relative to; None: the innermost folder of the training files of `like`,
-            which is what `rankmatch split` writes.
-        like: the data set that the list is about. An image that is one of its samples becomes that very sample,
-            with its name, its channels and its mask, if it has one; the mask that the list names is then not looked
-            at, so that a list with other mask files (`labelTrainIds` for `labelIds`) works. Any other image is read
-            from its file with the channels and the mask encoding of the data set.
+        root: the folder that the paths are relative to; None: the innermost folder of the training files of `like`, as
+            `rankmatch split` writes them.
+        like: the data set that the list belongs to. An image that is one of its samples becomes that very sample, with
+            its name, its channels and its mask, if it has one; the mask in the list is then ignored, so that a list
+            with other mask files (`labelTrainIds` for `labelIds`) works. Any other image is read from its file with
+            the channels and the mask encoding of the data set.
 
     Returns:
         One sample per line, named by the image path without its ending unless it is a sample of `like`. Without
-        `like`, images are read as colour and masks as class ids.
+        `like`, images are read as color and masks as class ids.
 
     Raises:
-        UserError: a path leaves the root, a file is missing (counted, the first five shown), an image is
+        UserError: a path leads out of the root, files are missing (their number and the first five), or an image is
             listed twice.
     """
     return _find(read_list(path), path, _root(root, like), like)
@@ -96,21 +93,21 @@ def samples_from_list(
 def split_from_lists(
     labeled: str | Path, unlabeled: str | Path | None, root: str | Path | None, like: SegmentationData | None = None
 ) -> Split:
-    """Read a public split: a list of labelled and a list of unlabelled images.
+    """Read a public split: a list of labeled and a list of unlabeled images.
 
     Args:
         labeled: list of `image mask` lines, as `read_list` takes it.
         unlabeled: list of the other images; their masks, if named, need not exist. None for none.
         root: see `samples_from_list`.
-        like: the data set that the lists are about, see `samples_from_list`. `Split.id` is then that of the same
-            choice made by `choose_labeled`, whatever the root.
+        like: the data set that the lists belong to, see `samples_from_list`. `Split.id` is then that of the same choice
+            made by `choose_labeled`, whatever the root.
 
     Returns:
         The split.
 
     Raises:
-        UserError: see `samples_from_list`; also if a labelled image has no mask, or an image belongs to the
-            validation or test part of `like`.
+        UserError: as `samples_from_list`; or a labeled image has no mask, or an image belongs to the validation or test
+            part of `like`.
     """
     with_masks = samples_from_list(labeled, root, like)
     for sample in with_masks:
@@ -126,15 +123,15 @@ def split_from_lists(
 
 
 def with_val_list(dataset: SegmentationData, path: str | Path, root: str | Path | None) -> SegmentationData:
-    """Take the validation images from a list; they are no training images any more.
+    """Take the validation images from a list, and remove them from the training images.
 
     Args:
-        dataset: the data set that the list is about.
+        dataset: the data set that the list belongs to.
         path: list of `image mask` lines, as `rankmatch split --val` writes it.
-        root: the folder that its paths are relative to; None for the common folder of the training files.
+        root: the folder that its paths are relative to; None: the common folder of the training files.
 
     Raises:
-        UserError: see `samples_from_list`; also if an image has no mask.
+        UserError: as `samples_from_list`; or an image has no mask.
     """
     val = samples_from_list(path, root, like=dataset)
     for sample in val:
@@ -180,7 +177,7 @@ def _by_file(samples: Iterable[Sample]) -> dict[tuple, Sample]:
 
 
 def _key(path: Path, page: int | None) -> tuple:
-    # Folders are resolved, as one may be reached over a link; files are not: two links to one file are two images.
+    # Folders are resolved, as one may be reached through a link; files are not: two links to one file are two images.
     return _real_folder(path.parent), path.name, page
 
 
@@ -190,7 +187,7 @@ def _real_folder(folder: Path) -> str:
 
 
 def _conventions(samples: Iterable[Sample]) -> tuple[int | None, MaskEncoding]:
-    """Channels of the images and encoding of the masks of a data set, by its first files; colour and ids by default."""
+    """Return channels of the images and encoding of the masks of a data set's first files; color and ids by default."""
     images = [s.image.channels for s in samples if isinstance(s.image, ImageFile)]
     encodings = [s.mask.encoding for s in samples if isinstance(s.mask, MaskFile)]
     return (images[0] if images else 3), (encodings[0] if encodings else IDS)

@@ -13,7 +13,7 @@ from rankmatch_keras.errors import UserError
 RED, GREEN, BLUE, BLACK, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (0, 0, 0), (255, 255, 255)
 
 
-def grey(*values):
+def gray(*values):
     return np.array([values], np.int32)
 
 
@@ -28,17 +28,17 @@ def decoded(encoding, raw):
 
 
 def test_ids():
-    assert decoded(IDS, grey(0, 7, 255)) == [0, 7, 255]
-    with pytest.raises(UserError, match=r"colours in 'm.png'.*legend"):
+    assert decoded(IDS, gray(0, 7, 255)) == [0, 7, 255]
+    with pytest.raises(UserError, match=r"colors in 'm.png'.*legend"):
         IDS.decode(colored(RED), "m.png")
 
 
 def test_two_values():
-    assert decoded(TwoValues(0, 255), grey(255, 0, 255)) == [1, 0, 1]
-    assert decoded(TwoValues(255, 0, 128), grey(255, 0, 128)) == [0, 1, 255]
+    assert decoded(TwoValues(0, 255), gray(255, 0, 255)) == [1, 0, 1]
+    assert decoded(TwoValues(255, 0, 128), gray(255, 0, 128)) == [0, 1, 255]
     with pytest.raises(UserError, match=r"values 0 and 255; found 3 and 1 others at 3 pixels of 'm.png'"):
-        TwoValues(0, 255).decode(grey(0, 3, 255, 4, 3), "m.png")
-    with pytest.raises(UserError, match="colours in 'm.png'"):
+        TwoValues(0, 255).decode(gray(0, 3, 255, 4, 3), "m.png")
+    with pytest.raises(UserError, match="colors in 'm.png'"):
         TwoValues(0, 255).decode(colored(BLACK), "m.png")
     for same in ((1, 1), (0, 1, 1)):
         with pytest.raises(UserError, match="different values"):
@@ -48,17 +48,17 @@ def test_two_values():
 def test_legend():
     legend = Legend((BLACK, (RED, (254, 0, 0)), GREEN), ignore=(WHITE,))
     assert decoded(legend, colored(RED, BLACK, GREEN, WHITE, (254, 0, 0))) == [1, 0, 2, 255, 1]
-    assert decoded(legend, grey(0, 255)) == [0, 255]
-    with pytest.raises(UserError, match=r"found \(1, 2, 3\) at 2 pixels of 'm.png'. Add the colour"):
+    assert decoded(legend, gray(0, 255)) == [0, 255]
+    with pytest.raises(UserError, match=r"found \(1, 2, 3\) at 2 pixels of 'm.png'. Add the color"):
         legend.decode(colored((1, 2, 3), RED, (1, 2, 3)), "m.png")
-    with pytest.raises(UserError, match=r"\(0, 0, 1\) and 1 other colours at 2 pixels"):
+    with pytest.raises(UserError, match=r"\(0, 0, 1\) and 1 other colors at 2 pixels"):
         legend.decode(colored((0, 0, 1), RED, (1, 2, 3)), "m.png")
     with pytest.raises(UserError, match="values beyond 0..255 in 'm.png'"):
-        legend.decode(grey(0, 256), "m.png")
+        legend.decode(gray(0, 256), "m.png")
 
 
 def test_legend_twin():
-    """Every colour against a slow search, channels that differ in one bit included."""
+    """Every color against a slow search, channels that differ in one bit included."""
     rng = np.random.default_rng(0)
     colors = tuple({tuple(map(int, color)) for color in rng.integers(0, 3, (40, 3))})
     legend = Legend(colors)
@@ -68,10 +68,10 @@ def test_legend_twin():
     assert [colors.index(tuple(color)) for color in raw.reshape(-1, 3).tolist()] == choice.ravel().tolist()
 
 
-def test_a_mask_with_many_colours_looks_like_jpeg():
+def test_a_mask_with_many_colors_looks_like_jpeg():
     ramp = np.zeros((1, 300, 3), np.uint8)
     ramp[0, :, 0], ramp[0, :, 1] = np.arange(300) % 256, np.arange(300) // 256
-    with pytest.raises(UserError, match="300 colours look like a JPEG-compressed mask"):
+    with pytest.raises(UserError, match="300 colors look like a JPEG-compressed mask"):
         Legend((BLACK, RED)).decode(ramp, "m.png")
 
 
@@ -97,17 +97,17 @@ def test_bad_legends(colors, ignore):
 
 def test_lookup_by_pairs():
     table = Lookup(((0, 0), (1, 1), (255, 1), (9, 255)))
-    assert decoded(table, grey(255, 0, 1, 9)) == [1, 0, 1, 255]
+    assert decoded(table, gray(255, 0, 1, 9)) == [1, 0, 1, 255]
     with pytest.raises(UserError, match=r"values 0..1, 9, 255; found 7 and 2 others at 4 pixels of 'm.png'"):
-        table.decode(grey(7, -1, 300, 7, 0), "m.png")
-    assert decoded(Lookup(((7, 0), (8, 1)), others=255), grey(7, 8, 0, 9, -1, 70000)) == [0, 1, 255, 255, 255, 255]
+        table.decode(gray(7, -1, 300, 7, 0), "m.png")
+    assert decoded(Lookup(((7, 0), (8, 1)), others=255), gray(7, 8, 0, 9, -1, 70000)) == [0, 1, 255, 255, 255, 255]
 
 
 def test_lookup_by_position():
     table = Lookup((255, *range(150)))
-    assert decoded(table, grey(0, 1, 150)) == [255, 0, 149]
+    assert decoded(table, gray(0, 1, 150)) == [255, 0, 149]
     with pytest.raises(UserError, match="found 151 at 1 pixels"):
-        table.decode(grey(151), "m.png")
+        table.decode(gray(151), "m.png")
     assert Lookup([255, 0]) == Lookup((255, 0)) and Lookup({3: 1}) == Lookup(((3, 1),))
     for bad in ((), ((1, 0), (1, 2)), ((-1, 0),), ((70000, 0),), ((0, 256),), ((0, -1),)):
         with pytest.raises(UserError):
@@ -143,10 +143,10 @@ def detect(*raws, classes=None, ending="png"):
         ([0, 15], 21, Ids(), 21),
     ],
 )
-def test_detection_of_grey_values(values, classes, encoding, count):
-    assert detect(grey(*values), classes=classes) == (encoding, count)
+def test_detection_of_gray_values(values, classes, encoding, count):
+    assert detect(gray(*values), classes=classes) == (encoding, count)
     # The same seen over all masks, none of which holds more than one value.
-    assert detect(*(grey(value) for value in values), classes=classes) == (encoding, count)
+    assert detect(*(gray(value) for value in values), classes=classes) == (encoding, count)
 
 
 @pytest.mark.parametrize(
@@ -165,13 +165,13 @@ def test_detection_of_grey_values(values, classes, encoding, count):
         (list(range(257)), None, "more up to '0.png'"),
     ],
 )
-def test_grey_values_that_are_no_classes(values, classes, message):
+def test_gray_values_that_are_no_classes(values, classes, message):
     with pytest.raises(UserError, match=message):
-        detect(grey(*values), classes=classes)
+        detect(gray(*values), classes=classes)
 
 
-def test_lossy_grey_masks_are_refused():
-    noisy = grey(0, 1, 2, 3, 253, 254, 255)
+def test_lossy_gray_masks_are_refused():
+    noisy = gray(0, 1, 2, 3, 253, 254, 255)
     with pytest.raises(UserError, match="JPEG changes values"):
         detect(noisy, ending="jpg")
     with pytest.raises(UserError, match="found 253"):
@@ -180,28 +180,28 @@ def test_lossy_grey_masks_are_refused():
 
 def test_the_mask_with_the_wrong_value_is_named():
     with pytest.raises(UserError, match=r"found 9 in '1.png'"):
-        detect(grey(0, 1), grey(2, 9), grey(9), classes=3)
+        detect(gray(0, 1), gray(2, 9), gray(9), classes=3)
 
 
-def test_detection_of_colours():
+def test_detection_of_colors():
     assert detect(colored(RED, BLACK), colored(GREEN)) == (Legend((BLACK, GREEN, RED)), 3)
     assert detect(colored(RED, BLACK), classes=2) == (Legend((BLACK, RED)), 2)
-    with pytest.raises(UserError, match=r"5 classes; found 2 colours, as \(0, 0, 0\) in '1.png'.*legend"):
+    with pytest.raises(UserError, match=r"5 classes; found 2 colors, as \(0, 0, 0\) in '1.png'.*legend"):
         detect(colored(RED), colored(BLACK), classes=5)
     with pytest.raises(UserError, match=r"only \(255, 0, 0\) in all 2 masks"):
         detect(colored(RED), colored(RED))
-    with pytest.raises(UserError, match="colours in '0.png', grey or palette values in '1.png'"):
-        detect(colored(RED), grey(0, 1))
+    with pytest.raises(UserError, match="colors in '0.png', gray or palette values in '1.png'"):
+        detect(colored(RED), gray(0, 1))
     many = np.zeros((1, 300, 3), np.uint8)
     many[0, :, 1], many[0, :, 2] = np.arange(300) % 256, 1 + np.arange(300) // 256
-    with pytest.raises(UserError, match="at most 256 different colours.*more up to '1.png'.*JPEG"):
+    with pytest.raises(UserError, match="at most 256 different colors.*more up to '1.png'.*JPEG"):
         detect(colored(RED), many)
     assert detect(many[:, :255])[1] == 255
-    with pytest.raises(UserError, match="at most 255 classes; found 256 colours"):
+    with pytest.raises(UserError, match="at most 255 classes; found 256 colors"):
         detect(many[:, :256])
 
 
-def test_shades_of_grey_saved_as_colour():
+def test_shades_of_gray_saved_as_color():
     def shades(*values):
         return colored(*((v, v, v) for v in values))
 
@@ -212,7 +212,7 @@ def test_shades_of_grey_saved_as_colour():
     assert read(shades(0, 255)) == ([0, 1], 2)
     assert read(shades(0, 1, 2, 255)) == ([0, 1, 2, 255], 3)
     assert read(shades(0, 2), 4) == ([0, 2], 4)
-    # No ids, but three colours of classes.
+    # No ids, but three colors of classes.
     assert read(shades(0, 128, 255)) == ([0, 1, 2], 3)
     assert read(shades(0, 128, 255), 3) == ([0, 1, 2], 3)
 
@@ -222,13 +222,13 @@ def test_no_masks_and_no_classes():
         detect()
     for classes in (0, 1, 256):
         with pytest.raises(UserError, match="2 to 255 classes"):
-            detect(grey(0, 1), classes=classes)
+            detect(gray(0, 1), classes=classes)
 
 
 def test_masks_are_gone_through_once_and_not_kept():
     def masks():
         for n in range(3):
-            yield f"{n}.png", grey(n)
+            yield f"{n}.png", gray(n)
 
     assert detect_encoding(masks()) == (IDS, 3)
 
@@ -257,7 +257,7 @@ def test_legend_files(tmp_path, text):
     assert legend_of(named) == (Legend(((1, 2, 3), (4, 5, 6)), ((0, 0, 0),)), ("sky", "road mark"))
 
 
-def test_legend_file_with_several_colours_per_class(tmp_path):
+def test_legend_file_with_several_colors_per_class(tmp_path):
     named = read_legend(legend_file(tmp_path, "car,1,1,1\nVoid,9,9,9\ncar,2,2,2\n#00ff00,0,255,0\nIGNORE,8,8,8"))
     assert named["car"] == ((1, 1, 1), (2, 2, 2)) and named["#00ff00"] == (0, 255, 0)
     legend, names = legend_of(named)
@@ -293,16 +293,16 @@ def test_missing_legend_file(tmp_path):
             read_legend(path)
 
 
-def test_legend_reads_colours_of_every_kind_of_file(tmp_path):
-    """Palette, grey and colour files of one data set: what they look like counts."""
+def test_legend_reads_colors_of_every_kind_of_file(tmp_path):
+    """Palette, gray and color files of one data set: what they look like counts."""
     legend = Legend((BLACK, RED, WHITE))
     palette = Image.fromarray(np.array([[2, 0, 1]], np.uint8), "P")
     palette.putpalette([*RED, *WHITE, *BLACK])
     palette.save(tmp_path / "palette.png")
-    Image.fromarray(np.array([[0, 255, 255]], np.uint8)).save(tmp_path / "grey.png")
+    Image.fromarray(np.array([[0, 255, 255]], np.uint8)).save(tmp_path / "gray.png")
     Image.fromarray(np.array([[False, True, True]])).save(tmp_path / "bits.png")
     Image.fromarray(np.array([[(*WHITE, 0), (*RED, 9), (*BLACK, 255)]], np.uint8)).save(tmp_path / "rgba.png")
-    expected = {"palette": [0, 1, 2], "grey": [0, 2, 2], "bits": [0, 2, 2], "rgba": [2, 1, 0]}
+    expected = {"palette": [0, 1, 2], "gray": [0, 2, 2], "bits": [0, 2, 2], "rgba": [2, 1, 0]}
     for name, ids in expected.items():
         assert MaskFile(tmp_path / f"{name}.png", encoding=legend).read().tolist() == [ids]
     assert MaskFile(tmp_path / "palette.png").read().tolist() == [[2, 0, 1]]

@@ -6,7 +6,7 @@ from rankmatch_keras.data.masks.mask_files import write_mask
 from rankmatch_keras.data.readers.images import read_raw_mask
 
 
-def test_values_are_the_ids_and_colours_those_of_the_palette(tmp_path):
+def test_values_are_the_ids_and_colors_those_of_the_palette(tmp_path):
     ids = np.array([[0, 1, 255], [1, 0, 1]])
     write_mask(tmp_path / "new" / "a.png", ids, ((0, 0, 0), (9, 8, 7)))
     assert read_raw_mask(tmp_path / "new" / "a.png").tolist() == ids.tolist()

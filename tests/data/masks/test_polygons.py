@@ -64,7 +64,7 @@ def test_later_shapes_paint_over_and_labels_of_labelme_have_their_meaning(tmp_pa
 
 def test_labelme_circle(tmp_path):
     mask = LabelMeMask(labelme(tmp_path, shape("cell", [[3, 3], [5, 3]], "circle")), NAMES).read()
-    # Centre (3, 3), radius 2.
+    # Center (3, 3), radius 2.
     y, x = np.mgrid[:6, :8]
     distance = np.hypot(x - 3, y - 3)
     assert mask[distance <= 2].all() and not mask[distance > 2.9].any()
@@ -257,11 +257,11 @@ def test_a_category_called_background_is_class_0(tmp_path):
         ([], {"images": [{"id": 1, "file_name": "../a.png", "height": 1, "width": 5}]}, "leads out of the folder"),
         ([], {"images": [{"id": 1, "file_name": "/a.png", "height": 1, "width": 5}]}, "leads out of the folder"),
         ([], {"images": [{"id": 1, "file_name": "a\n.png", "height": 1, "width": 5}]}, "leads out of the folder"),
-        ([], {"images": [{"id": 1, "file_name": "a", "height": 1, "width": 5}] * 2}, "stands twice.*images.1"),
+        ([], {"images": [{"id": 1, "file_name": "a", "height": 1, "width": 5}] * 2}, "repeated.*images.1"),
         ([], {"categories": []}, "0 categories"),
         ([], {"categories": [{"id": n, "name": str(n)} for n in range(255)]}, "255 categories"),
-        ([], {"categories": [{"id": 1, "name": "a"}, {"id": 2, "name": "a"}]}, "stands twice.*categories.1"),
-        ([], {"categories": [{"id": 1, "name": "a"}, {"id": 1, "name": "b"}]}, "stands twice.*categories.1"),
+        ([], {"categories": [{"id": 1, "name": "a"}, {"id": 2, "name": "a"}]}, "repeated.*categories.1"),
+        ([], {"categories": [{"id": 1, "name": "a"}, {"id": 1, "name": "b"}]}, "repeated.*categories.1"),
     ],
 )
 def test_bad_coco_files(tmp_path, annotations, changes, message):

@@ -97,7 +97,7 @@ def test_masks_are_matched_whatever_the_ending(tmp_path):
 
 def test_image_without_mask_is_named(tmp_path):
     save(tmp_path / "images/a.png", tmp_path / "images/b.png", tmp_path / "masks/a.png", tmp_path / "masks/sub/b.png")
-    with pytest.raises(UserError, match=r"no mask 'b\.\*'.*b\.png.*1 such.*unlabelled folder"):
+    with pytest.raises(UserError, match=r"no mask 'b\.\*'.*b\.png.*1 such.*unlabeled folder"):
         matched(tmp_path / "images", tmp_path / "masks")
 
 

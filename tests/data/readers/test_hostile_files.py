@@ -31,8 +31,8 @@ few = settings(
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 RNG = np.random.default_rng(0)
-GREY = RNG.integers(0, 9, (12, 17)).astype(np.uint8)
-COLOUR = RNG.integers(0, 256, (12, 17, 3)).astype(np.uint8)
+GRAY = RNG.integers(0, 9, (12, 17)).astype(np.uint8)
+COLOR = RNG.integers(0, 256, (12, 17, 3)).astype(np.uint8)
 
 
 def pillow(values, ending, mode=None, **options):
@@ -61,46 +61,46 @@ def turned():
 
 
 VALID = {
-    "grey.png": pillow(GREY, "png"),
-    "colour.png": pillow(COLOUR, "png"),
-    "alpha.png": pillow(COLOUR, "png", "RGBA"),
-    "grey_alpha.png": pillow(GREY, "png", "LA"),
-    "palette.png": pillow(GREY, "png", "P", bits=4, transparency=bytes(range(16))),
-    "bits.png": pillow(GREY > 4, "png"),
-    "deep.png": pillow(GREY.astype(np.uint16) * 999, "png"),
-    "turned.png": pillow(COLOUR, "png", exif=turned()),
+    "gray.png": pillow(GRAY, "png"),
+    "color.png": pillow(COLOR, "png"),
+    "alpha.png": pillow(COLOR, "png", "RGBA"),
+    "gray_alpha.png": pillow(GRAY, "png", "LA"),
+    "palette.png": pillow(GRAY, "png", "P", bits=4, transparency=bytes(range(16))),
+    "bits.png": pillow(GRAY > 4, "png"),
+    "deep.png": pillow(GRAY.astype(np.uint16) * 999, "png"),
+    "turned.png": pillow(COLOR, "png", exif=turned()),
     "animated.png": pillow(
-        GREY, "png", save_all=True, append_images=[Image.fromarray(GREY + np.uint8(1)), Image.fromarray(GREY)]
+        GRAY, "png", save_all=True, append_images=[Image.fromarray(GRAY + np.uint8(1)), Image.fromarray(GRAY)]
     ),
-    "grey.jpg": pillow(GREY, "jpeg"),
-    "colour.jpg": pillow(COLOUR, "jpeg", exif=turned()),
-    "cmyk.jpg": pillow(COLOUR, "jpeg", "CMYK"),
-    "progressive.jpg": pillow(COLOUR, "jpeg", progressive=True),
-    "several.mpo": pillow(COLOUR, "mpo", save_all=True, append_images=[Image.fromarray(COLOUR)]),
-    "grey.tif": tiff(GREY),
-    "deflate.tif": tiff(COLOUR, photometric="rgb", compression="zlib", predictor=True),
-    "tiles.tif": tiff(GREY.astype(np.float32), tile=(16, 16), compression="zlib"),
-    "bands.tif": tiff(np.repeat(GREY[None], 5, 0).astype(np.int16), planarconfig="separate"),
-    "stack.tif": tiff(np.repeat(GREY[None], 4, 0)),
-    "imagej.tif": tiff(np.repeat(GREY[None], 4, 0), imagej=True, truncate=True),
-    "ome.tif": tiff(np.repeat(GREY[None], 2, 0), ome=True),
-    "big.tif": tiff(GREY, bigtiff=True, byteorder=">"),
-    "palette.tif": tiff(GREY, photometric="palette", colormap=RNG.integers(0, 65536, (3, 256)).astype(np.uint16)),
-    "bits.tif": tiff(GREY > 4),
-    "lzw.tif": pillow(COLOUR, "tiff", compression="tiff_lzw", tiffinfo={274: 3}),
-    "fax.tif": pillow(GREY > 4, "tiff", compression="group4"),
-    "jpeg.tif": pillow(COLOUR, "tiff", compression="jpeg"),
+    "gray.jpg": pillow(GRAY, "jpeg"),
+    "color.jpg": pillow(COLOR, "jpeg", exif=turned()),
+    "cmyk.jpg": pillow(COLOR, "jpeg", "CMYK"),
+    "progressive.jpg": pillow(COLOR, "jpeg", progressive=True),
+    "several.mpo": pillow(COLOR, "mpo", save_all=True, append_images=[Image.fromarray(COLOR)]),
+    "gray.tif": tiff(GRAY),
+    "deflate.tif": tiff(COLOR, photometric="rgb", compression="zlib", predictor=True),
+    "tiles.tif": tiff(GRAY.astype(np.float32), tile=(16, 16), compression="zlib"),
+    "bands.tif": tiff(np.repeat(GRAY[None], 5, 0).astype(np.int16), planarconfig="separate"),
+    "stack.tif": tiff(np.repeat(GRAY[None], 4, 0)),
+    "imagej.tif": tiff(np.repeat(GRAY[None], 4, 0), imagej=True, truncate=True),
+    "ome.tif": tiff(np.repeat(GRAY[None], 2, 0), ome=True),
+    "big.tif": tiff(GRAY, bigtiff=True, byteorder=">"),
+    "palette.tif": tiff(GRAY, photometric="palette", colormap=RNG.integers(0, 65536, (3, 256)).astype(np.uint16)),
+    "bits.tif": tiff(GRAY > 4),
+    "lzw.tif": pillow(COLOR, "tiff", compression="tiff_lzw", tiffinfo={274: 3}),
+    "fax.tif": pillow(GRAY > 4, "tiff", compression="group4"),
+    "jpeg.tif": pillow(COLOR, "tiff", compression="jpeg"),
     "nan.tif": tiff(np.array([[np.nan, 1, np.inf, 0.5]], np.float32)),
 }
 READERS = {
-    "colours": read_image,
+    "colors": read_image,
     "as in the file": lambda path: read_image(path, channels=None),
     "page": lambda path: read_image(path, page=1, channels=None),
     "one channel": lambda path: read_image(path, channels=1),
     "mask": read_raw_mask,
     "mask page": lambda path: read_raw_mask(path, page=0),
     "ids": read_mask,
-    "mask colours": read_colors,
+    "mask colors": read_colors,
     "info": image_info,
     "pages": count_pages,
 }
@@ -117,7 +117,7 @@ def outcomes(path):
             assert path.name.isprintable() is (path.name in message) or path.name in message
             assert message.isprintable() and len(message) < 700 + len(str(path)) * 2, message
     for name, values in found.items():
-        if name in ("colours", "as in the file", "page", "one channel"):
+        if name in ("colors", "as in the file", "page", "one channel"):
             assert values.ndim == 3 and values.dtype in (np.uint8, np.float32) and np.isfinite(values).all()
         elif name in ("mask", "mask page", "ids"):
             assert (values.ndim, values.dtype) in ((2, np.int32), (3, np.uint8))
@@ -160,7 +160,7 @@ def test_the_files_to_be_damaged_are_read(place, name):
         assert set(found) == {"pages"}
     elif name in ("stack.tif", "imagej.tif", "ome.tif"):
         assert set(found) == {"page", "mask page", "pages"}
-        np.testing.assert_array_equal(found["page"][..., 0], GREY)
+        np.testing.assert_array_equal(found["page"][..., 0], GRAY)
     elif name == "nan.tif":
         assert set(found) == {"info", "pages"}
     else:
@@ -246,10 +246,10 @@ def test_odd_sizes(place, size, bands, ending, seed):
     values = values[..., 0] if bands == 1 else values
     path = write(place, f"odd.{ending}", pillow(values, {"tif": "tiff", "jpg": "jpeg"}.get(ending, ending)))
     found = outcomes(path)
-    assert found["colours"].shape == (*size, 3)
+    assert found["colors"].shape == (*size, 3)
     if ending != "jpg":
         expected = values[..., None].repeat(3, -1) if bands == 1 else values[..., :3]
-        np.testing.assert_array_equal(found["colours"], expected)
+        np.testing.assert_array_equal(found["colors"], expected)
 
 
 @pytest.mark.parametrize(
@@ -265,9 +265,9 @@ def test_odd_sizes(place, size, bands, ending, seed):
     ],
 )
 def test_names(place, name):
-    good = write(place, name, VALID["colour.png"])
-    np.testing.assert_array_equal(read_image(good), COLOUR)
-    bad = write(place, name, VALID["colour.png"][:20])
+    good = write(place, name, VALID["color.png"])
+    np.testing.assert_array_equal(read_image(good), COLOR)
+    bad = write(place, name, VALID["color.png"][:20])
     for read in (read_image, read_raw_mask, image_info):
         with pytest.raises(UserError) as error:
             read(bad)
@@ -279,13 +279,13 @@ def test_flawed_headers_that_do_no_harm(place):
     """Pillow warns of both; the pixels are fine."""
     exif = b"Exif\0\0II*\0\x08\0\0\0\x05\0" + b"\x0f\x01\x02\0\xff\0\0\0\x99\0\0\0" * 2
     control = struct.pack(">I", 8) + b"acTL" + b"\0" * 8 + struct.pack(">I", zlib.crc32(b"acTL" + b"\0" * 8))
-    png = VALID["colour.png"]
-    files = {"exif.jpg": pillow(COLOUR, "jpeg", exif=exif), "actl.png": png[:33] + control + png[33:]}
+    png = VALID["color.png"]
+    files = {"exif.jpg": pillow(COLOR, "jpeg", exif=exif), "actl.png": png[:33] + control + png[33:]}
     for name, content in files.items():
         path = write(place, name, content)
         with pytest.warns(UserWarning), Image.open(path) as picture:
             picture.getexif()
-        assert outcomes(path)["colours"].shape == (12, 17, 3)
+        assert outcomes(path)["colors"].shape == (12, 17, 3)
 
 
 def test_messages_are_one_line_of_text():
@@ -296,7 +296,7 @@ def test_messages_are_one_line_of_text():
 
 @pytest.mark.parametrize("wrong", [".tif", ".jpg", ".JPEG", ".bmp", ""])
 def test_the_content_decides_and_not_the_ending(place, wrong):
-    np.testing.assert_array_equal(read_image(write(place, f"a{wrong}", VALID["colour.png"])), COLOUR)
+    np.testing.assert_array_equal(read_image(write(place, f"a{wrong}", VALID["color.png"])), COLOR)
 
 
 def test_what_is_no_file(place):
@@ -316,7 +316,7 @@ def test_what_is_no_file(place):
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="the administrator may read every file")
 def test_unreadable_files(place):
-    path = write(place, "secret.png", VALID["colour.png"])
+    path = write(place, "secret.png", VALID["color.png"])
     path.chmod(0)
     assert not outcomes(path)
 

@@ -12,8 +12,8 @@ from rankmatch_keras.data.readers.images import image_info, read_colors, read_im
 from rankmatch_keras.errors import UserError
 
 RNG = np.random.default_rng(0)
-COLOUR = RNG.integers(0, 256, (5, 7, 3)).astype(np.uint8)
-GREY = RNG.integers(0, 256, (5, 7)).astype(np.uint8)
+COLOR = RNG.integers(0, 256, (5, 7, 3)).astype(np.uint8)
+GRAY = RNG.integers(0, 256, (5, 7)).astype(np.uint8)
 
 
 def saved(tmp_path, image, name="a.png", **kwargs):
@@ -22,7 +22,7 @@ def saved(tmp_path, image, name="a.png", **kwargs):
     return tmp_path / name
 
 
-def png(path, values, bits, colour_type):
+def png(path, values, bits, color_type):
     """Writes a PNG of any depth: values (H, W) or (H, W, C) below 2**bits."""
     values = values.reshape(*values.shape[:2], -1)
     if bits == 16:
@@ -34,48 +34,48 @@ def png(path, values, bits, colour_type):
     def chunk(kind, data):
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
-    header = struct.pack(">IIBBBBB", values.shape[1], values.shape[0], bits, colour_type, 0, 0, 0)
+    header = struct.pack(">IIBBBBB", values.shape[1], values.shape[0], bits, color_type, 0, 0, 0)
     pixels = zlib.compress(b"".join(b"\0" + row for row in rows))
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b""))
     return path
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.tif", "a.tiff"])
-def test_colour_and_grey(tmp_path, name):
-    image = read_image(saved(tmp_path, COLOUR, name))
+def test_color_and_gray(tmp_path, name):
+    image = read_image(saved(tmp_path, COLOR, name))
     assert image.dtype == np.uint8 and image.flags.writeable
-    np.testing.assert_array_equal(image, COLOUR)
-    np.testing.assert_array_equal(read_image(saved(tmp_path, GREY, name)), np.stack([GREY] * 3, -1))
-    np.testing.assert_array_equal(read_image(tmp_path / name, channels=1), GREY[..., None])
-    np.testing.assert_array_equal(read_image(tmp_path / name, channels=None), GREY[..., None])
+    np.testing.assert_array_equal(image, COLOR)
+    np.testing.assert_array_equal(read_image(saved(tmp_path, GRAY, name)), np.stack([GRAY] * 3, -1))
+    np.testing.assert_array_equal(read_image(tmp_path / name, channels=1), GRAY[..., None])
+    np.testing.assert_array_equal(read_image(tmp_path / name, channels=None), GRAY[..., None])
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.tif", "a.jpg"])
-def test_colours_as_one_channel(tmp_path, name):
+def test_colors_as_one_channel(tmp_path, name):
     flat = np.stack([np.full((8, 8), 77, np.uint8)] * 3, -1)
     assert read_image(saved(tmp_path, flat, name), channels=1).shape == (8, 8, 1)
     assert read_image(tmp_path / name, channels=None).shape == (8, 8, 3)
-    with pytest.raises(UserError, match=f"a grey image; found colours in .*{name}"):
-        read_image(saved(tmp_path, COLOUR, name), channels=1)
+    with pytest.raises(UserError, match=f"a gray image; found colors in .*{name}"):
+        read_image(saved(tmp_path, COLOR, name), channels=1)
 
 
 def test_wrong_number_of_channels_names_both(tmp_path):
     with pytest.raises(UserError, match=r"4 channels; found 3 in .*a\.png"):
-        read_image(saved(tmp_path, COLOUR), channels=4)
+        read_image(saved(tmp_path, COLOR), channels=4)
     with pytest.raises(UserError, match=r"2 channels; found 1 in .*a\.png"):
-        read_image(saved(tmp_path, GREY), channels=2)
+        read_image(saved(tmp_path, GRAY), channels=2)
 
 
 def test_alpha_is_dropped(tmp_path):
-    alpha = np.concatenate([COLOUR, GREY[..., None]], -1)
-    np.testing.assert_array_equal(read_image(saved(tmp_path, alpha)), COLOUR)
-    np.testing.assert_array_equal(read_raw_mask(tmp_path / "a.png"), COLOUR)
-    with_grey = saved(tmp_path, Image.merge("LA", [Image.fromarray(GREY), Image.new("L", (7, 5), 9)]))
-    np.testing.assert_array_equal(read_image(with_grey, channels=None), GREY[..., None])
-    np.testing.assert_array_equal(read_raw_mask(with_grey), GREY)
+    alpha = np.concatenate([COLOR, GRAY[..., None]], -1)
+    np.testing.assert_array_equal(read_image(saved(tmp_path, alpha)), COLOR)
+    np.testing.assert_array_equal(read_raw_mask(tmp_path / "a.png"), COLOR)
+    with_gray = saved(tmp_path, Image.merge("LA", [Image.fromarray(GRAY), Image.new("L", (7, 5), 9)]))
+    np.testing.assert_array_equal(read_image(with_gray, channels=None), GRAY[..., None])
+    np.testing.assert_array_equal(read_raw_mask(with_gray), GRAY)
 
 
-def test_16_bit_grey_keeps_its_unit(tmp_path):
+def test_16_bit_gray_keeps_its_unit(tmp_path):
     deep = np.array([[0, 257, 65535, 32896]], np.uint16)
     for name in ("a.png", "a.tif"):
         image = read_image(saved(tmp_path, deep, name), channels=1)
@@ -84,10 +84,10 @@ def test_16_bit_grey_keeps_its_unit(tmp_path):
         assert image_info(tmp_path / name) == (1, 4, 1, False)
 
 
-@pytest.mark.parametrize("colour_type, bands, channels", [(2, 3, 3), (6, 4, 3), (4, 2, 1), (0, 1, 1)])
-def test_16_bit_png_keeps_both_bytes(tmp_path, colour_type, bands, channels):
+@pytest.mark.parametrize("color_type, bands, channels", [(2, 3, 3), (6, 4, 3), (4, 2, 1), (0, 1, 1)])
+def test_16_bit_png_keeps_both_bytes(tmp_path, color_type, bands, channels):
     values = RNG.integers(0, 65536, (6, 7, bands))
-    path = png(tmp_path / "a.png", values, 16, colour_type)
+    path = png(tmp_path / "a.png", values, 16, color_type)
     image = read_image(path, channels=None)
     assert image.dtype == np.float32
     np.testing.assert_array_equal(image, values[..., :channels])
@@ -162,17 +162,17 @@ def test_16_bit_mask_keeps_ids(tmp_path):
     assert read_mask(saved(tmp_path, np.array([[0, 300]], np.uint16))).tolist() == [[0, 300]]
 
 
-def test_colour_mask(tmp_path):
-    path = saved(tmp_path, COLOUR)
-    np.testing.assert_array_equal(read_raw_mask(path), COLOUR)
-    with pytest.raises(UserError, match="one class id per pixel.*colours in .*a.png.*legend"):
+def test_color_mask(tmp_path):
+    path = saved(tmp_path, COLOR)
+    np.testing.assert_array_equal(read_raw_mask(path), COLOR)
+    with pytest.raises(UserError, match="one class id per pixel.*colors in .*a.png.*legend"):
         read_mask(path)
 
 
-def test_grey_mask_as_colours(tmp_path):
-    np.testing.assert_array_equal(read_colors(saved(tmp_path, GREY)), np.stack([GREY] * 3, -1))
-    with pytest.raises(UserError, match="8-bit colours"):
-        read_colors(saved(tmp_path, GREY.astype(np.uint16)))
+def test_gray_mask_as_colors(tmp_path):
+    np.testing.assert_array_equal(read_colors(saved(tmp_path, GRAY)), np.stack([GRAY] * 3, -1))
+    with pytest.raises(UserError, match="8-bit colors"):
+        read_colors(saved(tmp_path, GRAY.astype(np.uint16)))
 
 
 @pytest.mark.parametrize("read", [read_image, read_mask, image_info])
@@ -188,7 +188,7 @@ def test_bad_files_are_named(tmp_path, read):
 
 
 def test_truncated_file(tmp_path):
-    whole = saved(tmp_path, np.tile(GREY, (20, 20)), "whole.png").read_bytes()
+    whole = saved(tmp_path, np.tile(GRAY, (20, 20)), "whole.png").read_bytes()
     (tmp_path / "cut.png").write_bytes(whole[: len(whole) // 2])
     for read in (read_image, read_mask):
         with pytest.raises(UserError, match="cut.png"):
@@ -197,20 +197,20 @@ def test_truncated_file(tmp_path):
 
 @pytest.mark.parametrize("ending, name", [("gif", "GIF"), ("bmp", "BMP"), ("webp", "WebP"), ("jp2", "JPEG 2000")])
 def test_other_formats_are_refused_by_name(tmp_path, ending, name):
-    saved(tmp_path, COLOUR, f"a.{ending}").rename(tmp_path / "a.png")
+    saved(tmp_path, COLOR, f"a.{ending}").rename(tmp_path / "a.png")
     with pytest.raises(UserError, match=rf"JPEG, PNG or TIFF file; found a {name} file at .*a\.png"):
         read_image(tmp_path / "a.png")
 
 
 def test_wrong_ending_is_fine(tmp_path):
-    saved(tmp_path, COLOUR, "a.png").rename(tmp_path / "a.jpg")
-    np.testing.assert_array_equal(read_image(tmp_path / "a.jpg"), COLOUR)
-    saved(tmp_path, COLOUR, "a.tif").rename(tmp_path / "b.png")
-    np.testing.assert_array_equal(read_image(tmp_path / "b.png"), COLOUR)
+    saved(tmp_path, COLOR, "a.png").rename(tmp_path / "a.jpg")
+    np.testing.assert_array_equal(read_image(tmp_path / "a.jpg"), COLOR)
+    saved(tmp_path, COLOR, "a.tif").rename(tmp_path / "b.png")
+    np.testing.assert_array_equal(read_image(tmp_path / "b.png"), COLOR)
 
 
 def test_animations_are_refused(tmp_path):
-    frames = [Image.fromarray(COLOUR), Image.fromarray(255 - COLOUR), Image.fromarray(COLOUR // 2)]
+    frames = [Image.fromarray(COLOR), Image.fromarray(255 - COLOR), Image.fromarray(COLOR // 2)]
     path = saved(tmp_path, frames[0], save_all=True, append_images=frames[1:])
     for read in (read_image, read_raw_mask, image_info):
         with pytest.raises(UserError, match=r"animated, 3 frames, in .*a\.png"):
@@ -218,8 +218,8 @@ def test_animations_are_refused(tmp_path):
 
 
 def test_pages_of_files_without_pages(tmp_path):
-    path = saved(tmp_path, COLOUR)
-    np.testing.assert_array_equal(read_image(path, page=0), COLOUR)
+    path = saved(tmp_path, COLOR)
+    np.testing.assert_array_equal(read_image(path, page=0), COLOR)
     for page in (1, -1):
         with pytest.raises(UserError, match=rf"{page} for .*a\.png"):
             read_image(path, page=page)
@@ -227,7 +227,7 @@ def test_pages_of_files_without_pages(tmp_path):
 
 @pytest.mark.parametrize("name", ["a.png", "a.tif"])
 def test_size_is_bounded_before_decoding(tmp_path, monkeypatch, name):
-    path = saved(tmp_path, COLOUR, name)
+    path = saved(tmp_path, COLOR, name)
     assert image_info(path) == (5, 7, 3, True)
     monkeypatch.setattr(pictures, "MAX_PIXELS", 34)
     monkeypatch.setattr(Image.Image, "load", lambda self: pytest.fail("decoded"))

@@ -149,21 +149,21 @@ def test_cmyk(tmp_path):
 
 
 BYTES = RNG.integers(0, 256, (13, 17, 4)).astype(np.uint8)
-GREY = BYTES[..., 0]
-PALETTE = Image.fromarray(GREY, "P")
+GRAY = BYTES[..., 0]
+PALETTE = Image.fromarray(GRAY, "P")
 PALETTE.putpalette(list(range(255, -1, -1)) * 3)  # index i is red = 255 - i; green and blue continue the ramp
 
 
 @pytest.mark.parametrize(
     "picture, compression, stored, shown",
     [
-        (Image.fromarray(GREY), "tiff_lzw", GREY, GREY),
+        (Image.fromarray(GRAY), "tiff_lzw", GRAY, GRAY),
         (Image.fromarray(BYTES[..., :3]), "tiff_lzw", BYTES[..., :3], BYTES[..., :3]),
         (Image.fromarray(BYTES), "tiff_lzw", BYTES[..., :3], BYTES[..., :3]),
-        (PALETTE, "tiff_lzw", GREY, np.asarray(PALETTE.convert("RGB"))),
-        (Image.fromarray(GREY > 99), "group4", GREY > 99, (GREY > 99) * np.uint8(255)),
-        (Image.fromarray(GREY * np.uint16(257)), "tiff_lzw", GREY * np.uint16(257), GREY * np.float32(257)),
-        (Image.fromarray(GREY * np.float32(3)), "tiff_lzw", GREY * 3.0, GREY * np.float32(3)),
+        (PALETTE, "tiff_lzw", GRAY, np.asarray(PALETTE.convert("RGB"))),
+        (Image.fromarray(GRAY > 99), "group4", GRAY > 99, (GRAY > 99) * np.uint8(255)),
+        (Image.fromarray(GRAY * np.uint16(257)), "tiff_lzw", GRAY * np.uint16(257), GRAY * np.float32(257)),
+        (Image.fromarray(GRAY * np.float32(3)), "tiff_lzw", GRAY * 3.0, GRAY * np.float32(3)),
         (Image.fromarray(BYTES[..., :3]), "packbits", BYTES[..., :3], BYTES[..., :3]),
         (Image.fromarray(BYTES[..., :3]), "tiff_adobe_deflate", BYTES[..., :3], BYTES[..., :3]),
     ],
@@ -222,7 +222,7 @@ def test_missing_codec_names_the_package(tmp_path, monkeypatch):
     values = RNG.integers(0, 60000, (16, 16, 3)).astype(np.uint16)
     path = written(tmp_path, values, photometric="rgb", compression="zlib")
 
-    # As if tifffile had no Deflate: Pillow would read 16-bit colours with 8 bits.
+    # As if tifffile had no Deflate: Pillow would read 16-bit colors with 8 bits.
     def missing(self, **options):
         raise ValueError("<COMPRESSION.ADOBE_DEFLATE: 8> requires the 'imagecodecs' package")
 
@@ -252,7 +252,7 @@ def test_pictures_that_are_not_read(tmp_path):
     with pytest.raises(UserError, match=r"complex64.* in .*a\.tif"):
         read_image(path)
     path = written(tmp_path, np.zeros((4, 4, 3), np.uint8), photometric="cielab")
-    with pytest.raises(UserError, match=r"CIELAB colours in .*a\.tif"):
+    with pytest.raises(UserError, match=r"CIELAB colors in .*a\.tif"):
         image_info(path)
 
 
@@ -344,10 +344,10 @@ def test_the_chain_of_pages_is_walked_once(tmp_path, monkeypatch):
 
 
 def test_other_pictures_called_tif_have_one_page(tmp_path):
-    Image.fromarray(GREY).save(tmp_path / "a.png")
+    Image.fromarray(GRAY).save(tmp_path / "a.png")
     (tmp_path / "a.png").rename(tmp_path / "a.tif")
     assert count_pages(tmp_path / "a.tif") == 1
-    np.testing.assert_array_equal(read_raw_mask(tmp_path / "a.tif"), GREY)
+    np.testing.assert_array_equal(read_raw_mask(tmp_path / "a.tif"), GRAY)
     (tmp_path / "b.tif").write_bytes(b"nothing")
     with pytest.raises(UserError, match="b.tif"):
         count_pages(tmp_path / "b.tif")

@@ -15,7 +15,7 @@ SHARED = Path(__file__).resolve().parents[4] / "shared" / "data"
 needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="the real data sets are not on this machine")
 
 IDS = np.array([[0, 1, 2, 255], [2, 2, 1, 0], [0, 0, 0, 1]], np.int32)
-COLOURS = np.array([[0, 0, 0], [0, 128, 0], [200, 0, 0]], np.uint8)
+COLORS = np.array([[0, 0, 0], [0, 128, 0], [200, 0, 0]], np.uint8)
 
 
 def save(path, values=None, mode=None):
@@ -59,7 +59,7 @@ def test_ids(folders):
 
 
 @pytest.mark.parametrize("low, high", [(0, 255), (10, 200), (0, 128)])
-def test_two_grey_values(folders, low, high):
+def test_two_gray_values(folders, low, high):
     things = IDS == 1
     masks_of(folders, np.where(things, high, low), np.full((3, 4), low))
     found = opened(folders)
@@ -93,12 +93,12 @@ def test_palette_masks(folders):
     np.testing.assert_array_equal(found.train[1].read_mask(), IDS)
 
 
-def coloured(ids):
-    return COLOURS[np.where(ids == 255, 0, ids)]
+def colored(ids):
+    return COLORS[np.where(ids == 255, 0, ids)]
 
 
-def test_colours_without_legend(folders):
-    masks_of(folders, coloured(IDS), coloured(IDS * 0 + 1))
+def test_colors_without_legend(folders):
+    masks_of(folders, colored(IDS), colored(IDS * 0 + 1))
     found = opened(folders)
     assert found.class_names == ("#000000", "#008000", "#c80000")
     np.testing.assert_array_equal(found.train[0].read_mask(), np.where(IDS == 255, 0, IDS))
@@ -116,13 +116,13 @@ LEGEND = {"brick": (200, 0, 0), "earth": (0, 0, 0), "grass": (0, 128, 0)}
 
 @pytest.mark.parametrize("place", ["dict", "file", "masks/legend.csv", "masks/legend.txt", "label_colors.txt"])
 def test_legends(folders, place):
-    masks_of(folders, coloured(IDS), coloured(IDS * 0 + 1))
+    masks_of(folders, colored(IDS), colored(IDS * 0 + 1))
     text = "".join(f"{name},{r},{g},{b}\n" for name, (r, g, b) in LEGEND.items())
     if place == "label_colors.txt":
         text = "".join(f"{r} {g} {b}\t{name}\n" for name, (r, g, b) in LEGEND.items())
-    arguments = {"dict": {"legend": LEGEND}, "file": {"legend": folders / "colours.csv"}}.get(place, {})
+    arguments = {"dict": {"legend": LEGEND}, "file": {"legend": folders / "colors.csv"}}.get(place, {})
     if place != "dict":
-        (folders / ("colours.csv" if place == "file" else place)).write_text(text)
+        (folders / ("colors.csv" if place == "file" else place)).write_text(text)
     found = opened(folders, **arguments)
     assert found.class_names == ("brick", "earth", "grass") and found.palette == tuple(LEGEND.values())
     expected = np.array([1, 2, 0])[np.where(IDS == 255, 0, IDS)]
@@ -133,8 +133,8 @@ def test_legends(folders, place):
             opened(folders, **arguments, classes=classes)
 
 
-def test_colours_that_are_not_in_the_legend(folders):
-    masks_of(folders, coloured(IDS), coloured(IDS) + np.uint8(1))
+def test_colors_that_are_not_in_the_legend(folders):
+    masks_of(folders, colored(IDS), colored(IDS) + np.uint8(1))
     found = opened(folders, legend=LEGEND)
     with pytest.raises(UserError, match="masks/b.png"):
         found.train[1].read_mask()
@@ -142,7 +142,7 @@ def test_colours_that_are_not_in_the_legend(folders):
 
 @pytest.mark.parametrize("legend", [{"a": (0, 0)}, {"a": "red"}, {"a": (0, 0, 999)}, 7, {}])
 def test_bad_legends(folders, legend):
-    masks_of(folders, coloured(IDS), coloured(IDS))
+    masks_of(folders, colored(IDS), colored(IDS))
     with pytest.raises(UserError):
         opened(folders, legend=legend)
 
@@ -166,17 +166,17 @@ def save_stack(path, stack):
     tifffile.imwrite(path, stack, photometric="minisblack")
 
 
-GREY, COLOUR, BANDS = np.zeros((3, 4), np.uint8), np.zeros((3, 4, 3), np.uint8), np.zeros((3, 4, 5), np.uint8)
+GRAY, COLOR, BANDS = np.zeros((3, 4), np.uint8), np.zeros((3, 4, 3), np.uint8), np.zeros((3, 4, 5), np.uint8)
 
 
 @pytest.mark.parametrize(
     "a, b, more, channels",
     [
-        (("png", GREY), ("jpg", GREY), ("png", GREY), 1),
-        (("png", GREY), ("jpg", GREY), ("png", COLOUR), 3),
-        (("png", COLOUR), ("jpg", GREY), ("png", GREY), 3),
+        (("png", GRAY), ("jpg", GRAY), ("png", GRAY), 1),
+        (("png", GRAY), ("jpg", GRAY), ("png", COLOR), 3),
+        (("png", COLOR), ("jpg", GRAY), ("png", GRAY), 3),
         (("tif", BANDS), ("tif", BANDS), ("tif", BANDS), 5),
-        (("tif", GREY * 1.0), ("png", GREY.astype(np.uint16)), ("tif", GREY.astype(np.uint16)), 1),
+        (("tif", GRAY * 1.0), ("png", GRAY.astype(np.uint16)), ("tif", GRAY.astype(np.uint16)), 1),
     ],
 )
 def test_channels_of_the_whole_set(tmp_path, a, b, more, channels):
@@ -192,7 +192,7 @@ def test_channels_of_the_whole_set(tmp_path, a, b, more, channels):
     "b, message",
     [
         (("tif", BANDS), "images/a.png.*more/c.tif|more/c.tif.*images/a.png"),
-        (("png", GREY.astype(np.uint16)), "images/a.png.*more/c.png|more/c.png.*images/a.png"),
+        (("png", GRAY.astype(np.uint16)), "images/a.png.*more/c.png|more/c.png.*images/a.png"),
     ],
 )
 def test_kinds_that_do_not_mix(folders, b, message):
@@ -306,7 +306,7 @@ def test_labelme_class_names(tmp_path):
 
 
 def test_the_order_of_class_names_decides_over_a_legend(folders):
-    masks_of(folders, coloured(IDS), coloured(IDS * 0 + 1))
+    masks_of(folders, colored(IDS), colored(IDS * 0 + 1))
     names = ["earth", "grass", "brick"]
     found = opened(folders, legend={"Void": [9, 9, 9]} | LEGEND, classes=names)
     assert found.class_names == tuple(names) and found.palette == tuple(LEGEND[name] for name in names)
@@ -322,9 +322,9 @@ def test_training_images_are_not_for_validation(folders):
         opened(folders, val_images=folders / "val", val_masks=folders / "val_masks")
 
 
-def test_labelled_images_are_not_unlabelled(folders):
+def test_labeled_images_are_not_unlabeled(folders):
     masks_of(folders, IDS, IDS)
-    with pytest.raises(UserError, match="labelled and unlabelled .*images/a.png' in both"):
+    with pytest.raises(UserError, match="labeled and unlabeled .*images/a.png' in both"):
         opened(folders, unlabeled=folders / "images")
 
 
@@ -338,7 +338,7 @@ def test_folders_that_number_their_images_alike(folders):
 
 
 def test_two_legends(folders):
-    masks_of(folders, coloured(IDS), coloured(IDS))
+    masks_of(folders, colored(IDS), colored(IDS))
     for name in ("legend.csv", "legend.txt"):
         (folders / name).write_text("a,0,0,0\nb,1,1,1\n")
     with pytest.raises(UserError, match="legend.csv' and '.*legend.txt"):
@@ -354,7 +354,7 @@ def test_a_legend_for_pictures_does_not_touch_class_ids(folders):
 @pytest.mark.parametrize(
     "values, names", [([0, 255], ("background", "foreground")), ([0, 1, 2, 255], ("class 0", "class 1", "class 2"))]
 )
-def test_grey_masks_saved_as_colours(folders, values, names):
+def test_gray_masks_saved_as_colors(folders, values, names):
     ids = np.array(values * 3, np.uint8).reshape(3, -1)
     for name in "ab":
         save(folders / f"images/{name}.png", ids)
@@ -386,7 +386,7 @@ def test_hold_out(tmp_path):
 def test_hold_out_leaves_something_to_train_on(tmp_path):
     save(tmp_path / "images/a.png")
     save(tmp_path / "masks/a.png", IDS.astype(np.uint8))
-    with pytest.raises(UserError, match="1 labelled image"):
+    with pytest.raises(UserError, match="1 labeled image"):
         opened(tmp_path, hold_out=0.1)
 
 
@@ -425,23 +425,23 @@ def test_a_copy_of_lucchi_as_black_and_white(tmp_path):
 
 @needs_shared
 @pytest.mark.parametrize("with_legend", [True, False])
-def test_a_copy_of_camvid_in_colours(tmp_path, with_legend):
+def test_a_copy_of_camvid_in_colors(tmp_path, with_legend):
     camvid = data.CamVid(SHARED / "camvid")
-    colours = np.random.default_rng(0).permutation(256)[: 12 * 3].reshape(12, 3).astype(np.uint8)
+    colors = np.random.default_rng(0).permutation(256)[: 12 * 3].reshape(12, 3).astype(np.uint8)
     samples = camvid.train[::60]
     (tmp_path / "images").mkdir()
     for sample in samples:
         (tmp_path / f"images/{sample.name}.jpg").symlink_to(sample.image.path)
         ids = sample.read_mask()
-        save(tmp_path / f"masks/{sample.name}.png", colours[np.where(ids == 255, 11, ids)])
+        save(tmp_path / f"masks/{sample.name}.png", colors[np.where(ids == 255, 11, ids)])
     names = [*camvid.class_names, "void"]
     if with_legend:
-        lines = [f"{' '.join(map(str, colour))}\t{name}" for name, colour in zip(names, colours, strict=True)]
+        lines = [f"{' '.join(map(str, color))}\t{name}" for name, color in zip(names, colors, strict=True)]
         (tmp_path / "label_colors.txt").write_text("\n".join(lines))
     copy = opened(tmp_path)
-    hexes = ["#" + bytes(colour.tolist()).hex() for colour in colours]
+    hexes = ["#" + bytes(color.tolist()).hex() for color in colors]
     assert copy.class_names == (tuple(camvid.class_names) if with_legend else tuple(sorted(hexes)))
-    # Without legend every colour is a class, "void" too, in the order of the colours.
+    # Without legend every color is a class, "void" too, in the order of the colors.
     ids = np.array([*range(11), 255]) if with_legend else np.argsort(np.argsort(hexes))
     for mine, theirs in zip(copy.train, samples, strict=True):
         np.testing.assert_array_equal(mine.read_image(), theirs.read_image())

@@ -64,12 +64,12 @@ def strange_values(folder):
     Image.fromarray(MASK + 70).save(folder / "masks" / "c.png")
 
 
-def coloured_mask(folder):
+def colored_mask(folder):
     Image.fromarray(np.zeros((2, 3, 3), np.uint8)).save(folder / "masks" / "c.png")
 
 
 @pytest.mark.parametrize(
-    "damage", [damaged_image, deep_image, damaged_stack, no_mask, damaged_mask, strange_values, coloured_mask]
+    "damage", [damaged_image, deep_image, damaged_stack, no_mask, damaged_mask, strange_values, colored_mask]
 )
 def test_one_bad_file_is_left_to_the_check(folder, damage):
     damage(folder)

@@ -9,7 +9,7 @@ from rankmatch_keras.data.sets.pixel_statistics import (
     channel_statistics,
     class_pixels,
     image_format,
-    spread,
+    thin_out,
 )
 from rankmatch_keras.data.sets.samples import Sample
 from rankmatch_keras.errors import UserError
@@ -45,12 +45,12 @@ def test_constant_channels_have_no_tiny_std():
 
 def test_limit_takes_an_even_subset():
     samples = samples_of(*[np.full((1, 1, 1), n) for n in range(10)])
-    assert [s.name for s in spread(samples, 5)] == ["0", "2", "4", "6", "8"]
-    assert [s.name for s in spread(samples, 3)] == ["0", "3", "6"]
+    assert [s.name for s in thin_out(samples, 5)] == ["0", "2", "4", "6", "8"]
+    assert [s.name for s in thin_out(samples, 3)] == ["0", "3", "6"]
     assert channel_statistics(samples, limit=5)[0] == (4.0,)
     assert channel_statistics(samples, limit=None)[0] == channel_statistics(samples)[0] == (4.5,)
     with pytest.raises(UserError, match="at least 1 image"):
-        spread(samples, 0)
+        thin_out(samples, 0)
 
 
 def test_format():

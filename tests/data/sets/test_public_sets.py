@@ -129,7 +129,7 @@ class TestPascalVOC:
             data.PascalVOC(root, masks="SegmentationClassAug")
 
     def test_palette(self):
-        # aeroplane, bicycle, bus, person and tvmonitor, as the development kit's colour map has them.
+        # aeroplane, bicycle, bus, person and tvmonitor, as the development kit's color map has them.
         chosen = {1: (128, 0, 0), 2: (0, 128, 0), 6: (0, 128, 128), 15: (192, 128, 128), 20: (0, 64, 128)}
         assert {i: photographs.VOC_PALETTE[i] for i in chosen} == chosen
         assert len(set(photographs.VOC_PALETTE)) == 21

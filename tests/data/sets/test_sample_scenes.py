@@ -18,7 +18,7 @@ def test_committed_scenes_can_be_made_again(part):
         stem = f"scene_{index:03d}"
         np.testing.assert_array_equal(read_mask(SAMPLE / part / "masks" / f"{stem}.png"), mask)
         committed = read_image(SAMPLE / part / "images" / f"{stem}.jpg").astype(float)
-        # JPEG keeps colour at half resolution, so single pixels differ much where things meet.
+        # JPEG keeps color at half resolution, so single pixels differ much where things meet.
         assert abs(committed - image).mean() < 12, stem
 
 

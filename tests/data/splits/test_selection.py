@@ -5,7 +5,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rankmatch_keras.data.sets.samples import seeded_order
-from rankmatch_keras.data.splits.selection import covering_order, group_names, natural_order, nearest_prefix, plan_split
+from rankmatch_keras.data.splits.selection import (
+    covering_order,
+    group_names,
+    natural_order,
+    nearest_prefix,
+    select_images,
+)
 from rankmatch_keras.errors import UserError
 
 NAMES = [f"n{i}" for i in range(40)]
@@ -41,58 +47,58 @@ def test_without_classes_the_order_is_the_seeded_one():
 @settings(max_examples=60, deadline=None)
 def test_plans_are_partitions_and_nested(presence, seed, every):
     available = -(-len(presence) // every)
-    plans = [plan_split(presence, n, seed, every=every) for n in range(1, available + 1)]
+    plans = [select_images(presence, n, seed, every=every) for n in range(1, available + 1)]
     for smaller, larger in zip(plans, plans[1:], strict=False):
         assert larger.labeled[: len(smaller.labeled)] == smaller.labeled
-    for n, plan in enumerate(plans, start=1):
-        assert len(plan.labeled) == n and not plan.val
-        assert sorted([*plan.labeled, *plan.unlabeled]) == sorted(presence)
+    for n, selection in enumerate(plans, start=1):
+        assert len(selection.labeled) == n and not selection.val
+        assert sorted([*selection.labeled, *selection.unlabeled]) == sorted(presence)
     allowed = natural_order(presence)[::every]
     reachable = frozenset().union(*(presence[name] for name in allowed))
-    full = next((plan for plan in plans if plan.num_covering <= len(plan.labeled)), plans[-1])
+    full = next((selection for selection in plans if selection.num_covering <= len(selection.labeled)), plans[-1])
     assert frozenset().union(*(presence[name] for name in full.labeled)) == reachable
 
 
 def test_every_keeps_a_distance():
-    plan = plan_split(PRESENCE, 8, every=5)
-    assert sorted(int(name[1:]) for name in plan.labeled) == list(range(0, 40, 5))
-    with pytest.raises(UserError, match="1 to 8 labelled images at distances of 5; found 9"):
-        plan_split(PRESENCE, 9, every=5)
+    selection = select_images(PRESENCE, 8, every=5)
+    assert sorted(int(name[1:]) for name in selection.labeled) == list(range(0, 40, 5))
+    with pytest.raises(UserError, match="1 to 8 labeled images at distances of 5; found 9"):
+        select_images(PRESENCE, 9, every=5)
 
 
 def test_validation_is_the_same_for_every_number_of_labels():
-    few, many = plan_split(PRESENCE, 3, val=10), plan_split(PRESENCE, 20, val=10)
+    few, many = select_images(PRESENCE, 3, val=10), select_images(PRESENCE, 20, val=10)
     assert few.val == many.val and len(few.val) == 10
-    assert set(plan_split(PRESENCE, 3, val=4).val) < set(few.val)
-    for plan in (few, many):
-        for one, other in combinations((plan.labeled, plan.unlabeled, plan.val), 2):
+    assert set(select_images(PRESENCE, 3, val=4).val) < set(few.val)
+    for selection in (few, many):
+        for one, other in combinations((selection.labeled, selection.unlabeled, selection.val), 2):
             assert not set(one) & set(other)
     with pytest.raises(UserError, match="40 there are; found 31 and 10"):
-        plan_split(PRESENCE, 31, val=10)
+        select_images(PRESENCE, 31, val=10)
 
 
 def test_groups_go_together():
     names = [f"v{v}_{i:02d}" for v in range(6) for i in range(10)]
     presence = {name: frozenset({0, int(name[1]) % 3}) for name in names}
     groups = group_names(names, "v[0-9]")
-    plan = plan_split(presence, 18, groups=groups, val=12)
+    selection = select_images(presence, 18, groups=groups, val=12)
     # 18 lies nearest to two volumes of ten, 12 to one.
-    assert len(plan.labeled) == 20 and len(plan.val) == 10 and len(plan.unlabeled) == 30
-    for one, other in combinations((plan.labeled, plan.unlabeled, plan.val), 2):
+    assert len(selection.labeled) == 20 and len(selection.val) == 10 and len(selection.unlabeled) == 30
+    for one, other in combinations((selection.labeled, selection.unlabeled, selection.val), 2):
         assert not {groups[name] for name in one} & {groups[name] for name in other}
-    assert plan.num_covering == 20  # a volume with classes 0 and 1, one with 0 and 2
-    assert plan_split(presence, 38, groups=groups).labeled[:20] == plan.labeled
+    assert selection.num_covering == 20  # a volume with classes 0 and 1, one with 0 and 2
+    assert select_images(presence, 38, groups=groups).labeled[:20] == selection.labeled
     with pytest.raises(UserError, match="whole groups"):
-        plan_split(presence, 50, groups=groups, val=20)
+        select_images(presence, 50, groups=groups, val=20)
 
 
 def test_every_within_groups():
     names = [f"v{v}_{i}" for v in range(3) for i in range(12)]  # _10 and _11 come behind _9
     presence = {name: frozenset({0}) for name in names}
     groups = group_names(names, "^(v[0-9])_")
-    plan = plan_split(presence, 6, groups=groups, every=4)
-    assert {name.split("_")[1] for name in plan.labeled} == {"0", "4", "8"}
-    assert len({groups[name] for name in plan.labeled}) == 2 and len(plan.unlabeled) == 30
+    selection = select_images(presence, 6, groups=groups, every=4)
+    assert {name.split("_")[1] for name in selection.labeled} == {"0", "4", "8"}
+    assert len({groups[name] for name in selection.labeled}) == 2 and len(selection.unlabeled) == 30
 
 
 @pytest.mark.parametrize(

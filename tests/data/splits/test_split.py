@@ -101,7 +101,7 @@ def test_impossible_counts(count):
         choose_labeled(SAMPLES, count, seed=0)
 
 
-def test_samples_without_mask_are_never_labelled():
+def test_samples_without_mask_are_never_labeled():
     bare = Sample("bare", Path("bare.jpg"))
     split = choose_labeled([*SAMPLES, bare], 40, seed=0)
     assert split.unlabeled == (bare,)
@@ -123,7 +123,7 @@ def test_a_public_split_is_read_as_it_is(tmp_path):
 
 @pytest.fixture
 def cells(tmp_path):
-    """A data set of grey images with black and white masks, and its folder."""
+    """A data set of gray images with black and white masks, and its folder."""
     touch(tmp_path, *(f"{kind}/{name}.png" for kind in ("images", "masks") for name in "abcd"))
     train = tuple(
         Sample(
