@@ -68,7 +68,7 @@ def test_empty_list():
 WRONG = [[0, 7, 0], [0, 0, 0]]
 
 
-def test_all_problems_are_listed_one_a_line_the_first_as_ever(sample, tmp_path):
+def test_all_problems_are_listed_one_per_line(sample, tmp_path):
     (tmp_path / "broken.jpg").write_bytes(b"x")
     bad = [sample("a", WRONG), sample("b", [[0, 1], [0, 0], [0, 0]]), Sample("broken", tmp_path / "broken.jpg")]
     with pytest.raises(UserError) as caught:
@@ -108,13 +108,13 @@ def test_bad_samples_are_left_out(sample, tmp_path):
         without_bad([broken], report)
 
 
-def test_what_leaving_out_does_not_mend_stops_in_any_case(sample):
+def test_faults_of_the_whole_set_always_prevent_training(sample):
     report = check(dataset([sample("a", [[0, 255, 0], [0, 0, 255]])]), thorough=False)
     with pytest.raises(UserError, match="only 0 and 255"):
         require_usable(report, skip_bad=True)
 
 
-def test_warnings_do_not_stop_a_training(sample):
+def test_warnings_do_not_prevent_training(sample):
     require_usable(check(dataset([sample("a", [[255] * 3] * 2)])))
 
 
@@ -160,7 +160,7 @@ def test_camvid_was_cut_within_one_recording():
 
 
 @needs_shared
-def test_slices_of_two_specimens_are_not_taken_for_each_other():
+def test_slices_of_two_specimens_are_not_confused():
     lucchi = Lucchi(SHARED / "lucchi")
     report = check(replace(lucchi, train=lucchi.train[:15], val=lucchi.val[:15]))
     assert report.faults == () and report.ignored_pixels == 0

@@ -9,7 +9,7 @@ from rankmatch_keras.check.duplicates import fingerprint, identical, near
 
 
 def scene(seed, size=(90, 120), dtype=np.uint8):
-    """A made-up picture with coarse structure, different for each seed."""
+    """Make a picture with coarse structure, different for each seed."""
     rng = np.random.default_rng(seed)
     coarse = Image.fromarray(rng.integers(20, 200, (6, 8, 3)).astype(np.uint8))
     smooth = coarse.resize(size[::-1], Image.Resampling.BICUBIC)

@@ -13,7 +13,7 @@ MASK = [[0, 1, 2, 255], [0, 1, 2, 255], [0, 0, 1, 1]]
 
 
 def picture(seed, channels=3, dtype=np.uint8):
-    """A picture like no other: 12 x 12, coarse structure of its seed."""
+    """Make a 12 x 12 picture like no other, with a coarse structure of its seed."""
     values = np.random.default_rng(seed).integers(0, 200, (3, 4, channels))
     return np.repeat(np.repeat(values, 4, 0), 3, 1).astype(dtype)
 
@@ -88,7 +88,7 @@ def test_undefined_pixels():
     assert findings.keys() == {"image-values"} and findings["image-values"].names == ("t1",)
 
 
-def test_files_that_are_not_there(tmp_path):
+def test_missing_files(tmp_path):
     parts = clean()
     parts["train"].append(Sample("a", tmp_path / "größe.png", tmp_path / "マスク.png"))
     findings = found(data(**parts))
@@ -128,7 +128,7 @@ def test_absent_classes_are_named_with_their_part():
     ]
 
 
-def test_what_no_labeled_mask_shows_cannot_be_learned():
+def test_classes_in_no_labeled_mask_cannot_be_learned():
     parts = clean()
     assert check(data(**parts)).never_labeled == ()
     parts["train"] = [sample(f"t{n}", picture(n), [[0, 2, 2, 255]] * 3) for n in range(3)]
@@ -145,7 +145,7 @@ def test_a_class_in_a_single_labeled_mask_is_noted():
     assert (rare.names, rare.details, rare.severity) == (("edge",), ("only in t1-mask",), NOTE)
 
 
-def test_leaks_are_looked_for_between_all_parts():
+def test_leaks_are_found_between_all_parts():
     parts = clean()
     parts["val"][0] = sample("v0", picture(22), MASK)  # as u2
     parts["test"] += [sample("x1", picture(2), MASK), sample("x2", picture(11), MASK)]  # as t2 and v1
@@ -157,7 +157,7 @@ def test_leaks_are_looked_for_between_all_parts():
     ]
 
 
-def test_masks_of_unlabeled_images_are_not_looked_at():
+def test_masks_of_unlabeled_images_are_not_read():
     parts = clean()
     parts["unlabeled"].append(sample("u9", picture(29), [[9, 9]]))
     assert found(data(**parts)) == {}

@@ -28,7 +28,7 @@ def test_facts_of_a_good_sample():
     assert seen.fingerprint is not None
 
 
-def test_without_comparing_only_faults_are_looked_for():
+def test_without_comparison_only_faults_are_sought():
     seen = inspect(arrays(IMAGE), "unlabeled", 3, compare=False)
     assert (seen.size, seen.low, seen.fingerprint, seen.class_pixels) == ((3, 2), (), None, None)
     assert kinds(inspect(arrays(IMAGE, [[9, 9]]), "labeled", 3, compare=False)) == ["mask-size", "mask-values"]
@@ -65,7 +65,7 @@ def test_undefined_pixels():
 
 
 class Stranger:
-    """A source that someone else has written."""
+    """A source written by a user."""
 
     def __init__(self, result):
         self.result = result
@@ -79,7 +79,7 @@ class Stranger:
 @pytest.mark.parametrize(
     "result", [OSError("disk"), ValueError(), MemoryError(), np.zeros((2, 2)), np.zeros((0, 2, 3))]
 )
-def test_a_strange_source_is_a_problem_not_a_trace(result):
+def test_an_error_of_a_strange_source_is_a_problem(result):
     seen = inspect(Sample("a", Stranger(result)), "unlabeled", 2)
     assert kinds(seen) == ["image-unreadable"] and isinstance(seen.problems[0].error, UserError)
 

@@ -34,7 +34,7 @@ def save(path, pixels):
 
 
 def colors():
-    """Every color in a block of 2 x 2 pixels: (8, 16, 3)."""
+    """Draw every color in a block of 2 x 2 pixels: (8, 16, 3)."""
     blocks = np.array(list(LEGEND)).reshape(4, 8, 3)
     return blocks.repeat(2, axis=0).repeat(2, axis=1)
 
@@ -95,7 +95,7 @@ def test_ids_of_segnet(prepare, tree):
     assert mask.ravel()[:13].tolist() == [*range(11), 255, 0]
 
 
-def test_blended_pixels_are_told_and_ignored(prepare, tree, capsys):
+def test_blended_pixels_are_reported_and_ignored(prepare, tree, capsys):
     mask = colors()
     mask[3, 5] = (128, 128, 26)
     save(tree / "labels/b_L.png", mask)
@@ -112,7 +112,7 @@ def test_other_colors_are_refused(prepare, tree, capsys):
     assert "(1, 2, 3) and others at 4 pixels" in message and "b_L.png" in message
 
 
-def test_goes_on_where_it_stopped(prepare, tree, capsys):
+def test_resumes_where_it_stopped(prepare, tree, capsys):
     save(tree / "labels/d_L.png", np.zeros((3, 3, 3)))
     message = error_of(capsys, prepare, tree, "--allow-incomplete")
     assert "(3, 3)" in message and "(8, 16)" in message

@@ -1,4 +1,4 @@
-"""Merging SBD into PASCAL VOC, on a small tree in the form in which both are unpacked."""
+"""Merging SBD into PASCAL VOC, on a small tree laid out as both are unpacked."""
 
 import runpy
 
@@ -38,7 +38,7 @@ def save_mask(path, value):
 
 @pytest.fixture
 def tree(tmp_path):
-    """VOC with the training image a and the validation image b, both also in SBD, as are c and d."""
+    """Make VOC with the training image a and the validation image b, both also in SBD, as are c and d."""
     voc, sbd = tmp_path / "VOC2012", tmp_path / "benchmark_RELEASE/dataset"
     for name in "abcd":
         (voc / "JPEGImages").mkdir(parents=True, exist_ok=True)
@@ -58,7 +58,7 @@ def call(prepare, voc, sbd, *flags):
 
 
 def error_of(capsys, prepare, *arguments):
-    """The one line that a failed run prints."""
+    """Return the one line that a failed run prints."""
     with pytest.raises(SystemExit) as stop:
         call(prepare, *arguments)
     message = capsys.readouterr().err
@@ -88,7 +88,7 @@ def test_folders_of_sbd(prepare, tree, place):
     assert len(list((voc / "SegmentationClassAug").iterdir())) == 4
 
 
-def test_goes_on_where_it_stopped(prepare, tree, capsys):
+def test_resumes_where_it_stopped(prepare, tree, capsys):
     voc, sbd = tree
     good = (sbd / "cls/d.mat").read_bytes()
     (sbd / "cls/d.mat").write_bytes(good[:-40])

@@ -58,7 +58,7 @@ def test_legend():
 
 
 def test_legend_twin():
-    """Every color against a slow search, channels that differ in one bit included."""
+    """Compare every color, including channels that differ in one bit, with a slow search."""
     rng = np.random.default_rng(0)
     colors = tuple({tuple(map(int, color)) for color in rng.integers(0, 3, (40, 3))})
     legend = Legend(colors)
@@ -225,7 +225,7 @@ def test_no_masks_and_no_classes():
             detect(gray(0, 1), classes=classes)
 
 
-def test_masks_are_gone_through_once_and_not_kept():
+def test_masks_are_iterated_once_and_not_kept():
     def masks():
         for n in range(3):
             yield f"{n}.png", gray(n)
@@ -294,7 +294,7 @@ def test_missing_legend_file(tmp_path):
 
 
 def test_legend_reads_colors_of_every_kind_of_file(tmp_path):
-    """Palette, gray and color files of one data set: what they look like counts."""
+    """Read palette, gray and color files of one data set by what they look like."""
     legend = Legend((BLACK, RED, WHITE))
     palette = Image.fromarray(np.array([[2, 0, 1]], np.uint8), "P")
     palette.putpalette([*RED, *WHITE, *BLACK])
@@ -310,7 +310,7 @@ def test_legend_reads_colors_of_every_kind_of_file(tmp_path):
         MaskFile(tmp_path / "palette.png", encoding=Legend((BLACK, WHITE))).read()
 
 
-def test_unlisted_values_are_told_which_are_listed():
+def test_an_unlisted_value_names_the_listed_ones():
     encoding = Lookup(((0, 0), (1, 1), (2, 1), (7, 2), (255, 255)))
     with pytest.raises(UserError, match=r"mask values 0\.\.2, 7, 255; found 9 at 1 pixels of 'm.png'"):
         encoding.decode(np.array([[0, 9]]), "m.png")

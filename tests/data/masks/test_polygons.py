@@ -131,7 +131,7 @@ def test_bad_labelme_files(tmp_path, shapes, changes, message):
     ["", "{", "[]", "7", '{"a": 1}', "[" * 100_000, '{"a":' * 100_000, "\xff", '{"shapes": ' + "9" * 5000 + "}"],
     ids=lambda text: text[:8],
 )
-def test_what_is_no_annotation(tmp_path, text):
+def test_files_without_annotations(tmp_path, text):
     path = tmp_path / "a.json"
     path.write_text(text, encoding="latin-1")
     for read in (LabelMeMask(path, NAMES).read, lambda: labelme_classes([path]), lambda: read_coco(path)):
@@ -200,7 +200,7 @@ def test_coco_polygons(tmp_path):
 
 
 def packed(counts):
-    """COCO's text form, written as its definition reads: 5 bits at a time, bit 6 says that more follow."""
+    """Pack run lengths into COCO's text as its definition reads: 5 bits at a time, bit 6 tells that more follow."""
     text = ""
     for n, count in enumerate(counts):
         number = count - counts[n - 2] if n > 2 else count

@@ -1,4 +1,4 @@
-"""Whatever lies on disk, a reader returns a correct array or says in one line which file is at fault."""
+"""Hostile files: a reader returns a correct array or names the faulty file in one line."""
 
 import io
 import json
@@ -22,7 +22,7 @@ from rankmatch_keras.data.readers.images import image_info, read_colors, read_im
 from rankmatch_keras.data.readers.tiff import count_pages
 from rankmatch_keras.errors import UserError
 
-# The same examples every time, so that a change of the code is what a red run means.
+# The same examples every time, so that only a change of the code can make a test fail.
 few = settings(
     max_examples=12,
     deadline=None,
@@ -107,7 +107,7 @@ READERS = {
 
 
 def outcomes(path):
-    """Reads a file in every way; returns what came out, and checks that each is an array or a clear error."""
+    """Read a file in every way, check that each result is an array or a clear error, and return the results."""
     found = {}
     for name, read in READERS.items():
         try:
@@ -136,7 +136,7 @@ def place(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def silence(request, capfd, caplog):
-    """Nothing is printed and nothing logged, by no library and no C code in it."""
+    """Check that no library, nor its C code, prints or logs anything."""
     yield
     printed = capfd.readouterr()
     assert not printed.out
@@ -276,7 +276,7 @@ def test_names(place, name):
 
 
 def test_flawed_headers_that_do_no_harm(place):
-    """Pillow warns of both; the pixels are fine."""
+    """Pillow warns about both; the pixels are fine."""
     exif = b"Exif\0\0II*\0\x08\0\0\0\x05\0" + b"\x0f\x01\x02\0\xff\0\0\0\x99\0\0\0" * 2
     control = struct.pack(">I", 8) + b"acTL" + b"\0" * 8 + struct.pack(">I", zlib.crc32(b"acTL" + b"\0" * 8))
     png = VALID["color.png"]
@@ -299,7 +299,7 @@ def test_the_content_decides_and_not_the_ending(place, wrong):
     np.testing.assert_array_equal(read_image(write(place, f"a{wrong}", VALID["color.png"])), COLOR)
 
 
-def test_what_is_no_file(place):
+def test_not_a_file(place):
     (place / "folder.png").mkdir()
     (place / "loop.png").symlink_to(place / "loop2.png")
     (place / "loop2.png").symlink_to(place / "loop.png")
@@ -342,7 +342,7 @@ COCO = {
 
 
 def replaced(record, path, value):
-    """The record with the value at one place, chosen by numbers, replaced or removed."""
+    """Return the record with the value at one place, chosen by numbers, replaced or removed."""
     if not path or not isinstance(record, dict | list) or not record:
         return value
     keys = list(record) if isinstance(record, dict) else list(range(len(record)))

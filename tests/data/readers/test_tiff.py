@@ -58,7 +58,7 @@ def test_a_volume_counts_as_its_pages(tmp_path, options):
                 read(path, page)
 
 
-def test_a_page_taken_out_of_a_volume_is_one_page(tmp_path):
+def test_a_page_extracted_from_a_volume_is_one_page(tmp_path):
     text = '{"shape": [6, 20, 31], "truncated": true}'
     assert count_pages(written(tmp_path, VOLUME[2], description=text, metadata=None)) == 1
 
@@ -169,7 +169,7 @@ PALETTE.putpalette(list(range(255, -1, -1)) * 3)  # index i is red = 255 - i; gr
     ],
 )
 def test_compressions(tmp_path, picture, compression, stored, shown):
-    """LZW and the fax codes are those that tifffile cannot read alone."""
+    """tifffile alone cannot read LZW and the fax codes."""
     path = tmp_path / "a.tif"
     flipped = picture.transpose(Image.Transpose.FLIP_TOP_BOTTOM)
     picture.save(path, compression=compression, save_all=True, append_images=[flipped])
@@ -275,7 +275,7 @@ def test_cut_off_files_are_errors_wherever_they_end(tmp_path, options):
             read_raw_mask(cut, page)
 
 
-def test_a_circle_of_pages(tmp_path):
+def test_a_circular_chain_of_pages(tmp_path):
     path = written(tmp_path, VOLUME, metadata=None)
     with tifffile.TiffFile(path) as file:
         offsets = [page.offset for page in file.pages]
@@ -367,7 +367,7 @@ def test_few_files_stay_open(tmp_path, monkeypatch):
     np.testing.assert_array_equal(read_raw_mask(paths[0], 1), VOLUME[1])
 
 
-def test_a_replaced_file_is_read_anew(tmp_path):
+def test_a_replaced_file_is_read_again(tmp_path):
     path = written(tmp_path, VOLUME)
     assert count_pages(path) == 6
     written(tmp_path, VOLUME[:2] + 1)

@@ -9,7 +9,7 @@ GRAY = np.arange(2 * 4 * 5, dtype=np.uint8).reshape(2, 4, 5)
 MASKS = (GRAY % 3).astype(np.uint8)
 
 
-def test_gray_arrays_are_looked_at_and_not_copied():
+def test_gray_arrays_are_not_copied():
     data = from_arrays(GRAY, MASKS)
     assert [sample.name for sample in data.train] == ["train/0000", "train/0001"]
     assert data.class_names == ("class 0", "class 1", "class 2")
@@ -29,7 +29,7 @@ def test_other_types_become_float_in_their_units(dtype):
     np.testing.assert_array_equal(image[..., 0], (GRAY[0] * 3).astype(np.float32))
 
 
-def test_lists_of_differing_sizes():
+def test_lists_of_different_sizes():
     images = [np.zeros((3, 4, 6), np.float32), np.ones((5, 2, 6), np.float32)]
     masks = [np.zeros((3, 4), bool), np.ones((5, 2), bool)]
     data = from_arrays(

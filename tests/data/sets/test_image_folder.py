@@ -31,7 +31,7 @@ def save(path, values=None, mode=None):
 
 @pytest.fixture
 def folders(tmp_path):
-    """Two images and a folder for their masks."""
+    """Make two images and a folder for their masks."""
     for name in "ab":
         save(tmp_path / f"images/{name}.png")
     return tmp_path
@@ -328,7 +328,7 @@ def test_labeled_images_are_not_unlabeled(folders):
         opened(folders, unlabeled=folders / "images")
 
 
-def test_folders_that_number_their_images_alike(folders):
+def test_folders_with_the_same_numbering(folders):
     masks_of(folders, IDS, IDS)
     save(folders / "more/a.png")
     save(folders / "more/z.png")

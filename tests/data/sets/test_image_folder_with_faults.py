@@ -1,4 +1,4 @@
-"""What is wrong with single files does not keep a folder from being opened for a check."""
+"""Faults of single files do not keep a folder from being opened for a check."""
 
 import json
 
@@ -14,7 +14,7 @@ from rankmatch_keras.errors import UserError
 MASK = np.array([[0, 1, 2], [2, 1, 0]], np.uint8)
 
 
-def test_only_readable_keeps_order_and_says_why_nothing_is():
+def test_only_readable_keeps_the_order_and_raises_the_first_error():
     def read(number):
         if number % 2:
             raise UserError("an even number", f"{number}", "Double it.")
@@ -82,7 +82,7 @@ def test_one_bad_file_is_left_to_the_check(folder, damage):
     assert dataset.train[3].read_image().shape == (2, 3, 3) and dataset.train[3].read_mask().tolist() == MASK.tolist()
 
 
-def test_unreadable_files_have_no_say_in_what_masks_mean(folder):
+def test_unreadable_files_do_not_count_in_detection(folder):
     damaged_mask(folder)
     assert opened(folder, strict=False).num_classes == 3
 
@@ -113,7 +113,7 @@ def test_damaged_labelme_files(folder):
     assert opened(folder, strict=False).class_names[1:] == ("cell",)
 
 
-def test_nothing_readable_is_refused_all_the_same(folder):
+def test_nothing_readable_is_refused_even_so(folder):
     for mask in (folder / "masks").iterdir():
         mask.write_bytes(b"x")
     with pytest.raises(UserError, match="a.png"):

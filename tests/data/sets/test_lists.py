@@ -89,7 +89,7 @@ def test_lines(tmp_path):
 
 
 @given(st.text(st.characters(exclude_characters="/\\\0", codec="utf-8"), min_size=1, max_size=8))
-def test_every_line_is_read_as_it_was_written_or_refused(tmp_path_factory, stem):
+def test_every_line_is_read_as_written_or_refused(tmp_path_factory, stem):
     root = Path("/data")
     try:
         line = list_line(Sample("a", root / f"{stem}.png", root / f"masks/{stem}.png"), root)

@@ -48,7 +48,7 @@ def test_unknown_loaders(loader, nearest):
 
 
 @pytest.mark.parametrize("loader", [None, 3, ["CamVid"], {}])
-def test_loaders_that_are_no_names(loader):
+def test_loaders_that_are_not_names(loader):
     with pytest.raises(UserError, match="a data set of"):
         open_data(loader)
 

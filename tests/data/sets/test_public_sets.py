@@ -1,4 +1,4 @@
-"""The public data sets: on the real files where they are at hand, and on small trees in their layouts."""
+"""Public data sets, on the real files if they are on this machine and on small trees in their layouts."""
 
 from pathlib import Path
 

@@ -45,7 +45,7 @@ def test_without_classes_the_order_is_the_seeded_one():
     st.integers(1, 3),
 )
 @settings(max_examples=60, deadline=None)
-def test_plans_are_partitions_and_nested(presence, seed, every):
+def test_selections_are_nested_partitions(presence, seed, every):
     available = -(-len(presence) // every)
     plans = [select_images(presence, n, seed, every=every) for n in range(1, available + 1)]
     for smaller, larger in zip(plans, plans[1:], strict=False):

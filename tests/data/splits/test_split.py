@@ -44,7 +44,7 @@ def test_public_lists():
 
 @needs_shared
 @pytest.mark.parametrize("loader, count, known", [("camvid", 23, "e7559c496bcf"), ("lucchi", 10, "9dc7114994a2")])
-def test_recorded_splits_stay_what_they_are(loader, count, known):
+def test_recorded_splits_do_not_change(loader, count, known):
     dataset = data.open_data({"camvid": "CamVid", "lucchi": "Lucchi"}[loader], root=str(SHARED / loader))
     assert choose_labeled(dataset.train, count, seed=0).id == known
 
@@ -109,7 +109,7 @@ def test_samples_without_mask_are_never_labeled():
         choose_labeled([*SAMPLES, bare, bare], 1, seed=0)
 
 
-def test_a_public_split_is_read_as_it_is(tmp_path):
+def test_a_public_split_is_read_unchanged(tmp_path):
     touch(tmp_path, "images/a.jpg", "masks/a.png", "images/b.jpg")
     labeled = write(tmp_path, "images/a.jpg masks/a.png\n", "labeled.txt")
     unlabeled = write(tmp_path, "images/b.jpg masks/hidden.png\n", "unlabeled.txt")
@@ -123,7 +123,7 @@ def test_a_public_split_is_read_as_it_is(tmp_path):
 
 @pytest.fixture
 def cells(tmp_path):
-    """A data set of gray images with black and white masks, and its folder."""
+    """Make a data set of gray images with black-and-white masks, and its folder."""
     touch(tmp_path, *(f"{kind}/{name}.png" for kind in ("images", "masks") for name in "abcd"))
     train = tuple(
         Sample(
@@ -181,7 +181,7 @@ def test_the_root_is_the_folder_of_all_training_files_by_default(cells):
         split_from_lists(labeled, None, None)
 
 
-def test_validation_images_are_no_training_images(cells):
+def test_validation_images_are_refused_as_training_images(cells):
     dataset, root = cells
     labeled, other = write(root, "images/a.png masks/a.png\n", "l.txt"), write(root, "images/d.png\n", "u.txt")
     with pytest.raises(UserError, match="d.png', which cells keeps for validation"):
