@@ -94,7 +94,7 @@ def uniform(shape, seed: keras.random.SeedGenerator, low: float = 0.0, high: flo
 
     Args:
         shape: `(B, ...)`, B the images of this replica.
-        seed: what the numbers come from; its state must be alike on all replicas.
+        seed: source of the numbers; its state must be the same on all replicas.
         low: smallest number.
         high: upper end, not reached.
 

@@ -53,13 +53,13 @@ class CorrelationConsistencyLoss(AgentLoss):
         fixed = ops.stop_gradient(student_pixels)
         divergences, to_pixels, to_agents = [], [], 0.0
         # The factors that `average` gives the pixels.
-        shares = ops.ones_like(fixed[..., 0]) if weights is None else weights
-        shares = shares * (1.0 / ops.sum(shares) if weights is None else ratio(1.0, ops.sum(shares)))
+        factors = ops.ones_like(fixed[..., 0]) if weights is None else weights
+        factors = factors * (1.0 / ops.sum(factors) if weights is None else ratio(1.0, ops.sum(factors)))
         for block in blocks(student_pixels.shape[1]):
             teacher_products = self.products(teacher_pixels[:, block], teacher_pixels)
             student_products = self.products(fixed[:, block], fixed)
             divergences.append(self.compare(teacher_products, student_products))
-            slope = self._slope(teacher_products, student_products) * shares[:, block, None] / self.temperature
+            slope = self._slope(teacher_products, student_products) * factors[:, block, None] / self.temperature
             to_pixels.append(ops.matmul(slope, fixed))
             to_agents = to_agents + ops.matmul(ops.transpose(slope, (0, 2, 1)), fixed[:, block])
         gradient = ops.concatenate(to_pixels, axis=1)

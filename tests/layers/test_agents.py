@@ -4,11 +4,10 @@ import pytest
 from keras import ops
 
 from rankmatch_keras.layers import AllAgents, OrthogonalAgents, RandomAgents, TopAgents, gather_agents
-from rankmatch_keras.layers.pixels import on_grid
 
 
 def agents_twin(features, num_agents, first):
-    """One image, in order of selection, as Section 3.2 says it: every cosine with every agent, no running maximum."""
+    """One image, in order of selection, as Section 3.2 states it: every cosine with every agent, no running maximum."""
     pixels = features.reshape(-1, features.shape[-1]).astype("float64")
     chosen = [int(first)]
     while len(chosen) < min(num_agents, len(pixels)):
@@ -47,13 +46,13 @@ def test_order_of_selection_against_numpy(signed):
         assert agents[b].tolist() == agents_twin(features[b], 12, first)
 
 
-def test_length_of_features_does_not_matter():
+def test_length_of_features_is_ignored():
     features = np.random.default_rng(2).normal(size=(1, 4, 5, 6)).astype("float32")
     lengths = np.random.default_rng(3).uniform(0.1, 50.0, size=(1, 4, 5, 1)).astype("float32")
     np.testing.assert_array_equal(select(features * lengths, 8, [3]), select(features, 8, [3]))
 
 
-def test_opposite_features_count_as_alike():
+def test_opposite_features_are_equal():
     # Pixel 1 is minus pixel 0: |cos| = 1. Pixel 2 has cos 0.6.
     features = np.array([[[[1.0, 0.0], [-1.0, 0.0], [0.6, 0.8]]]], dtype="float32")
     assert select(features, 2, [0]).tolist() == [[0, 2]]
@@ -90,7 +89,7 @@ def test_random_first_agent_covers_the_grid():
     assert (np.abs(counts - 75) < 40).all()
 
 
-def test_seed_repeats_the_sequence_of_draws():
+def test_seed_repeats_the_sequence():
     features = np.ones((64, 4, 5, 1), dtype="float32")
     one, other = OrthogonalAgents(1, seed=7), OrthogonalAgents(1, seed=7)
     draws = [ops.convert_to_numpy(layer(features)).tolist() for layer in (one, one, other, other)]
@@ -134,7 +133,7 @@ def test_symbolic_shape(size, count):
     assert agents.dtype == "int32"
 
 
-def test_no_gradient_but_through_gathering(value_and_gradient):
+def test_gradient_flows_only_through_gathering(value_and_gradient):
     features = np.random.default_rng(8).normal(size=(1, 2, 3, 4)).astype("float32")
     layer = OrthogonalAgents(2)
 
@@ -145,12 +144,6 @@ def test_no_gradient_but_through_gathering(value_and_gradient):
     expected = np.zeros((6, 4))
     expected[agents_twin(features[0], 2, 4)] = 1.0  # a sum has slope one at what it adds, nothing elsewhere
     np.testing.assert_array_equal(gradient.reshape(6, 4), expected)
-
-
-def test_gather_agents_takes_row_major_pixels():
-    features = np.arange(2 * 2 * 3 * 1, dtype="float32").reshape(2, 2, 3, 1)
-    agents = gather_agents(ops.convert_to_tensor(features), ops.convert_to_tensor([[5, 0], [1, 1]]))
-    assert ops.convert_to_numpy(agents)[..., 0].tolist() == [[5.0, 0.0], [7.0, 7.0]]
 
 
 def test_half_precision_features_are_compared_in_float32():
@@ -186,7 +179,7 @@ def test_top_agents_against_numpy(block, monkeypatch):
         assert set(agents) == top_twin(one.reshape(30, 4), 9)
 
 
-def test_random_agents_are_different_and_everywhere():
+def test_random_agents_are_distinct_and_everywhere():
     layer = RandomAgents(4, seed=1)
     draws = np.concatenate([ops.convert_to_numpy(layer(features())) for _ in range(100)])
     assert all(len(set(agents)) == 4 for agents in draws)
@@ -202,7 +195,7 @@ def test_all_agents_are_all_pixels_in_order():
 
 
 @pytest.mark.parametrize("kind", [OrthogonalAgents, RandomAgents, TopAgents])
-def test_no_agent_stands_on_padding(kind):
+def test_no_agent_is_on_padding(kind):
     valid = np.random.default_rng(2).random((2, 5, 6)) < 0.5
     for _ in range(5):
         for agents, allowed in zip(ops.convert_to_numpy(kind(6, seed=3)(features(), valid=valid)), valid, strict=True):
@@ -214,9 +207,3 @@ def test_few_valid_pixels_are_picked_again():
     valid[0, 2, 3:5] = True
     agents = ops.convert_to_numpy(OrthogonalAgents(5, seed=0)(features((1, 5, 6, 4)), valid=valid))[0]
     assert set(agents) == {15, 16}
-
-
-def test_the_grid_is_sampled_at_its_positions():
-    values = np.arange(33 * 17).reshape(1, 33, 17)
-    found = ops.convert_to_numpy(on_grid(values, (3, 2)))
-    assert found.tolist() == [[[0, 16], [16 * 17, 16 * 17 + 16], [32 * 17, 32 * 17 + 16]]]

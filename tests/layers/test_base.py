@@ -75,7 +75,8 @@ def described_layers():
     for room in ("layers", "losses", "models", "methods"):
         package = importlib.import_module(f"rankmatch_keras.{room}")
         for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
-            importlib.import_module(module.name)
+            if "keras_cv" not in module.name:  # it imports TensorFlow
+                importlib.import_module(module.name)
     found, todo = {}, [ConfigFromArguments]
     while todo:
         kind = todo.pop()

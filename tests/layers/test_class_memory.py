@@ -8,7 +8,15 @@ import pytest
 from keras import ops
 
 from rankmatch_keras.errors import UserError
-from rankmatch_keras.layers.class_memory import ClassAverages, ClassBank, ClassPrototypes, class_means, machine_memory
+from rankmatch_keras.layers.class_memory import (
+    ClassAverages,
+    ClassBank,
+    ClassPrototypes,
+    class_means,
+    machine_memory,
+    mean_vectors,
+)
+from rankmatch_keras.layers.sampling import class_members
 
 LABEL = np.int32([[[0, 0, 1], [1, 1, 255]], [[3, 0, 1], [0, 0, 0]]])
 VALID = LABEL != 255
@@ -26,6 +34,14 @@ def test_means_by_hand():
     means, counts = (ops.convert_to_numpy(value) for value in class_means(VALUE, LABEL, VALID, 4))
     np.testing.assert_allclose(means, MEANS, rtol=1e-6)
     np.testing.assert_array_equal(counts, COUNTS)
+
+
+def test_mean_vectors_of_the_members():
+    vectors = ops.convert_to_tensor(np.float32([[1, 0], [5, 5], [3, 2], [0, 4], [2, 1], [9, 9]]))
+    counted = ops.convert_to_tensor(np.array([True, True, True, True, True, False]))
+    means, present = mean_vectors(vectors, class_members(np.int32([0, 1, 0, 2, 0, 1]), 4, counted))
+    np.testing.assert_allclose(ops.convert_to_numpy(means), [[2, 1], [5, 5], [0, 4], [0, 0]])
+    assert ops.convert_to_numpy(present).tolist() == [True, True, True, False]
 
 
 @pytest.mark.parametrize(("absent", "third"), [("keep", 0.3), ("zero", 0.3 * 0.9)])
@@ -78,7 +94,7 @@ def test_samples_are_of_the_class_and_stored():
     assert not counted[2].any() and np.isfinite(vectors).all()
 
 
-def test_a_push_may_fill_it_whole():
+def test_a_push_may_fill_the_bank():
     bank = ClassBank(1, 3, 1)
     for step in range(3):
         bank.push(np.float32([[[step], [step + 10], [step + 20]]]), np.ones((1, 3), bool))
@@ -96,7 +112,7 @@ def test_a_bank_beyond_the_memory_says_what_fits():
     assert machine_memory() is None or machine_memory() > 10**8
 
 
-def test_no_room_at_all_is_refused():
+def test_an_empty_bank_is_refused():
     with pytest.raises(ValueError, match="at least 1 vector per class. Received: capacity=0"):
         ClassBank(3, 0, 2)
 

@@ -4,7 +4,7 @@ from keras import ops
 from rankmatch_keras.layers.clock import Clock, Turns
 
 
-def test_share_of_the_training():
+def test_fraction_of_the_run():
     clock, shares = Clock(4), []
     for _ in range(6):
         shares.append(float(ops.convert_to_numpy(clock.progress())))

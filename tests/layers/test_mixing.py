@@ -34,13 +34,13 @@ def test_grid_of_the_images_size_is_the_image():
     )
 
 
-def test_grid_positions_by_hand():
+def test_boxes_on_a_grid_by_hand():
     # A 3x2 grid on 9x6 pixels sits at rows 0, 4, 8 and columns 0, 5. Box rows 4..7 hold row 4, columns 3..5 column 5.
     mask = ops.convert_to_numpy(box_mask([[4, 3, 8, 6], [0, 0, 5, 5]], (9, 6), (3, 2)))
     assert mask.astype(int).tolist() == [[[0, 0], [0, 1], [0, 0]], [[1, 0], [1, 0], [0, 0]]]
 
 
-def test_grid_of_one_pixel_sits_at_the_corner():
+def test_grid_of_one_pixel_is_the_corner():
     mask = ops.convert_to_numpy(box_mask([[0, 0, 3, 3], [1, 0, 3, 3]], (9, 6), (1, 1)))
     assert mask[:, 0, 0].tolist() == [True, False]
 
@@ -98,7 +98,7 @@ def box_sides(mask):
 
 
 @once
-def test_half_of_the_area_in_every_form_that_fits():
+def test_half_of_the_area_in_every_shape_that_fits():
     drawn = box_masks(area=(0.5, 0.5))
     assert drawn.dtype == bool and drawn.shape == (400, *SIZE)
     found = np.array([box_sides(mask) for mask in drawn])
@@ -109,7 +109,7 @@ def test_half_of_the_area_in_every_form_that_fits():
 
 
 @once
-def test_ratio_is_of_the_shares_and_the_box_lies_anywhere():
+def test_ratio_is_relative_to_the_image_and_the_box_is_anywhere():
     drawn = box_masks(area=(0.25, 0.25), ratio=1.0)
     assert {box_sides(mask) for mask in drawn} == {(20, 30)}
     corners = np.array([[np.flatnonzero(mask.any(axis))[0] for axis in (1, 0)] for mask in drawn])
@@ -137,7 +137,7 @@ def test_law_of_the_area(law, mean, deviation):
 
 
 @once
-def test_several_boxes_share_the_area_and_flip_each_other():
+def test_several_boxes_split_the_area_and_flip_each_other():
     drawn = box_masks(area=(0.3, 0.3), count=3, ratio=1.0)
     areas = drawn.mean((1, 2))
     assert areas.max() <= 0.32 and areas.min() < 0.2
@@ -160,7 +160,7 @@ def test_probability():
     assert drawn.any((1, 2)).mean() == pytest.approx(0.3, abs=0.06)
 
 
-def test_replicas_draw_what_one_would():
+def test_replicas_sample_what_one_would():
     class OneOf(Replicas):
         count = 2
 

@@ -12,15 +12,15 @@ MEAN, STD = (10.0, 20.0, 30.0), (2.0, 4.0, 5.0)
 def test_by_hand(dtype):
     image = np.array([[[[12, 28, 20]]]], dtype=dtype)
     # (12 - 10) / 2, (28 - 20) / 4, (20 - 30) / 5
-    normalised = ops.convert_to_numpy(ChannelNormalization(MEAN, STD)(image))
-    assert normalised.dtype == np.float32
-    np.testing.assert_allclose(normalised, [[[[1.0, 2.0, -2.0]]]], rtol=1e-6)
+    normalized = ops.convert_to_numpy(ChannelNormalization(MEAN, STD)(image))
+    assert normalized.dtype == np.float32
+    np.testing.assert_allclose(normalized, [[[[1.0, 2.0, -2.0]]]], rtol=1e-6)
 
 
-def test_reversal_comes_after_normalisation():
+def test_reversal_comes_after_normalization():
     image = np.array([[[[12, 28, 20]]]], dtype="uint8")
-    normalised = ops.convert_to_numpy(ChannelNormalization(MEAN, STD, reverse_channels=True)(image))
-    np.testing.assert_allclose(normalised, [[[[-2.0, 2.0, 1.0]]]], rtol=1e-6)
+    normalized = ops.convert_to_numpy(ChannelNormalization(MEAN, STD, reverse_channels=True)(image))
+    np.testing.assert_allclose(normalized, [[[[-2.0, 2.0, 1.0]]]], rtol=1e-6)
 
 
 @pytest.mark.parametrize("channels", [1, 5])
@@ -35,8 +35,8 @@ def test_unknown_size_in_a_functional_model():
     outputs = ChannelNormalization(MEAN, STD)(inputs)
     assert tuple(outputs.shape) == (None, None, None, 3)
     images = np.full((1, 2, 5, 3), 10, dtype="uint8")
-    normalised = ops.convert_to_numpy(keras.Model(inputs, outputs)(images))
-    np.testing.assert_allclose(normalised[..., 0], np.zeros((1, 2, 5)))
+    normalized = ops.convert_to_numpy(keras.Model(inputs, outputs)(images))
+    np.testing.assert_allclose(normalized[..., 0], np.zeros((1, 2, 5)))
 
 
 def test_attributes_are_tuples_of_floats():

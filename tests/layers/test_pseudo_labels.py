@@ -37,7 +37,7 @@ def test_no_gradient(value_and_gradient):
     np.testing.assert_array_equal(gradient, np.zeros_like(logits))
 
 
-def test_quantiles_are_numpys():
+def test_quantiles_match_numpy():
     values = np.random.default_rng(0).normal(size=(3, 4, 5)).astype("float32")
     mask = values > -0.5
     shares = (0.0, 0.2, 0.77, 1.0)

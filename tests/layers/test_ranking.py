@@ -11,7 +11,7 @@ from rankmatch_keras.layers.ranking import _levels
 
 
 def ranking_log_probabilities(logits):
-    """Eq. 6 in logarithms for all K! rankings: each item against itself and those not yet drawn."""
+    """Eq. 6 in logarithms for all K! rankings: each item against itself and those not yet picked."""
     rankings = np.array(list(itertools.permutations(range(len(logits)))))
     ordered = np.float64(logits)[rankings]  # (K!, K)
     remaining = np.logaddexp.accumulate(ordered[:, ::-1], axis=1)[:, ::-1]
@@ -41,7 +41,7 @@ def kl(teacher, student):
 
 @functools.cache
 def whole(function):
-    """Compiled in one on JAX, where an eager call compiles every operation by itself."""
+    """Compiled as one on JAX, where an eager call compiles every operation by itself."""
     if keras.backend.backend() != "jax":
         return function
     import jax
@@ -87,7 +87,7 @@ def test_gradients_against_enumeration(num_items, scale, value_and_gradient):
 
 
 @pytest.mark.parametrize("num_items", [4, 10])
-def test_equal_rankings_have_no_divergence_and_no_slope(num_items, value_and_gradient):
+def test_equal_rankings_have_no_divergence_and_no_gradient(num_items, value_and_gradient):
     logits = np.random.default_rng(0).normal(size=num_items).astype("float32")
     value, gradient = value_and_gradient(lambda s: plackett_luce_kl(logits, s), logits)
     assert abs(value) < 1e-12  # XLA contracts products and sums: 1e-15 on JAX, 0 elsewhere

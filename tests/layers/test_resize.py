@@ -1,4 +1,4 @@
-"""Align-corners resizing, and the convolution that equals the plain one over both maps joined."""
+"""Align-corners resizing, and the convolution that equals the plain one over both maps concatenated."""
 
 import keras
 import numpy as np
@@ -129,14 +129,14 @@ def maps(coarse, fine, seed=0):
 
 
 def plain(kernel, fine, coarse):
-    """The definition: upsample, join, convolve."""
+    """The definition: upsample, concatenate, convolve."""
     joined = ops.concatenate([fine, resize_align_corners(coarse, tuple(fine.shape[1:3]))], axis=-1)
     return ops.conv(joined, kernel, padding="same", data_format="channels_last")
 
 
 @pytest.mark.parametrize("kernel_size", [1, 3, 5])
 @pytest.mark.parametrize(("coarse", "fine"), PAIRS)
-def test_equals_the_convolution_of_the_joined_maps(coarse, fine, kernel_size):
+def test_equals_the_convolution_of_the_concatenated_maps(coarse, fine, kernel_size):
     inputs = [ops.convert_to_tensor(x) for x in maps(coarse, fine)]
     layer = FineCoarseConv2D(6, kernel_size)
     found = ops.convert_to_numpy(layer(inputs))
@@ -146,7 +146,7 @@ def test_equals_the_convolution_of_the_joined_maps(coarse, fine, kernel_size):
 
 
 @pytest.mark.parametrize("moving", ["kernel", "fine", "coarse"])
-def test_gradients_equal_those_of_the_joined_maps(moving, value_and_gradient):
+def test_gradients_equal_those_of_the_concatenated_maps(moving, value_and_gradient):
     fine, coarse = maps((3, 5), (9, 17))
     rng = np.random.default_rng(1)
     values = {"kernel": rng.normal(size=(3, 3, 7, 6)).astype("float32"), "fine": fine, "coarse": coarse}
@@ -207,6 +207,6 @@ def test_convolution_config_and_saving(tmp_path):
     np.testing.assert_array_equal(loaded.predict(images, verbose=0), model.predict(images, verbose=0))
 
 
-def test_even_windows_are_refused():
+def test_even_kernels_are_refused():
     with pytest.raises(ValueError, match="odd kernel size. Received: kernel_size=4"):
         FineCoarseConv2D(6, 4)

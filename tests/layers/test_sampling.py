@@ -1,4 +1,4 @@
-"""Fixed numbers of drawn pixels: what is chosen, alone and by several replicas together."""
+"""Sampling of a fixed number of pixels, alone and by several replicas together."""
 
 import threading
 
@@ -8,7 +8,6 @@ import pytest
 from keras import ops
 
 from rankmatch_keras.backend.replicas import Replicas, replicas, set_replicas
-from rankmatch_keras.layers.class_memory import mean_vectors
 from rankmatch_keras.layers.pseudo_labels import masked_quantiles
 from rankmatch_keras.layers.sampling import (
     choose,
@@ -44,7 +43,7 @@ class Threads(Replicas):
         return ops.convert_to_tensor(total)
 
     def run(self, function, parts):
-        """Calls the function with each part on a replica; returns what each returned."""
+        """Call the function with each part on a replica; return what each returned."""
         results = [None] * self.count
 
         def work(index):
@@ -71,7 +70,7 @@ def test_the_best_members_of_each_class_are_chosen():
     assert ops.convert_to_numpy(choice.exist).tolist() == [[True] * 2, [True, False], [True, False], [False] * 2]
 
 
-def test_fewer_pixels_than_asked_for():
+def test_fewer_pixels_than_requested():
     choice = choose(class_members(LABEL[:3], 2, np.ones(3, bool)), SCORES[:3], 5)
     assert tuple(choice.indices.shape) == (2, 5)
     assert ops.convert_to_numpy(choice.exist).sum(axis=1).tolist() == [2, 1]
@@ -81,13 +80,6 @@ def test_every_class_has_scores_of_its_own():
     scores = np.float32([[0.0, 1.0, 2.0], [2.0, 1.0, 0.0]])
     choice = choose(np.ones((2, 3), bool), scores, 1)
     assert ops.convert_to_numpy(choice.indices).tolist() == [[2], [0]]
-
-
-def test_means_of_the_members():
-    vectors = ops.convert_to_tensor(np.float32([[1, 0], [5, 5], [3, 2], [0, 4], [2, 1], [9, 9]]))
-    means, present = mean_vectors(vectors, class_members(LABEL, 4, ops.convert_to_tensor(COUNTED)))
-    np.testing.assert_allclose(ops.convert_to_numpy(means), [[2, 1], [5, 5], [0, 4], [0, 0]])
-    assert ops.convert_to_numpy(present).tolist() == [True, True, True, False]
 
 
 def test_indices_follow_the_weights():

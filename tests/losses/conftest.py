@@ -1,4 +1,4 @@
-"""What the tests of the losses share."""
+"""Fixtures of the tests of losses."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""What the correlation and the rank loss share: which agents, which similarity, which pixels, which gradient."""
+"""Options of both agent losses: agents, similarity, pixel weights, gradient."""
 
 import numpy as np
 import pytest
@@ -53,7 +53,7 @@ def test_weights_make_a_weighted_mean(name, maps):
     assert both == pytest.approx((alone[0] + 3 * alone[1]) / 4, rel=1e-5)
 
 
-def test_padding_counts_for_nothing(maps, value_and_gradient):
+def test_padding_is_left_out(maps, value_and_gradient):
     teacher, student = maps
     valid = np.ones((2, 4, 5), dtype=bool)
     valid[:, :, 3:] = False
@@ -65,7 +65,7 @@ def test_padding_counts_for_nothing(maps, value_and_gradient):
     assert float(layer(teacher, student, first_index=first, valid=np.zeros_like(valid))) == 0.0
 
 
-def test_the_cosine_forgets_lengths(maps):
+def test_the_cosine_ignores_lengths(maps):
     teacher, student = maps
     layer = LOSSES["kl"](num_agents=8, similarity="cosine", temperature=0.1)
     first = np.int32([3, 11])

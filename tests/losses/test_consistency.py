@@ -21,19 +21,19 @@ def pixel_loss(confidence, valid, threshold=0.95, logits=LOGITS):
     return float(layer(LABEL, np.float32([[confidence]]), np.array([[valid]], dtype=bool), logits))
 
 
-def test_only_confident_pixels_count_but_all_valid_ones_divide():
+def test_confident_pixels_are_summed_and_valid_ones_divide():
     # Pixels 0 and 1 are sure; four are valid.
     value = pixel_loss([0.99, 0.96, 0.9, 0.5], [True] * 4)
     assert value == pytest.approx(CROSS_ENTROPY[:2].sum() / 4, rel=1e-6)
 
 
-def test_padding_counts_neither_way():
+def test_padding_is_left_out_of_both_sums():
     # Pixel 1 is sure but padding: it leaves sum and divisor.
     value = pixel_loss([0.99, 0.96, 0.9, 0.5], [True, False, True, True])
     assert value == pytest.approx(CROSS_ENTROPY[0] / 3, rel=1e-6)
 
 
-def test_confidence_equal_to_the_threshold_counts():
+def test_confidence_equal_to_the_threshold_is_kept():
     assert pixel_loss([0.5, 0.0, 0.0, 0.0], [True] * 4, threshold=0.5) == pytest.approx(CROSS_ENTROPY[0] / 4, rel=1e-6)
 
 
@@ -46,7 +46,7 @@ def test_nothing_to_learn_is_zero(confidence, valid):
     assert pixel_loss(confidence, valid) == 0.0
 
 
-def test_gradient_is_softmax_minus_label_where_counted(value_and_gradient):
+def test_gradient_is_softmax_minus_label_where_kept(value_and_gradient):
     confidence, valid = np.float32([[[0.99, 0.96, 0.9, 0.99]]]), np.array([[[True, True, True, False]]])
     _, gradient = value_and_gradient(lambda z: PixelConsistencyLoss()(LABEL, confidence, valid, z), LOGITS)
     expected = np.zeros((1, 1, 4, 2))
@@ -113,14 +113,14 @@ def test_small_weights_still_make_a_mean():
     assert float(value) == pytest.approx(TOTAL / 1.75, rel=1e-5)
 
 
-def test_valid_and_a_threshold_are_unimatchs_loss():
+def test_valid_with_a_threshold_is_the_loss_of_unimatch():
     confidence = np.float32(np.random.default_rng(0).uniform(size=WEIGHTED_LABEL.shape))
     expected = PixelConsistencyLoss(0.5)(WEIGHTED_LABEL, confidence, VALID, WEIGHTED_LOGITS)
     value = WeightedConsistencyLoss("valid")(WEIGHTED_LABEL, confidence >= 0.5, VALID, WEIGHTED_LOGITS)
     assert float(value) == pytest.approx(float(expected), rel=1e-6)
 
 
-def test_kept_fraction_weighs_whole_images():
+def test_kept_fraction_weights_whole_images():
     confidence = np.float32([[[0.9, 0.96, 0.97]], [[0.2, 0.95, 0.1]]])
     rate = ops.convert_to_numpy(kept_fraction(confidence, 0.95))
     np.testing.assert_allclose(rate[:, 0, 0], [2 / 3, 1 / 3], rtol=1e-6)
@@ -188,7 +188,7 @@ def test_squares_by_hand(classes, expected):
     assert float(ProbabilityConsistencyLoss(classes)(TEACHER, ONES, STUDENT)) == pytest.approx(expected, rel=1e-6)
 
 
-def test_weights_are_not_normalised():
+def test_weights_are_not_normalized():
     loss = ProbabilityConsistencyLoss("sum")
     assert float(loss(TEACHER, 0.3 * ONES, STUDENT)) == pytest.approx(0.3 * 0.25, rel=1e-6)
     assert float(loss(TEACHER, np.array([[[False, True]]]), STUDENT)) == 0.0

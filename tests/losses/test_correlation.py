@@ -49,7 +49,7 @@ def test_value_of_the_published_correlations(golden, name, divergence):
 
 
 @pytest.mark.parametrize("divergence", DIVERGENCES)
-def test_equal_features_give_the_least(divergence):
+def test_equal_features_minimize_the_loss(divergence):
     features = np.random.default_rng(1).normal(size=(1, 3, 4, 3)).astype("float32")
     first = np.array([2], dtype="int32")
     t = correlation(features, ops.convert_to_numpy(OrthogonalAgents(5)(features, first_index=first)))

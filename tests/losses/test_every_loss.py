@@ -1,4 +1,4 @@
-"""The one harness that every loss passes through."""
+"""Harness of the losses."""
 
 import keras
 import numpy as np

@@ -12,7 +12,7 @@ def loss(mask, logits, **options):
 
 
 def cross_entropies(mask, logits):
-    """`-log softmax(z)[label]` of the labelled pixels, in float64."""
+    """`-log softmax(z)[label]` of the labeled pixels, in float64."""
     z, labels = np.float64(logits)[mask != 255], mask[mask != 255]
     probability = np.exp(z) / np.exp(z).sum(-1, keepdims=True)
     return -np.log(probability[np.arange(len(labels)), labels])
@@ -40,8 +40,8 @@ def test_one_pixel_two_classes():
     assert loss([[[1]]], [[[[LOG3, 0.0]]]]) == pytest.approx(-np.log(0.25), rel=1e-6)
 
 
-def test_mean_is_over_labelled_pixels():
-    # Two labelled pixels, -log 3/4 and -log 1/2; the third would add -log of about 0.
+def test_mean_is_over_labeled_pixels():
+    # Two labeled pixels, -log 3/4 and -log 1/2; the third would add -log of about 0.
     logits = [[[[LOG3, 0.0], [5.0, 5.0], [100.0, 0.0]]]]
     assert loss([[[0, 1, 255]]], logits) == pytest.approx((-np.log(0.75) - np.log(0.5)) / 2, rel=1e-6)
 
@@ -92,7 +92,7 @@ def test_published_value(golden):
         (0.05, 20),  # the 20th smallest probability decides
         (1.0, 1),  # everything is below 1
         (0.01, 1),  # at least the hardest pixel
-        (0.7, 55),  # fewer labelled pixels than that: all count
+        (0.7, 55),  # fewer labeled pixels than that: all count
         (0.7, 1000),  # fewer pixels than that: all count
     ],
 )
