@@ -12,6 +12,7 @@ import rankmatch_keras
 from rankmatch_keras.backend.replicas import Replicas, own_rows, set_replicas
 from rankmatch_keras.layers.base import ConfigFromArguments, Float32Layer, argument_names, random_source, uniform
 
+ELSEWHERE = {"FixedSizeMaps"}  # holds a backbone of keras-hub; tested with it
 # Arguments that differ from the defaults, by class, wherever in the package it stands.
 PROTOTYPES = ("ClassPrototypes", {"num_classes": 3, "channels": 4})
 AGENTS = {"num_agents": 3, "seed": 1}
@@ -47,6 +48,8 @@ ARGUMENTS: dict[str, dict] = {
     "NeuralProcess": {"num_classes": 3, "channels": 4, "hidden": 5, "draws": 2, "seed": 1},
     "ObjectMasking": {"seed": 1},
     "OrthogonalAgents": {"num_agents": 3, "seed": keras.random.SeedGenerator(1, name="seeds")},
+    "PadToGrid": {"output_stride": 8},
+    "PadToMultiple": {"multiple": 8},
     "PartContrast": {**CONTRAST, "parts": 2},
     "PixelConsistencyLoss": {"threshold": 0.5},
     "ProbabilityConsistencyLoss": {"classes": "sum"},
@@ -61,6 +64,8 @@ ARGUMENTS: dict[str, dict] = {
     "RandomAgents": AGENTS,
     "RandomBoxes": {"area": (0.2, 0.4), "ratio": 1.5, "law": (2, 3), "count": 2, "probability": 0.5, "seed": 1},
     "RankConsistencyLoss": {**RELATED, "top_k": 3, "reduction": "mean_all", "seed": 1},
+    "ResizeImageLike": {"interpolation": "nearest"},
+    "ResizeTo": {"size": (5, 6)},
     "SoftConsistencyLoss": {},
     "SupervisedLoss": {"ignore_index": 9, "ohem": (0.5, 3)},
     "TopAgents": AGENTS,
@@ -84,7 +89,7 @@ def described_layers():
         ours = kind.__module__.startswith(f"{rankmatch_keras.__name__}.")
         # Bases have no `call` of their own that works, and methods are models, with a harness of their own.
         is_base = bool([name for name in kind.__subclasses__() if name.__module__.startswith("rankmatch_keras.")])
-        if ours and not is_base and not issubclass(kind, keras.Model):
+        if ours and not is_base and not issubclass(kind, keras.Model) and kind.__name__ not in ELSEWHERE:
             found[kind.__name__] = kind
     return found
 
