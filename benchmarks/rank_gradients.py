@@ -29,7 +29,7 @@ VARIANTS = {
     "KL instead": {"correlation": "kl"},
     "gradient through pixels alone": {"agent_gradient": False},
     "off the padding": {"leave_out_padding": True},
-    "weighed by confidence": {"weight_by_confidence": True},
+    "weighted by confidence": {"weight_by_confidence": True},
     "temperature 16": {"temperature": 16.0},
     "cosine, temperature 0.1": {"similarity": "cosine", "temperature": 0.1},
 }
@@ -46,7 +46,7 @@ def gradients(method, batch, names):
 
 
 def make(segmenter, options):
-    """Make RankMatch on a segmenter, in a variant."""
+    """Return RankMatch with the options of a variant."""
     return methods.RankMatch(segmenter, seed=0, **options)
 
 
