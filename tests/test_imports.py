@@ -54,7 +54,7 @@ INSIDE = {
         "commands",
     },
 }
-# What one file may import beside that: TensorFlow reads the variables of a SavedModel, inside a function.
+# What one file may import beside that: TensorFlow and its protobuf read a SavedModel, inside functions.
 ALSO = {os.path.join("models", "keras_2", "files.py"): {"tensorflow", "google"}}
 # Modules beside the folders that everyone may import, as they import nothing but the standard library.
 COMMON = {"errors", "files"}
