@@ -13,8 +13,8 @@ from rankmatch_keras import data
 from rankmatch_keras.command import run
 from rankmatch_keras.data.masks.mask_files import write_mask
 from rankmatch_keras.data.readers.folders import require_files
-from rankmatch_keras.data.sets.layouts import require_layout
 from rankmatch_keras.data.sets.photographs import VOC_AUGMENTED, VOC_LISTS, VOC_OWN, VOC_PALETTE
+from rankmatch_keras.data.sets.samples import require_layout
 from rankmatch_keras.errors import UserError
 from rankmatch_keras.evaluation import progress_bar
 from rankmatch_keras.files import replacing

@@ -1,4 +1,4 @@
-"""Report of a data check: what was inspections and found, as text and fit for JSON."""
+"""Report of a data check: facts and findings, as text and fit for JSON."""
 
 import os
 from collections import Counter

@@ -13,8 +13,7 @@ from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
-from rankmatch_keras.data.masks.detection import detect_encoding
-from rankmatch_keras.data.masks.encodings import IDS, MaskEncoding, TwoValues
+from rankmatch_keras.data.masks.encodings import IDS, MaskEncoding, TwoValues, detect_encoding
 from rankmatch_keras.data.masks.legends import Legend, colors_of, legend_of, read_legend
 from rankmatch_keras.data.masks.mask_files import MaskFile
 from rankmatch_keras.data.masks.polygons import LabelMeMask, labelme_classes, read_coco

@@ -7,8 +7,7 @@ from rankmatch_keras.data.masks.mask_files import MaskFile
 from rankmatch_keras.data.readers.folders import require_files
 from rankmatch_keras.data.readers.sources import ImageFile
 from rankmatch_keras.data.readers.tiff import count_pages
-from rankmatch_keras.data.sets.layouts import folder_to_samples, require_layout
-from rankmatch_keras.data.sets.samples import Sample, SegmentationData
+from rankmatch_keras.data.sets.samples import Sample, SegmentationData, folder_to_samples, require_layout
 from rankmatch_keras.errors import UserError
 
 # The published stacks mark mitochondria with 255, slices made from them often with 1; nothing is ignored.

@@ -5,9 +5,14 @@ from pathlib import Path
 from rankmatch_keras import IGNORE_INDEX
 from rankmatch_keras.data.masks.encodings import Lookup
 from rankmatch_keras.data.readers.folders import pictures_by_name
-from rankmatch_keras.data.sets.layouts import files_to_samples, folder_to_samples, require_layout
 from rankmatch_keras.data.sets.lists import read_list
-from rankmatch_keras.data.sets.samples import Sample, SegmentationData
+from rankmatch_keras.data.sets.samples import (
+    Sample,
+    SegmentationData,
+    files_to_samples,
+    folder_to_samples,
+    require_layout,
+)
 from rankmatch_keras.errors import UserError
 
 _VOC_CLASSES = tuple(

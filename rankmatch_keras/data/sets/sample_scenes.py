@@ -15,8 +15,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from rankmatch_keras.data.sets.layouts import folder_to_samples, require_layout
-from rankmatch_keras.data.sets.samples import SegmentationData
+from rankmatch_keras.data.sets.samples import SegmentationData, folder_to_samples, require_layout
 
 _CLASSES = ("background", "stone", "plank", "tile", "ring")
 HEIGHT, WIDTH = 96, 128

@@ -4,9 +4,14 @@ from pathlib import Path
 
 from rankmatch_keras import IGNORE_INDEX
 from rankmatch_keras.data.masks.encodings import IDS, Lookup, MaskEncoding
-from rankmatch_keras.data.sets.layouts import files_to_samples, folder_to_samples, require_layout
 from rankmatch_keras.data.sets.protocol import Protocol
-from rankmatch_keras.data.sets.samples import Sample, SegmentationData
+from rankmatch_keras.data.sets.samples import (
+    Sample,
+    SegmentationData,
+    files_to_samples,
+    folder_to_samples,
+    require_layout,
+)
 from rankmatch_keras.errors import UserError
 
 # Name, id in `*_labelIds.png` and color of the 19 classes that are scored, in the order of their train ids.

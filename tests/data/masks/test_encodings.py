@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rankmatch_keras.data.masks.detection import detect_encoding
-from rankmatch_keras.data.masks.encodings import IDS, Ids, Lookup, TwoValues
+from rankmatch_keras.data.masks.encodings import IDS, Ids, Lookup, TwoValues, detect_encoding
 from rankmatch_keras.data.masks.legends import Legend, legend_of, read_legend
 from rankmatch_keras.data.masks.mask_files import MaskFile
 from rankmatch_keras.errors import UserError
