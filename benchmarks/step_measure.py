@@ -88,7 +88,7 @@ class Job:
 
     def __init__(self, settings, distribution):
         from rankmatch_keras import methods, models, training
-        from rankmatch_keras.options import JIT
+        from rankmatch_keras.training.options import JIT
 
         options = {"num_agents": settings["num_agents"]} if settings["method"] == "RankMatch" else {}
         with distribution.scope():

@@ -6,7 +6,7 @@ Names load on first use: importing the package imports no framework.
 import importlib
 from typing import TYPE_CHECKING
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 # Mask value of pixels that are neither trained on nor scored.
 IGNORE_INDEX = 255
@@ -16,13 +16,15 @@ _PLACES = {
     "UniMatch": "rankmatch_keras.methods",
     "FixMatch": "rankmatch_keras.methods",
     "SupervisedOnly": "rankmatch_keras.methods",
+    "train": "rankmatch_keras.training.train",
 }
 _MODULES = ("callbacks", "check", "data", "evaluation", "layers", "losses", "methods", "models", "training")
 
-__all__ = ["FixMatch", "RankMatch", "SupervisedOnly", "UniMatch", *_MODULES]
+__all__ = ["FixMatch", "RankMatch", "SupervisedOnly", "UniMatch", "train", *_MODULES]
 
 if TYPE_CHECKING:
     from rankmatch_keras.methods import FixMatch, RankMatch, SupervisedOnly, UniMatch
+    from rankmatch_keras.training.train import train
 
 
 def __getattr__(name):

@@ -1,4 +1,4 @@
-"""Checks that the chosen Keras backend can run, before Keras is imported and fails with a trace."""
+"""Checks and choices that precede Keras: whether the chosen backend can run, its strategies and precisions."""
 
 import ctypes
 import importlib.util
@@ -10,6 +10,10 @@ from pathlib import Path
 from rankmatch_keras.errors import UserError
 
 MODULES = {"tensorflow": "tensorflow", "torch": "torch", "jax": "jax"}
+# Distribution strategies that each backend has, beside "auto" and "none".
+BACKEND_STRATEGIES = {"tensorflow": ("mirrored", "multi-worker"), "torch": ("ddp",), "jax": ("data-parallel",)}
+STRATEGIES = ("auto", "none", *(name for names in BACKEND_STRATEGIES.values() for name in names))
+PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 
 
 def check_environment():

@@ -1,19 +1,17 @@
-"""The article's ablations, Tables 4 to 8, on any data: what to compare is written here, `rankmatch compare` does it.
+"""The article's ablations, Tables 4 to 8, on any data: the rows are written here, `rankmatch compare` does the rest.
 
 Example:
   python recipes/ablations.py --table 5 recipes/camvid.py --data path/to/camvid --labels 23 --seeds 3 --out runs/table5
   python recipes/ablations.py --table 8 recipes/lucchi.py --data path/to/lucchi --labels 10 --seeds 1 --out runs/table8
 
-All other flags are those of `rankmatch compare` and of the recipe that is named. The article's numbers, for PASCAL VOC
-with 92 labelled images, stand in docs/reproduce.md.
+All other flags are those of `rankmatch compare` and of the named recipe. The article's numbers, for PASCAL VOC with 92
+labeled images, stand in docs/reproduce.md.
 """
 
 import click
 
-from rankmatch_keras import recipe  # first: checks that the backend can run
-
-# isort: split
-from rankmatch_keras.commands.compare import compare
+from rankmatch_keras.cli import compare, run
+from rankmatch_keras.environment import require_environment
 
 TABLES = {
     # What comes on top of the pixel consistency: contrast, correlation, and the ranking of the correlations.
@@ -33,9 +31,10 @@ TABLES = {
 @click.option("--table", type=click.Choice([str(number) for number in TABLES]), required=True)
 @click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="RECIPE [FLAGS]")
 def main(table, words):
-    """Compares the rows of a table."""
+    """Compare the rows of a table."""
+    require_environment()
     compare.main([*words, "--methods", ",".join(TABLES[int(table)])], standalone_mode=False)
 
 
 if __name__ == "__main__":
-    recipe.run(main)
+    run(main)

@@ -14,7 +14,7 @@ configuration.set_hypothesis_home_dir(CHECKOUT / ".pytest_cache" / "hypothesis")
 
 LONG = (
     "distributed",
-    "commands",
+    "cli",
     "training",
     "backend",
     "tensorflow",

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from rankmatch_keras import IGNORE_INDEX, data
-from rankmatch_keras.command import run
+from rankmatch_keras.cli import run
 from rankmatch_keras.data.masks.legends import pack_colors
 from rankmatch_keras.data.masks.mask_files import write_mask
 from rankmatch_keras.data.readers.folders import pictures_by_name, require_files

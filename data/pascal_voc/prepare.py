@@ -10,7 +10,7 @@ import click
 import numpy as np
 
 from rankmatch_keras import data
-from rankmatch_keras.command import run
+from rankmatch_keras.cli import run
 from rankmatch_keras.data.masks.mask_files import write_mask
 from rankmatch_keras.data.readers.folders import require_files
 from rankmatch_keras.data.sets.photographs import VOC_AUGMENTED, VOC_LISTS, VOC_OWN, VOC_PALETTE

@@ -14,11 +14,8 @@ from typing import Any, TypeVar
 import keras
 import numpy as np
 
+from rankmatch_keras.environment import BACKEND_STRATEGIES
 from rankmatch_keras.errors import UserError
-
-# Strategies of each backend, beside "auto" and "none".
-STRATEGIES = {"tensorflow": ("mirrored", "multi-worker"), "torch": ("ddp",), "jax": ("data-parallel",)}
-NAMES = ("auto", "none", *(name for names in STRATEGIES.values() for name in names))
 
 Result = TypeVar("Result")
 
@@ -144,10 +141,10 @@ def distribute(strategy: str = "auto", replicas: int | None = None) -> Distribut
     """
     global _running
     backend = keras.backend.backend()
-    if strategy not in ("auto", "none", *STRATEGIES[backend]):
-        owners = [name for name, names in STRATEGIES.items() if strategy in names]
+    if strategy not in ("auto", "none", *BACKEND_STRATEGIES[backend]):
+        owners = [name for name, names in BACKEND_STRATEGIES.items() if strategy in names]
         raise UserError(
-            f"a strategy that {backend} has: auto, none, {', '.join(STRATEGIES[backend])}",
+            f"a strategy that {backend} has: auto, none, {', '.join(BACKEND_STRATEGIES[backend])}",
             f"--distribute {strategy}",
             f"Choose one of them, or set KERAS_BACKEND={owners[0]}." if owners else "Choose one of them.",
         )

@@ -6,8 +6,6 @@ from keras import ops
 from rankmatch_keras.backend import device
 from rankmatch_keras.errors import UserError
 
-PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
-
 
 def set_precision(precision: str) -> None:
     """Set the dtype policy of all layers made from now on.
@@ -16,7 +14,7 @@ def set_precision(precision: str) -> None:
     convolutions compute in 16 bits. Keras itself scales the loss under "mixed_float16".
 
     Args:
-        precision: one of `PRECISIONS`.
+        precision: one of `environment.PRECISIONS`.
 
     Raises:
         UserError: the device does not compute in that precision.

@@ -3,34 +3,13 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from rankmatch_keras.comparison.grid import OPTIMIZER_OPTIONS
-from rankmatch_keras.comparison.records import DISTINGUISHING, Record
+from rankmatch_keras.comparison.records import Record
 from rankmatch_keras.errors import UserError
+from rankmatch_keras.training.catalog import names_where
+from rankmatch_keras.training.options import CATALOG
 
-# Options that may differ: what is compared, where the run is, and what changes how it computes but not what.
-FREE = {
-    *DISTINGUISHING,
-    *OPTIMIZER_OPTIONS,  # a row's name says them
-    "start_from",  # likewise; `_split_facts` has the labels that it brings
-    "method",
-    "set",
-    "seed",
-    "labels",
-    "labeled_list",
-    "unlabeled_list",
-    "out",
-    "resume",
-    "skip_bad",
-    "pipeline",
-    "network",
-    "distribute",
-    "replicas",
-    "jit",
-    "deterministic",
-    "pseudo_label_images",
-    "stage",
-    "stages",
-}
+# Options that all runs of a table must agree in; the others are what is compared, or change how a run computes.
+SHARED = names_where(CATALOG, in_comparison="same")
 
 
 def require_comparable(records: Sequence[Record]) -> None:
@@ -71,7 +50,7 @@ def _common_facts(record):
     data = record.config.get("data", {})
     arguments = {f"data ({name})": value for name, value in data.get("arguments", {}).items() if name != "seed"}
     options = record.config.get("options", {})
-    chosen = {_flag(name): value for name, value in options.items() if name not in FREE}
+    chosen = {CATALOG[name].flag: options[name] for name in SHARED if name in options}
     protocol = {f"evaluation {name}": value for name, value in record.config.get("protocol", {}).items()}
     return {"data set": data.get("loader"), **arguments, "classes": data.get("classes"), **protocol, **chosen}
 
@@ -99,10 +78,6 @@ def _splits_seen(record):
 def _score_facts(record):
     scores = record.scores
     return {"scored set": scores.provenance.get("set"), "scored images": scores.images, "evaluation": scores.mode}
-
-
-def _flag(name):
-    return f"--{name.replace('_', '-')}"
 
 
 def _short(value):

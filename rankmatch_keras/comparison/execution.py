@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO
 
 from rankmatch_keras.comparison.grid import PlannedRun
-from rankmatch_keras.training.runs import STAGES, Run
+from rankmatch_keras.training.run_folder import STAGES, Run
 
 FINISHED, CUT_OFF, MISSING = "finished", "cut off", "missing"
 COMMAND = (sys.executable, "-m", "rankmatch_keras", "train")

@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rankmatch_keras.errors import UserError
+from rankmatch_keras.training.catalog import names_where
+from rankmatch_keras.training.options import CATALOG
 
 # Flags that the comparison itself gives to every run.
 OWN_FLAGS = ("--method", "--seed", "--out", "--resume")
-# Flags of a recipe that each method may have its own value of: a sum of losses and its learning rate belong together.
-OPTIMIZER_OPTIONS = ("learning_rate", "head_multiplier", "l2")
+# Options of a run that each method may have its own value of: a sum of losses and its learning rate belong together.
+PER_METHOD = names_where(CATALOG, in_comparison="per method")
 _METHOD = re.compile(r"(\w+)(?:\[(.*)\])?")
 
 
@@ -21,7 +23,7 @@ class MethodChoice:
     Attributes:
         label: as written, e.g. `rankmatch[top_k=6]`.
         name: the method's name.
-        options: `NAME=VALUE` each, of the method or one of `OPTIMIZER_OPTIONS`.
+        options: `NAME=VALUE` each, of the method or one of `PER_METHOD`.
     """
 
     label: str
@@ -163,7 +165,7 @@ def require_free(flags: Sequence[str]) -> None:
 
 
 def _flag(name, value):
-    return (f"--{name.replace('_', '-')}", value) if name in OPTIMIZER_OPTIONS else ("--set", f"{name}={value}")
+    return (CATALOG[name].flag, value) if name in PER_METHOD else ("--set", f"{name}={value}")
 
 
 def _numbers(text, flag, wanted):

@@ -6,14 +6,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rankmatch_keras.comparison.grid import OPTIMIZER_OPTIONS
 from rankmatch_keras.errors import UserError
 from rankmatch_keras.evaluation.scores import Scores
-from rankmatch_keras.training.runs import STAGES, Run
+from rankmatch_keras.training.catalog import names_where
+from rankmatch_keras.training.options import CATALOG
+from rankmatch_keras.training.run_folder import STAGES, Run
 
 BASELINE = "supervised"  # the method that the others are measured against
-# Options that tell runs of one method apart; they are part of a run's label where such runs differ in them.
-DISTINGUISHING = ("preset", "threshold", "num_agents", "rank_weight", "box_source")
+# Options that are part of a run's label where runs of one method differ in them.
+NAMED = names_where(CATALOG, in_comparison="named")
+PER_METHOD = names_where(CATALOG, in_comparison="per method")
 
 
 @dataclass(frozen=True)
@@ -139,7 +141,7 @@ def labels_of(configs: Sequence[Mapping[str, Any]]) -> list[str]:
         if config.get("start"):
             part.append(f"start_from={config['start']['method']}")
     for group in _groups([(o.get("method"), *part) for o, part in zip(options, parts, strict=True)]):
-        for name in DISTINGUISHING:
+        for name in NAMED:
             if len({options[i].get(name) for i in group}) > 1:
                 for i in group:
                     if options[i].get(name) is not None:
@@ -156,7 +158,7 @@ def labels_of(configs: Sequence[Mapping[str, Any]]) -> list[str]:
 def _own_optimizer(options, all_options):
     """Return how a run's optimizer differs from the baseline's; what an older record lacks is not compared."""
     baseline = next((o for o in all_options if o.get("method") == BASELINE), all_options[0])
-    shared = [name for name in OPTIMIZER_OPTIONS if name in options and name in baseline]
+    shared = [name for name in PER_METHOD if name in options and name in baseline]
     return [f"{name}={options[name]}" for name in shared if options[name] != baseline[name]]
 
 

@@ -92,7 +92,7 @@ def check_options(name: str, given: Iterable[str], further: Iterable[str] = ()) 
         UserError: an unknown method or option.
     """
     kind = method_named(name)
-    known = [*options_of(kind), *(["preset"] if kind.presets else []), *further]
+    known = [*options_of(kind), *further]
     for option in given:
         if option not in known:
             raise _unknown(f"an option of {name}", option, known)
@@ -111,8 +111,7 @@ def build(
     Args:
         name: the method's name.
         segmenter: the network that is trained.
-        given: options that the user asks for; each must be one of the method's. They win over the preset, which may
-            be named here too.
+        given: options that the user asks for; each must be one of the method's. They win over the preset.
         usual: defaults for the options that the method has; the preset wins over them.
         second: another network, for methods that train two.
         preset: name of one of the method's `presets`; without effect on a method that has none of that name.
@@ -122,12 +121,9 @@ def build(
     """
     check_options(name, given)
     kind = method_named(name)
-    if "preset" in given and given["preset"] not in kind.presets:
-        raise _unknown(f"a preset of {name}", given["preset"], kind.presets)
     known = options_of(kind)
     options = {option: value for option, value in (usual or {}).items() if option in known}
-    options |= {**kind.presets.get(given.get("preset", preset), {}), **given}
-    options.pop("preset", None)
+    options |= {**kind.presets.get(preset, {}), **given}
     if second is not None:
         options["second"] = second
     try:

@@ -1,4 +1,4 @@
-"""Keras callbacks: evaluation after each epoch, checkpoints and resume, a stop when the loss is no number."""
+"""Keras callbacks: evaluation, checkpoints and resuming, progress lines, and a stop on a non-finite loss."""
 
 import csv
 import functools
@@ -16,18 +16,18 @@ SNAPSHOTS = 3
 
 
 class StopOnNonFinite(keras.callbacks.Callback):
-    """Ends the run at the first step whose loss is not finite, and says which terms were to blame."""
+    """Stop of the run at the first step whose loss is not finite, naming the terms to blame."""
 
     def __init__(self):
         super().__init__()
         self._epoch = 0
 
     def on_epoch_begin(self, epoch, logs=None):
-        """Remembers the epoch, to number the steps of the whole run."""
+        """Remember the epoch, to number the steps of the whole run."""
         self._epoch = epoch
 
     def on_train_batch_end(self, batch, logs=None):
-        """Looks at the step's logs.
+        """Check the logs of the step.
 
         Raises:
             NonFiniteLoss: with the step's number and the terms.
@@ -45,14 +45,14 @@ class StopOnNonFinite(keras.callbacks.Callback):
 
 
 class Evaluation(keras.callbacks.Callback):
-    """Scores the predictor after each epoch and adds `mean_iou` and `iou_<class>` (0..1) to the logs.
+    """Scores of the predictor after each epoch: adds `mean_iou` and `iou_<class>` (0..1) to the logs.
 
-    With several processes each one scores its part of the images, see `evaluation.Evaluator`.
+    With several processes each scores its part of the images, see `evaluation.Evaluator`.
 
     Args:
         evaluator: `evaluation.Evaluator`, or anything with `evaluate(predictor) -> Scores`.
         predictor: the inference model that shares the trained weights (`models.predictor`).
-        every: evaluate every so many epochs, and after the last one.
+        every: epochs between two evaluations; the last epoch is always evaluated.
     """
 
     def __init__(self, evaluator, predictor, every: int = 1):
@@ -62,7 +62,7 @@ class Evaluation(keras.callbacks.Callback):
         self.every = every
 
     def on_epoch_end(self, epoch, logs=None):
-        """Evaluates and fills the logs; epochs without evaluation get NaN, so that tables keep their columns."""
+        """Evaluate and fill the logs; epochs without evaluation get NaN, so that tables keep their columns."""
         last = epoch + 1 == self.params.get("epochs")
         logs = {} if logs is None else logs
         logs["mean_iou"] = math.nan
@@ -76,17 +76,17 @@ class Evaluation(keras.callbacks.Callback):
 
 
 class Checkpoint(keras.callbacks.Callback):
-    """Keeps a run: after each epoch its state, its history, its last and its best predictor.
+    """Files of a run after each epoch: its state, its history, its last and its best predictor.
 
-    Every file is written whole under another name and then renamed, so that a crash loses at most the epoch under way.
-    In the run's folder: `state.npz` (resume), `history.csv`, `last.keras`, `best.keras`. Put this callback after
-    `Evaluation`, which brings the score. With several processes only the first one writes; all read, so that the folder
-    must be on storage that they share.
+    Every file is written under a temporary name and then renamed, so that a crash loses at most the current epoch.
+    In the run directory: `state.npz` (to resume), `history.csv`, `last.keras`, `best.keras`. Put this callback after
+    `Evaluation`, which brings the score. With several processes only the first one writes but all read, so the
+    directory must be on storage that they share.
 
     Args:
-        run: the run's folder, see `training.Run`.
+        run: the run directory, see `training.Run`.
         predictor: the inference model that shares the trained weights.
-        monitor: the logged value that makes a predictor the best; larger is better.
+        monitor: logged value by which a predictor is the best; larger is better.
     """
 
     def __init__(self, run, predictor, monitor: str = "mean_iou"):
@@ -99,13 +99,13 @@ class Checkpoint(keras.callbacks.Callback):
         self._epoch_start = 0.0
 
     def restore(self, method) -> int:
-        """Puts the last saved state back into a compiled method.
+        """Restore the last saved state into a compiled method.
 
         Args:
             method: a `Method` compiled with the options of the original run.
 
         Returns:
-            The number of epochs done: pass it to `fit` as `initial_epoch`; 0 where nothing was saved yet.
+            Number of epochs done, for `initial_epoch` of `fit`; 0 where nothing was saved yet.
         """
         if not self.run.state.exists():
             return 0
@@ -116,11 +116,11 @@ class Checkpoint(keras.callbacks.Callback):
         return record["epochs"]
 
     def on_epoch_begin(self, epoch, logs=None):
-        """Starts the epoch's clock."""
+        """Start the clock of the epoch."""
         self._epoch_start = time.perf_counter()
 
     def on_epoch_end(self, epoch, logs=None):
-        """Writes the epoch's files; the state last, since it vouches for the others."""
+        """Write the files of the epoch; the state last, since it vouches for the others."""
         values = {name: float(value) for name, value in (logs or {}).items()}
         seconds = time.perf_counter() - self._epoch_start
         self.history.append({"epoch": epoch + 1, **values, "seconds": round(seconds, 3)})
@@ -151,12 +151,12 @@ class Checkpoint(keras.callbacks.Callback):
 
 
 class Snapshots(keras.callbacks.Callback):
-    """Keeps the predictor after 1/3, 2/3 and all of the epochs, rounded up: `snapshot-1.keras` to `snapshot-3.keras`.
+    """Predictors after 1/3, 2/3 and all of the epochs, rounded up: `snapshot-1.keras` to `snapshot-3.keras`.
 
     Put it before `Checkpoint`, whose state vouches for the files.
 
     Args:
-        run: the run's folder.
+        run: the run directory.
         predictor: the inference model that shares the trained weights.
     """
 
@@ -166,7 +166,7 @@ class Snapshots(keras.callbacks.Callback):
         self.predictor = predictor
 
     def on_epoch_end(self, epoch, logs=None):
-        """Saves where a third is done."""
+        """Save where a third is done."""
         for number in range(1, SNAPSHOTS + 1):
             if epoch + 1 == math.ceil(self.params["epochs"] * number / SNAPSHOTS):
                 running().on_main(functools.partial(self._save, self.run.snapshot(number)))
@@ -176,8 +176,42 @@ class Snapshots(keras.callbacks.Callback):
             self.predictor.save(temporary)
 
 
+class ProgressLines(keras.callbacks.Callback):
+    """Occasional lines of progress, for output that goes to a file, where Keras' bar leaves a line per step.
+
+    A line has the step, the mean seconds per step since the epoch began (compilation included), the minutes to its
+    end and the logs. Use it with `fit(..., verbose=2)`, which sums up each epoch.
+
+    Args:
+        seconds: seconds between two lines.
+    """
+
+    def __init__(self, seconds: float = 30.0):
+        super().__init__()
+        self.seconds = seconds
+        self._begin = self._said = 0.0
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Start the clock."""
+        self._begin = self._said = time.perf_counter()
+
+    def on_train_batch_end(self, batch, logs=None):
+        """Print a line when it is time."""
+        now = time.perf_counter()
+        if now - self._said < self.seconds:
+            return
+        self._said = now
+        each = (now - self._begin) / (batch + 1)
+        values = "".join(f" - {name} {float(value):.4g}" for name, value in (logs or {}).items())
+        print(f"step {batch + 1}{self._to_go(batch, each)}, {each:.2f} s a step{values}", flush=True)
+
+    def _to_go(self, batch, each):
+        steps = self.params.get("steps")
+        return f" of {steps}, {each * (steps - batch - 1) / 60:.1f} minutes to go" if steps else ""
+
+
 def _plain(value):
-    """JSON has no NaN or infinity."""
+    """Return the value; as text where it is NaN or infinite, which JSON lacks."""
     return value if math.isfinite(value) else str(value)
 
 

@@ -1,4 +1,4 @@
-"""What a run costs: seconds per step, and the memory of its processes."""
+"""Cost of a run: seconds per step, and peak memory of its processes."""
 
 import math
 import os
@@ -20,11 +20,10 @@ PROC = Path("/proc")
 
 
 class Cost(keras.callbacks.Callback):
-    """Adds `train_seconds`, `step_seconds` and `peak_memory_gb` to the logs of each epoch.
+    """Cost of each epoch: adds `train_seconds`, `step_seconds` and `peak_memory_gb` to the logs.
 
-    A step's seconds are those from the end of the step before to its own, waiting for the batch included; an epoch has
-    their median, which the compilation in a first step does not move. In the history, which a resumed run goes on with,
-    the values of all epochs stay. Put this callback before those that evaluate.
+    A step lasts from the end of the step before it to its own, waiting for the batch included; an epoch reports the
+    median, which the compilation in a first step does not move. Put this callback before those that evaluate.
     """
 
     def __init__(self):
@@ -33,18 +32,18 @@ class Cost(keras.callbacks.Callback):
         self._seconds: list[float] = []
 
     def on_epoch_begin(self, epoch, logs=None):
-        """Starts the clock."""
+        """Start the clock."""
         self._start = self._end_of_step = time.perf_counter()
         self._seconds = []
 
     def on_train_batch_end(self, batch, logs=None):
-        """Stops the time of one batch."""
+        """Record the time of one batch."""
         now = time.perf_counter()
         self._seconds.append(now - self._end_of_step)
         self._end_of_step = now
 
     def on_epoch_end(self, epoch, logs=None):
-        """Fills the logs."""
+        """Fill the logs."""
         if logs is None:
             return
         batches_per_step = getattr(self.model, "batches_per_step", 1)
@@ -55,14 +54,14 @@ class Cost(keras.callbacks.Callback):
 
 
 def summary(history: Iterable[Mapping[str, Any]]) -> dict[str, float | None]:
-    """What a whole run cost, resumed or not.
+    """Sum up the cost of a whole run, resumed or not.
 
     Args:
         history: one row per epoch, with what `Cost` and `Checkpoint` add; rows of older runs lack some of it.
 
     Returns:
-        `train_seconds`, `seconds` (evaluation included), `step_seconds` (median) and `peak_memory_gb`; None where the
-        history does not tell.
+        `train_seconds`, `seconds` (evaluation included), `step_seconds` (median) and `peak_memory_gb`; `None` where
+        the history lacks them.
     """
     rows = list(history)
 
@@ -82,12 +81,12 @@ def summary(history: Iterable[Mapping[str, Any]]) -> dict[str, float | None]:
 
 
 def peak_memory() -> float:
-    """Peak resident memory so far in GB: of this process and, on Linux, of those that it started and still run.
+    """Return the peak resident memory in GB: of this process and, on Linux, of its running descendants.
 
-    It is the sum of each one's peak: pages that they share count for each of them.
+    It is the sum of the peaks: shared pages count for each process.
 
     Returns:
-        GB, 1e9 bytes; NaN where the system does not tell.
+        GB of 1e9 bytes; NaN where the system does not tell.
     """
     own = _peak_of(os.getpid())
     if own is not None:
@@ -99,7 +98,7 @@ def peak_memory() -> float:
 
 
 def _peak_of(pid):
-    """Bytes; None where there is no such process or no such file system."""
+    """Return bytes; `None` where there is no such process or no such file system."""
     try:
         lines = (PROC / str(pid) / "status").read_text().splitlines()
         return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
@@ -108,7 +107,7 @@ def _peak_of(pid):
 
 
 def _descendants(pid):
-    """The processes that a process started, those of its children included."""
+    """Yield the processes that a process started, directly or not."""
     for file in (PROC / str(pid) / "task").glob("*/children"):
         try:
             children = file.read_text().split()

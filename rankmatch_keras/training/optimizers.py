@@ -1,4 +1,4 @@
-"""The optimizer and schedule of the papers: momentum SGD with L2 in the gradient, a faster head, polynomial decay."""
+"""Optimizer and schedule of the articles: momentum SGD with L2 in the gradient, a faster head, polynomial decay."""
 
 import keras
 from keras import ops
@@ -6,7 +6,7 @@ from keras import ops
 
 @keras.saving.register_keras_serializable("rankmatch_keras")
 class SGD(keras.optimizers.SGD):
-    """Momentum SGD as the papers' programs have it.
+    """Momentum SGD as in the articles' programs.
 
     With gradient g, weight p and velocity v: `v = momentum * v + g + l2 * p`, then `p = p - lr * m * v`. Unlike Keras'
     own SGD the L2 term enters the gradient (coupled weight decay) and the learning rate stays out of the velocity. The
@@ -15,7 +15,7 @@ class SGD(keras.optimizers.SGD):
     Args:
         learning_rate: float or schedule, for the encoder.
         momentum: 0 to 1.
-        l2: factor of the L2 penalty `l2 / 2 * |p|^2` on every weight, normalisation included.
+        l2: factor of the L2 penalty `l2 / 2 * |p|^2` on every weight, normalization included.
         head_multiplier: learning rate of the head over that of the encoder.
         **kwargs: other arguments of `keras.optimizers.Optimizer`.
     """
@@ -35,23 +35,23 @@ class SGD(keras.optimizers.SGD):
         self._head: set = set()
 
     def set_head(self, variables):
-        """Names the variables that learn `head_multiplier` times faster."""
+        """Set the variables that learn `head_multiplier` times faster."""
         # Not by identity: on TensorFlow `update_step` sees the variable inside the Keras variable.
         self._head = {self._var_key(variable) for variable in variables}
 
     def rate_factor(self, variable) -> float:
-        """Learning rate of a variable over that of the encoder."""
+        """Return the learning rate of a variable over that of the encoder."""
         return self.head_multiplier if self._var_key(variable) in self._head else 1.0
 
     def build(self, variables):
-        """Creates a velocity per variable, momentum or not."""
+        """Create a velocity per variable, momentum or not."""
         if self.built:
             return
         keras.optimizers.Optimizer.build(self, variables)
         self.momentums = [self.add_variable_from_reference(variable, name="velocity") for variable in variables]
 
     def update_step(self, gradient, variable, learning_rate):
-        """Moves one variable."""
+        """Update one variable."""
         learning_rate = ops.cast(learning_rate, variable.dtype) * self.rate_factor(variable)
         velocity = self.momentums[self._get_variable_index(variable)]
         gradient = ops.cast(gradient, variable.dtype)
@@ -59,7 +59,7 @@ class SGD(keras.optimizers.SGD):
         self.assign_sub(variable, velocity * learning_rate)
 
     def get_config(self):
-        """Returns the constructor's arguments."""
+        """Return the constructor's arguments."""
         config = super().get_config()
         config.pop("nesterov", None)
         config.update(l2=self.l2, head_multiplier=self.head_multiplier)
@@ -67,12 +67,12 @@ class SGD(keras.optimizers.SGD):
 
 
 def polynomial_decay(learning_rate: float, steps: int, power: float = 0.9):
-    """The papers' schedule `learning_rate * (1 - step / steps) ** power`.
+    """Make the articles' schedule `learning_rate * (1 - step / steps) ** power`.
 
     Args:
         learning_rate: at the first step.
-        steps: number of optimizer steps of the whole run.
-        power: 0.9 in all the papers.
+        steps: optimizer steps of the whole run.
+        power: 0.9 in all the articles.
 
     Returns:
         A Keras learning-rate schedule.

@@ -1,9 +1,9 @@
-"""The whole state of a training run in one file: weights, optimizer, random streams, history.
+"""State of a training run in one file: weights, optimizer, random streams, history.
 
-The file is the same on every backend, and a run that was stopped on one can go on on another. Weights, normalisation
-statistics, velocities and the step count, hence the learning rate, go on exactly, and so do the batches, which are
-drawn by the step's number. What cannot go on exactly are the draws inside the step, the channels of feature dropout and
-the first agents: the file holds how far each stream has come, but every framework makes other numbers of that.
+The file is the same on every backend, so a run can resume on another one. Weights, batch statistics, velocities and the
+step count, hence the learning rate, continue exactly, and so do the batches, which are a function of the step. Random
+numbers inside the step (channels of feature dropout, first agents) cannot: the file holds the position of each stream,
+but every framework makes other numbers of it.
 """
 
 import json
@@ -19,7 +19,7 @@ from rankmatch_keras.files import replacing
 
 
 def save_state(path, method, record: dict[str, Any]):
-    """Writes everything that the next step depends on.
+    """Write everything that the next step depends on.
 
     Args:
         path: `.npz` file, replaced as a whole.
@@ -33,17 +33,17 @@ def save_state(path, method, record: dict[str, Any]):
 
 
 def load_state(path, method) -> dict[str, Any]:
-    """Puts a saved state back into a method that was compiled alike, on any backend.
+    """Restore a saved state into a method that was compiled alike, on any backend.
 
     Args:
-        path: file that `save_state` wrote.
+        path: file written by `save_state`.
         method: a compiled `Method`; its variables are overwritten.
 
     Returns:
-        The record that was saved.
+        The saved record.
 
     Raises:
-        UserError: the file is unreadable or belongs to another network, method or optimizer.
+        UserError: the file is unreadable, or of another network, method or optimizer.
     """
     try:
         with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as file:
@@ -57,12 +57,12 @@ def load_state(path, method) -> dict[str, Any]:
     for key, variable in variables.items():
         variable.assign(arrays[key])
     if backend and backend != here:
-        print(f"Goes on on {here} what {backend} began: all but dropped channels and first agents, drawn differently.")
+        print(f"Resuming a run of {backend} on {here}: exact but for dropped channels and first agents.")
     return record
 
 
 def _variables(method):
-    """All variables by position and name, random seeds and metrics included."""
+    """Return all variables by position and name, random seeds and metrics included."""
     variables = [*method.variables, *method.optimizer.variables]
     return {f"{number:04d} {variable.name}": variable for number, variable in enumerate(variables)}
 

@@ -44,7 +44,7 @@ def test_auto_without_launcher_or_accelerators_is_one_replica(launcher):
 @pytest.mark.parametrize("strategy", ["mirrored", "multi-worker", "ddp", "data-parallel", "horovod"])
 def test_a_strategy_of_another_backend_is_named(strategy):
     backend = keras.backend.backend()
-    if strategy in distribution.STRATEGIES[backend]:
+    if strategy in distribution.BACKEND_STRATEGIES[backend]:
         pytest.skip("the backend has it")
     with pytest.raises(UserError, match=f"a strategy that {backend} has: auto, none, .*--distribute {strategy}"):
         distribution.distribute(strategy)

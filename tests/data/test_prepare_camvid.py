@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from rankmatch_keras import data
-from rankmatch_keras.command import run
+from rankmatch_keras.cli import run
 
 SCRIPT = Path(__file__).resolve().parents[2] / "data/camvid/prepare.py"
 # The 32 colors of the original set and the class of the 11 that SegNet groups each into; 255: void.

@@ -8,7 +8,7 @@ from PIL import Image
 from scipy.io import savemat
 
 from rankmatch_keras import data
-from rankmatch_keras.command import run
+from rankmatch_keras.cli import run
 from rankmatch_keras.data.sets.photographs import VOC_PALETTE
 
 

@@ -8,7 +8,7 @@ import jax
 import keras
 import numpy as np
 
-from rankmatch_keras import command
+from rankmatch_keras import cli
 from rankmatch_keras.backend import distribution
 from rankmatch_keras.errors import UserError
 
@@ -85,4 +85,4 @@ def main(steps, out, fail):
 
 
 if __name__ == "__main__":
-    command.run(main)
+    cli.run(main)

@@ -78,10 +78,10 @@ def test_building_by_name_takes_given_over_preset_over_usual(small_segmenter):
     usual = {"num_agents": 9, "threshold": 0.7, "stride": 2}
     method = build("rankmatch", small_segmenter(), {"pixel_scale": 3.0}, usual, preset="reference")
     assert (method.num_agents, method.pixel_scale, method.threshold) == (64, 3.0, 0.7)
-    assert build("rankmatch", small_segmenter(), {"preset": "reference"}, preset="paper").num_agents == 64
+    assert build("rankmatch", small_segmenter(), {"num_agents": 8}, usual, preset="paper").num_agents == 8
     assert build("fixmatch", small_segmenter(), {}, usual, preset="reference").threshold == 0.7
-    with pytest.raises(UserError, match="a preset of rankmatch.*'papr'.*Did you mean paper"):
-        build("rankmatch", small_segmenter(), {"preset": "papr"})
+    with pytest.raises(UserError, match="an option of rankmatch.*'pixel_scales'.*Did you mean pixel_scale"):
+        build("rankmatch", small_segmenter(), {"pixel_scales": 1.0})
     with pytest.raises(UserError, match="an option of fixmatch.*'preset'"):
         build("fixmatch", small_segmenter(), {"preset": "paper"})
 

@@ -67,7 +67,7 @@ def test_shares_by_hand(health, tmp_path):
     (row,) = rows(tmp_path)
     values = {name: float(value) if value else math.nan for name, value in row.items()}
     # Of the five pixels with truth three are kept: (0, 0) right, (0, 1) wrong, (1, 0) right.
-    # So one of the two of sky is labelled road.
+    # So one of the two of sky is labeled road.
     expected = {
         "epoch": 1,
         "threshold": 0.8,
@@ -97,7 +97,7 @@ def test_a_resumed_run_replaces_the_rows_after_its_last_whole_epoch(health, tmp_
 
 def test_broken_samples_are_left_out_and_none_is_silent(health, tmp_path, capsys):
     callback = health([Sample(TRUTH, broken=True), Sample(TRUTH)])
-    assert len(callback.samples) == 1 and "1 instead of 2" in capsys.readouterr().out
+    assert len(callback.samples) == 1 and "on 1 of 2 images" in capsys.readouterr().out
     health([]).on_epoch_end(0)
     assert not (tmp_path / "pseudo_labels.csv").exists() and capsys.readouterr().out == ""
 

@@ -87,7 +87,7 @@ def test_a_state_of_another_backend_is_taken_with_a_word(make_job, tmp_path, cap
         content = dict(file)
     np.savez(tmp_path / "elsewhere.npz", **{**content, "backend": np.array("mindspore")})
     assert load_state(tmp_path / "elsewhere.npz", job.model) == {"epochs": 3}
-    assert f"Goes on on {keras.backend.backend()} what mindspore began" in capsys.readouterr().out
+    assert f"Resuming a run of mindspore on {keras.backend.backend()}" in capsys.readouterr().out
     assert load_state(tmp_path / "state.npz", job.model) == {"epochs": 3}
     assert capsys.readouterr().out == ""
 

@@ -1,6 +1,7 @@
 """Evaluation protocol: mode, crop, flip and scales, as a record that travels with every score."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from rankmatch_keras.errors import UserError
 
@@ -47,6 +48,41 @@ class Protocol:
         if not self.scales or min(self.scales) <= 0:
             raise UserError("scales above 0", f"{self.scales}", "Give e.g. 0.75, 1.0, 1.25.")
 
+    def changed(
+        self,
+        mode: str | None = None,
+        crop: int | None = None,
+        border: str | None = None,
+        flip: bool = False,
+        scales: str | None = None,
+        training_crop: int | None = None,
+    ) -> "Protocol":
+        """Return this protocol with what a person asks for in place.
+
+        Args:
+            mode: evaluation mode; `None`: as it is, and so for the others.
+            crop: side of window or center crop in pixels.
+            border: "clip" or "shift".
+            flip: whether to add mirrored images.
+            scales: numbers separated by commas.
+            training_crop: side for a mode that needs a crop where neither the person nor this protocol gives one.
+
+        Raises:
+            UserError: the values contradict each other, or `scales` is something else.
+        """
+        changes: dict[str, Any] = {"flip": True} if flip else {}
+        if mode is not None:
+            changes["mode"] = mode
+        if crop is not None:
+            changes["crop"] = crop
+        elif mode is not None:
+            changes["crop"] = None if mode == "whole" else self.crop or training_crop
+        if border is not None:
+            changes["border"] = border
+        if scales is not None:
+            changes["scales"] = _read_scales(scales)
+        return replace(self, **changes)
+
     def __str__(self) -> str:
         """Return one phrase for tables, e.g. `sliding_window, crop 801, border clip, flip`."""
         facts = [self.mode]
@@ -59,3 +95,11 @@ class Protocol:
         if self.scales != (1.0,):
             facts.append("scales " + "/".join(f"{scale:g}" for scale in self.scales))
         return ", ".join(facts)
+
+
+def _read_scales(text: str) -> tuple[float, ...]:
+    """`"0.75, 1"` -> `(0.75, 1.0)`."""
+    try:
+        return tuple(float(number) for number in text.split(","))
+    except ValueError as error:
+        raise UserError("scales as numbers separated by commas", f"{text!r}", "Give e.g. 0.75,1,1.25.") from error

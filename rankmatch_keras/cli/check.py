@@ -1,0 +1,97 @@
+"""`rankmatch check`: a report on the data before any training."""
+
+import dataclasses
+import itertools
+import re
+from pathlib import Path
+
+import click
+
+from rankmatch_keras.cli.flags import data_flags
+from rankmatch_keras.errors import UserError
+
+PATH = click.Path(path_type=Path)
+
+
+@click.command()
+@data_flags
+@click.option("--labeled-list", type=PATH, help="Text file of `image mask` lines below --data: the labeled images.")
+@click.option("--unlabeled-list", type=PATH, help="Text file of the unlabeled images, with --labeled-list.")
+@click.option("--out", type=PATH, help="New folder for the pictures and report.txt; check-NAME here by default.")
+@click.option("--json", "json_file", type=PATH, help="Also write the whole report, with all names, to this file.")
+@click.option("--allow", multiple=True, metavar="KIND", help="Count this kind of finding as a note; repeatable.")
+def check(labeled_list, unlabeled_list, out, json_file, allow, **flags):
+    """Look at all files of a data set: what is in it, and what is wrong with it.
+
+    Every image and mask is decoded; pairs, sizes, values and class frequencies are reported, and images that occur
+    in training and validation. Exit code 0: nothing found; 1: findings; 2: nothing can be trained with this.
+
+    \b
+    rankmatch check --dataset CamVid --data path/to/camvid
+    rankmatch check --images photos --masks masks --classes ground,cell --unlabeled more --json report.json
+    """
+    from rankmatch_keras import check as checks
+    from rankmatch_keras.evaluation import progress_bar, write_json
+
+    checks.require_kinds(allow)
+    dataset, unused = _opened(flags, labeled_list, unlabeled_list)
+    folder = _new_folder(out, dataset.name)
+    report = checks.check(dataset, progress=progress_bar("looked at"))
+    report = report.with_names("mask-unused", unused).allowing(allow)
+    click.echo(checks.format_check(report))
+    try:
+        if json_file:
+            write_json(json_file, checks.check_to_dict(report))
+        written = checks.save_report(folder, report, dataset.palette)
+    except OSError as error:
+        raise UserError("a place to write the report", f"{error}", "Choose another --out or --json.") from error
+    click.echo()
+    for what, file in written.items():
+        click.echo(f"{what} are in {file}")
+    if not report.trainable:
+        raise UserError(
+            "at least one labeled image without errors",
+            f"none of {len(dataset.train)}",
+            "Mend what is listed above.",
+        )
+    if report.faults:
+        raise SystemExit(1)
+
+
+def _opened(flags, labeled_list, unlabeled_list):
+    """The data, with the labeled and unlabeled images of lists where they are given; and the masks of no image."""
+    from rankmatch_keras import data
+    from rankmatch_keras.data.masks.mask_sets import unused_masks
+    from rankmatch_keras.training.dataset import loader_of
+
+    if labeled_list is None and unlabeled_list is not None:
+        raise UserError("--labeled-list with --unlabeled-list", "only the latter", "Give both.")
+    loader, arguments = loader_of(flags)
+    unused: list[str] = []
+    if loader == "ImageFolder":
+        arguments["strict"] = False  # single files are what the check is to look at
+    dataset = data.open_data(loader, **arguments)
+    if loader == "ImageFolder":
+        unused += unused_masks(flags["images"], flags["masks"])
+        if flags["val_images"] is not None:
+            unused += unused_masks(flags["val_images"], flags["val_masks"])
+    if labeled_list is not None:
+        if flags["data"] is None:
+            raise UserError("the folder that the lists are relative to", "no --data", "Give it as --data DIR.")
+        split = data.split_from_lists(labeled_list, unlabeled_list, flags["data"], like=dataset)
+        dataset = dataclasses.replace(dataset, train=split.labeled, unlabeled=split.unlabeled)
+    return dataset, unused
+
+
+def _new_folder(out, name):
+    """The folder to write to: as asked for, or one that does not exist yet."""
+    if out is not None:
+        if out.exists() and (not out.is_dir() or any(out.iterdir())):
+            raise UserError("a new or empty folder as --out", f"{out} with files", "Choose another one.")
+        return out
+    stem = "check-" + (re.sub(r"[^\w.-]+", "_", name) or "data")
+    numbers = itertools.count(2)
+    folder = Path(stem)
+    while folder.exists():
+        folder = Path(f"{stem}-{next(numbers)}")
+    return folder

@@ -1,0 +1,153 @@
+"""`rankmatch compare`: several methods, numbers of labels and seeds in one table."""
+
+import json
+from pathlib import Path
+
+import click
+
+from rankmatch_keras.cli.train import require_recipe
+from rankmatch_keras.errors import UserError
+from rankmatch_keras.files import replacing
+
+PLAN = "compare.json"
+TABLE = "table.md"
+
+
+@click.command(context_settings={"ignore_unknown_options": True})
+@click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="[RECIPE] [FLAGS OF THE RECIPE] | RUN...")
+@click.option(
+    "--methods",
+    help="Methods to compare: NAME or NAME[OPTION=VALUE,...], separated by commas; learning_rate is an option too.",
+)
+@click.option("--labels", metavar="N,...", help="Numbers of labeled images; the recipe's own by default.")
+@click.option(
+    "--seeds", default="3", show_default=True, metavar="N|A,B,...", help="Number of seeds, or the seeds themselves."
+)
+@click.option("--jobs", type=click.IntRange(min=1), help="Runs at a time; one by default, or one per device.")
+@click.option(
+    "--devices", metavar="A,B,...", help="Accelerators, as CUDA_VISIBLE_DEVICES names them; each run sees one."
+)
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for runs, tables and charts.")
+def compare(words, methods, labels, seeds, jobs, devices, out):
+    """Train several methods with several seeds, and put their scores into tables and charts.
+
+    Every method, number of labels and seed is one run in OUT/runs, a process of its own with otherwise equal flags.
+    Finished runs are kept and interrupted ones resumed: after an interrupt, start the same command again; methods,
+    labels and seeds can be added. {labels} and {seed} in a flag stand for the run's own, e.g. --start-from
+    'runs/a/runs/supervised-l{labels}-s{seed}'. A run that fails is named with its error, and the others go on. The
+    method `supervised` is the baseline of the differences. Given run directories, the tables are made of these; runs
+    that differ in more than the method are refused.
+
+    In OUT: table.md, table.tex, table.csv, pairs.csv (paired tests), runs.csv, curves and classes as PNG and SVG.
+
+    \b
+    rankmatch compare recipes/lucchi.py --data lucchi --methods supervised,unimatch,rankmatch --labels 5,10,20 \\
+        --seeds 3 --out runs/table9
+    rankmatch compare recipes/camvid.py --data camvid --methods 'rankmatch,rankmatch[top_k=6,rank_weight=0.02]' \\
+        --steps 1000 --out runs/top_k
+    rankmatch compare recipes/camvid.py --data camvid --methods 'supervised,unimatch[learning_rate=0.02]' \\
+        --out runs/rate
+    rankmatch compare --images photos --masks masks --unlabeled more --methods supervised,rankmatch --out runs/own
+    rankmatch compare recipes/pascal_voc.py --data VOC2012 --methods fixmatch,unimatch --devices 0,1,2,3 --out runs/voc
+    rankmatch compare runs/a runs/b runs/c --out runs/abc
+    """
+    # All imports now: the package may change before the last run ends.
+    from rankmatch_keras.comparison import charts, tables  # noqa: F401
+    from rankmatch_keras.comparison.measures import Comparison
+
+    if methods is None:
+        records = _existing(words, labels, out)
+    else:
+        records = _made(words, methods, labels, seeds, jobs, devices, out)
+    comparison = Comparison(records)
+    _write(out, comparison)
+    if comparison.failed:
+        click.echo(f"{len(comparison.failed)} of {len(records)} runs have no score; {TABLE} says why.", err=True)
+        raise SystemExit(1)
+
+
+def _existing(words, labels, out):
+    """Return the records of run directories."""
+    from rankmatch_keras.comparison.records import read_runs
+
+    if not words or any(word.startswith("-") or Path(word).suffix == ".py" for word in words):
+        raise UserError("--methods with a recipe or data, or folders of runs", " ".join(words) or "none", "Give them.")
+    if labels is not None:
+        raise UserError("--labels with --methods", "--labels alone", "Leave it out: the runs' records say it.")
+    _require_free(out)
+    return read_runs([Path(word) for word in words])
+
+
+def _made(words, methods, labels, seeds, jobs, devices, out):
+    """Return the records of the requested runs, trained where they are missing."""
+    from rankmatch_keras.comparison.execution import execute
+    from rankmatch_keras.comparison.grid import make_grid, read_labels, read_methods, read_seeds, require_free
+    from rankmatch_keras.comparison.records import read_record
+
+    if not words:
+        raise UserError("a recipe, or flags that name the data", "none", "Give e.g. recipes/lucchi.py --data DIR.")
+    if not words[0].startswith("-"):
+        require_recipe(words[0])
+    require_free(words)
+    chosen = [device.strip() for device in (devices or "").split(",") if device.strip()]
+    choices = read_methods(methods)
+    plan = make_grid(choices, read_labels(labels), read_seeds(seeds), out / "runs")
+    _require_known(choices)
+    _remember(out, words)
+    try:
+        failures = execute(plan, words, out / "logs", chosen, jobs, click.echo)
+    except KeyboardInterrupt:
+        click.echo("Interrupted; runs keep their last whole epoch: the same command continues them.", err=True)
+        raise SystemExit(130) from None
+    return [read_record(run.folder, run.method.label, run.labels, run.seed, failures.get(run.folder)) for run in plan]
+
+
+def _require_known(choices):
+    """Check the names of methods and options now, rather than hours later when the last run starts."""
+    from rankmatch_keras import methods
+    from rankmatch_keras.comparison.grid import PER_METHOD
+
+    for choice in choices:
+        methods.check_options(choice.name, choice.option_names, further=(*PER_METHOD, "preset"))
+
+
+def _require_free(out):
+    """Check that the folder is new, empty or that of a comparison."""
+    if out.exists() and not (out.is_dir() and (not any(out.iterdir()) or _is_comparison(out))):
+        raise UserError("a new or empty folder as --out, or that of a comparison", f"{out}", "Choose another --out.")
+
+
+def _is_comparison(folder):
+    return any((folder / name).is_file() for name in (PLAN, TABLE))
+
+
+def _remember(out, words):
+    """Record the flags that all runs share; refuse others than those of the runs that are there."""
+    _require_free(out)
+    path = out / PLAN
+    if path.is_file():
+        before = json.loads(path.read_text(encoding="utf-8"))["words"]
+        if before != list(words):
+            raise UserError(
+                "the recipe and flags that this comparison was started with",
+                f"`{' '.join(words)}` instead of `{' '.join(before)}` in {path}",
+                "Give the same ones, or choose another --out.",
+            )
+        return
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps({"words": list(words)}, indent=2) + "\n", encoding="utf-8")
+
+
+def _write(out, comparison):
+    from rankmatch_keras.comparison.charts import save_class_chart, save_learning_curves
+    from rankmatch_keras.comparison.tables import to_latex, to_markdown, write_tables
+
+    text = to_markdown(comparison)
+    for name, content in ((TABLE, text), ("table.tex", to_latex(comparison))):
+        with replacing(out / name) as temporary:
+            temporary.write_text(content, encoding="utf-8")
+    write_tables(out, comparison)
+    charts = [*save_learning_curves(out, comparison), *save_class_chart(out, comparison)]
+    click.echo(f"\n{text}")
+    drawn = f", {', '.join(path.name for path in charts)}" if charts else ""
+    click.echo(f"Written to {out}: {TABLE}, table.tex, table.csv, pairs.csv, runs.csv{drawn}")

@@ -1,0 +1,97 @@
+"""`rankmatch evaluate`: scores of a trained run."""
+
+from pathlib import Path
+
+import click
+
+from rankmatch_keras.data.sets.protocol import BORDERS, MODES
+from rankmatch_keras.errors import UserError
+
+PATH = click.Path(path_type=Path)
+
+
+@click.command()
+@click.argument("run", type=PATH)
+@click.option("--weights", type=click.Choice(("best", "last")), default="last", show_default=True, help="Which model.")
+@click.option("--data", "root", type=PATH, help="Folder of the data set, where it has moved.")
+@click.option("--part", type=click.Choice(("val", "test")), default="val", show_default=True, help="Which images.")
+@click.option("--limit", type=click.IntRange(min=1), help="Score so many images only, spread evenly.")
+@click.option("--mode", type=click.Choice(MODES), help="How the network sees images; by default as in the run.")
+@click.option("--crop", type=click.IntRange(min=1), help="Side of the windows or of the center crop in pixels.")
+@click.option("--border", type=click.Choice(BORDERS), help="Clip windows at the border, or shift them back inside.")
+@click.option("--flip", is_flag=True, help="Add the probabilities of the mirrored image.")
+@click.option("--scales", help="Add the probabilities of resized images, e.g. 0.75,1,1.25.")
+@click.option("--window-batch", type=click.IntRange(min=1), default=1, show_default=True, help="Windows per batch.")
+def evaluate(run, weights, root, part, limit, mode, crop, border, flip, scales, window_batch):
+    """Score a trained run: IoU, Dice, precision, recall and boundary IoU per class, and their means.
+
+    \b
+    rankmatch evaluate runs/l10
+    rankmatch evaluate runs/camvid --part test --weights best
+    rankmatch evaluate runs/city --mode sliding_window --crop 801 --border shift --flip
+    """
+    from rankmatch_keras import evaluation, models
+    from rankmatch_keras.data.sets.protocol import Protocol
+    from rankmatch_keras.evaluation import progress_bar
+    from rankmatch_keras.training.run_folder import Run, read_config
+
+    config = read_config(run)
+    dataset = open_data_of(config, root)
+    samples = getattr(dataset, part)
+    if not samples:
+        raise UserError(f"a {part} set", f"none in {dataset.name}", "Choose another --part.")
+    usual = Protocol(**config["protocol"]) if "protocol" in config else dataset.protocol
+    protocol = usual.changed(mode, crop, border, flip, scales, config["options"]["crop"])
+    evaluator = evaluation.Evaluator(
+        samples,
+        dataset.class_names,
+        protocol,
+        window_batch=window_batch,
+        limit=limit,
+        provenance={"set": f"{dataset.name} {part}", "split": config["split"]["id"], "weights": weights},
+    )
+    predictor = models.load_predictor(getattr(Run(run), weights))
+    scores = evaluator.evaluate(predictor, progress=progress_bar("scored"))
+    click.echo(evaluation.format_table(scores))
+    name = f"evaluation-{part}-{weights}" + ("" if protocol == usual else f"-{file_name(protocol)}")
+    evaluation.write_json(run / f"{name}.json", scores)
+    evaluation.write_csv(run / f"{name}.csv", scores)
+    click.echo(f"Written to {run / name}.json and .csv")
+
+
+def open_data_of(config, root=None):
+    """Open the data set of a run, without the samples that the run skipped.
+
+    Args:
+        config: the run's record.
+        root: folder of the data set; where it was by default.
+
+    Raises:
+        UserError: the record cannot be used, or the data cannot be opened.
+    """
+    import dataclasses
+
+    from rankmatch_keras import data
+
+    record = config.get("data", {})
+    arguments = dict(record.get("arguments", {}))
+    if root is not None:
+        if "root" not in arguments:
+            raise UserError("a run on a known data set with --data", "a run on folders", "Leave out --data.")
+        arguments["root"] = str(root)
+    if record.get("loader") is None:
+        raise UserError(
+            "a run on a data set that can be opened by name", "one on data made in Python", "Score it in Python."
+        )
+    dataset = data.open_data(str(record["loader"]), **arguments)
+    options = config["options"]
+    if options.get("val_list"):
+        dataset = data.with_val_list(dataset, options["val_list"], options["data"])
+    skipped = set(config["split"].get("skipped", ()))
+    val, test = (tuple(s for s in samples if s.name not in skipped) for samples in (dataset.val, dataset.test))
+    return dataclasses.replace(dataset, val=val, test=test)
+
+
+def file_name(protocol):
+    """Return a protocol as part of a file name."""
+    return str(protocol).replace(", ", "-").replace(" ", "").replace("/", "_")

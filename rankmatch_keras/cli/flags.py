@@ -1,0 +1,84 @@
+"""Command-line flags made from the option catalog."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from rankmatch_keras.training.catalog import Option, names_where
+from rankmatch_keras.training.options import CATALOG, DATA, RUN
+
+PATH = click.Path(path_type=Path)
+
+
+class GroupedCommand(click.Command):
+    """Command whose help lists the flags of the catalog under their headings."""
+
+    def format_options(self, context, formatter):
+        """Write one section of flags per heading."""
+        sections = defaultdict(list)
+        for parameter in self.get_params(context):
+            record = parameter.get_help_record(context)
+            if record is not None:
+                option = CATALOG.get(parameter.name)
+                sections[option.about.group if option else RUN].append(record)
+        for group, records in sections.items():
+            with formatter.section(group):
+                formatter.write_dl(records)
+
+
+def run_flags(defaults: Mapping[str, Any], own_data: bool) -> list[click.Parameter]:
+    """Make the flags of a training command.
+
+    Args:
+        defaults: the recipe's defaults, which the help shows.
+        own_data: whether flags say which data to train on; otherwise the recipe does.
+    """
+    hidden = {"never"} if own_data else {"never", "own data"}
+    options = [option for option in CATALOG.values() if option.about.flag not in hidden]
+    config = click.Option(
+        ["--config"], type=PATH, help="YAML file of options, such as the run.yaml of a run; flags override it."
+    )
+    flags = [_flag(option, defaults.get(option.name, option.default)) for option in options]
+    order = list(dict.fromkeys(option.about.group for option in CATALOG.values()))
+    flags.sort(key=lambda flag: order.index(CATALOG[flag.name].about.group))
+    return [*flags, config]
+
+
+def data_flags(command):
+    """Add the flags that name the data to a command function, which gets them as keyword arguments."""
+    for name in reversed(names_where(CATALOG, group=DATA)):
+        option = CATALOG[name]
+        command = click.option(option.flag, name, type=_click_type(option), help=option.about.help)(command)
+    return command
+
+
+def given_values(context: click.Context, names: Iterable[str]) -> dict[str, Any]:
+    """Return the values that the person gave on the command line."""
+    source = click.core.ParameterSource.COMMANDLINE
+    return {name: context.params[name] for name in names if context.get_parameter_source(name) is source}
+
+
+def _flag(option: Option, default: Any) -> click.Option:
+    help_text = option.about.help
+    if option.kind is bool:
+        negatable = f"/--no-{option.flag[2:]}" if default else ""
+        return click.Option(
+            [option.flag + negatable], is_flag=True, default=default, show_default=bool(default), help=help_text
+        )
+    if option.kind is tuple:
+        return click.Option([option.flag], multiple=True, default=default, metavar="NAME=VALUE", help=help_text)
+    shown = default is not None
+    return click.Option([option.flag], type=_click_type(option), default=default, show_default=shown, help=help_text)
+
+
+def _click_type(option: Option) -> Any:
+    if option.choices:
+        return click.Choice(option.choices)
+    if option.kind is Path:
+        return PATH
+    if option.least is None and option.most is None:
+        return option.kind
+    return {int: click.IntRange, float: click.FloatRange}[option.kind](option.least, option.most)

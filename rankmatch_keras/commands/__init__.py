@@ -1,1 +1,0 @@
-"""The commands of `rankmatch`, one file each."""

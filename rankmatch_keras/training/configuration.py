@@ -1,0 +1,199 @@
+"""Options from recipe defaults, configuration files and flags, and the `run.yaml` that repeats a run."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pydantic
+import yaml
+
+from rankmatch_keras.errors import UserError, did_you_mean
+from rankmatch_keras.files import replacing
+from rankmatch_keras.training.catalog import KEEP, Option, names_where, parse_assignments
+from rankmatch_keras.training.options import CATALOG, Options
+
+# Defaults of `rankmatch train` without a recipe, for any data.
+OWN_DATA: dict[str, Any] = {
+    "preset": "reference",  # the article's weight of the rank loss lets features collapse in short runs
+    "box_source": "in_batch",
+    "pool_norm": False,  # with two images a batch, normalization would leave only the sign
+    "crop": 193,
+    "batch": 2,
+    "steps": 300,
+    "interval": 100,
+    "learning_rate": 0.01,
+    "head_multiplier": 3.0,
+}
+LARGEST_FILE = 1 << 20  # bytes
+# A run of its own chooses these.
+NOT_REPEATED = ("out", "resume", "smoke", *names_where(CATALOG, flag="never"))
+
+
+def read_options(defaults: Mapping[str, Any], given: Mapping[str, Any], file: Path | None = None) -> Options:
+    """Combine a recipe's defaults, a configuration file and what a person gives explicitly; later ones win.
+
+    Everything about the options is checked here, before anything else is read: names, types, ranges, and whether the
+    method has the options that are given.
+
+    Args:
+        defaults: defaults in place of those of `Options`.
+        given: explicit flags, or keyword arguments, by name.
+        file: YAML file of options, e.g. the `run.yaml` of an earlier run.
+
+    Raises:
+        UserError: an unknown name, a wrong value, an option given in two ways that disagree, or one that the method
+            does not have.
+    """
+    from_file = {} if file is None else _standard_form(read_file(file), str(file))
+    given = _standard_form(given, "the options")
+    values = {**defaults, **from_file}
+    if {**values, **given}.get("smoke"):
+        values |= {name: option.about.smoke for name, option in CATALOG.items() if option.about.smoke is not KEEP}
+    values |= given
+    values["set"] = _merged(from_file.get("set", defaults.get("set", ())), given.get("set", ()))
+    try:
+        options = Options(**values)
+    except pydantic.ValidationError as error:
+        raise _user_error(error) from None
+    require_fitting_method(options, {*from_file, *given})
+    return options
+
+
+def read_file(path: Path) -> dict[str, Any]:
+    """Read a configuration file.
+
+    Raises:
+        UserError: it cannot be read, is larger than 1 MiB, or is not a YAML mapping.
+    """
+    try:
+        with Path(path).open("rb") as stream:
+            content = stream.read(LARGEST_FILE + 1)
+        if len(content) > LARGEST_FILE:
+            raise UserError("a configuration file of at most 1 MiB", f"a larger one in {path}", "Give a run.yaml.")
+        values = yaml.safe_load(content)
+    except (OSError, yaml.YAMLError, ValueError, RecursionError) as error:
+        if isinstance(error, UserError):
+            raise
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(
+            "a configuration file in YAML", f"{path}, which cannot be read ({reason})", "Mend it."
+        ) from None
+    if not isinstance(values, dict):
+        found = f"{type(values).__name__} in {path}" if values is not None else f"nothing in {path}"
+        raise UserError("a configuration file of `option: value` lines", found, "Write e.g. `crop: 321`.")
+    return values
+
+
+def write_file(path: Path, options: Options) -> None:
+    """Write the configuration file that repeats a run, as a whole or not at all."""
+    values = {name: value for name, value in options.as_dict().items() if name not in NOT_REPEATED}
+    text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
+    with replacing(path) as temporary:
+        temporary.write_text(f"# Repeat this run: rankmatch train --config {path.name} --out NEW\n{text}", "utf-8")
+
+
+def require_fitting_method(options: Options, given: set[str]) -> None:
+    """Check that the method exists and has the options that are given for it.
+
+    Args:
+        options: the options of the run.
+        given: names of those that a person gave; a recipe's defaults may be for another method.
+
+    Raises:
+        UserError: it does not.
+    """
+    from rankmatch_keras import methods
+
+    kind = methods.method_named(options.method)
+    methods.check_options(options.method, options.method_options())
+    known = methods.options_of(kind)
+    for name in names_where(CATALOG, of_method=True):
+        if name in given and getattr(options, name) is not None and name not in known:
+            flag = CATALOG[name].flag
+            raise UserError(f"flags for --method {options.method}", f"{flag}, which it does not have", f"Leave {flag}.")
+    if options.second_backbone is None and methods.needs_second(kind):
+        raise UserError(
+            f"a second network for --method {options.method}",
+            "no --second-backbone",
+            "Give one of another architecture, e.g. --second-backbone resnet50.",
+        )
+    if options.second_backbone is not None and not methods.takes_second(kind):
+        raise UserError(
+            f"flags for --method {options.method}", "--second-backbone, but it trains one network", "Leave it out."
+        )
+    if options.second_backbone is None and options.second_weights is not None:
+        raise UserError("--second-backbone with --second-weights", "the weights alone", "Give both.")
+
+
+def _standard_form(values: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Return the values of one source by name, each option in one form and in one place."""
+    for name in values:
+        if name not in CATALOG or CATALOG[name].about.flag == "never":
+            raise UserError(f"options of a run in {where}", f"{name!r}", did_you_mean(str(name), CATALOG))
+    values = {name: _plain(CATALOG[name], value) for name, value in values.items()}
+    parse_assignments(values.get("set", ()))
+    if values.get("steps") is not None and values.get("epochs") is None:
+        values["epochs"] = None
+    elif values.get("epochs") is not None and values.get("steps") is None:
+        values["steps"] = None
+    return _unfold(values, where)
+
+
+def _plain(option: Option, value: Any) -> Any:
+    """Return a value as flags have it; files and Python may say the same in richer forms."""
+    if option.name == "set":
+        if isinstance(value, Mapping):
+            return tuple(f"{name}={json.dumps(each)}" for name, each in value.items())
+        return (value,) if isinstance(value, str) else tuple(map(str, value or ()))
+    if option.name in ("weights", "second_weights") and value == "random":
+        return None
+    if option.kind is not str or isinstance(value, str):
+        return value
+    if isinstance(value, bool) and "on" in option.choices:
+        return "on" if value else "off"  # which YAML reads as booleans
+    if isinstance(value, list | tuple):
+        return ",".join(map(str, value))
+    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
+def _unfold(values: dict[str, Any], where: str) -> dict[str, Any]:
+    """Move what `--set` says of options with a flag of their own to these, so that the record has one truth."""
+    if "set" not in values:
+        return values
+    kept = []
+    for text in values["set"]:
+        ((name, value),) = parse_assignments([text]).items()
+        option = CATALOG.get(name)
+        if option is not None and values.get(name, value) not in (value, None):
+            raise UserError(
+                f"one value of {name} in {where}",
+                f"{option.flag} {values[name]} and --set {text}",
+                "Leave one of them.",
+            )
+        if option is not None and (option.about.of_method or name == "preset"):
+            values[name] = value
+        else:
+            kept.append(text)
+    return {**values, "set": tuple(kept)}
+
+
+def _merged(first, second) -> tuple[str, ...]:
+    """Return the `NAME=VALUE` texts of two sources; the second wins where both name an option."""
+    texts = {text.partition("=")[0].strip(): text for text in (*first, *second)}
+    return tuple(texts.values())
+
+
+def _user_error(error: pydantic.ValidationError) -> UserError:
+    first = error.errors()[0]
+    option = CATALOG[str(first["loc"][0])]
+    return UserError(f"{_expected(option)} as {option.flag}", repr(first["input"])[:100], "Correct it.")
+
+
+def _expected(option: Option) -> str:
+    if option.choices:
+        return f"one of {', '.join(map(str, option.choices))}"
+    words = {bool: "true or false", int: "a whole number", float: "a number", Path: "a path", tuple: "NAME=VALUE texts"}
+    bounds = (("at least", option.least), ("at most", option.most))
+    limits = " and ".join(f"{word} {bound:g}" for word, bound in bounds if bound is not None)
+    return f"{words.get(option.kind, 'text')} of {limits}" if limits else words.get(option.kind, "text")

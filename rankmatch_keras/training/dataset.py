@@ -1,0 +1,77 @@
+"""Data set of a run: the loader that options ask for, and opening it."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rankmatch_keras import data
+from rankmatch_keras.errors import UserError
+from rankmatch_keras.training.catalog import names_where
+from rankmatch_keras.training.options import CATALOG, DATA, Options
+
+DATA_OPTIONS = names_where(CATALOG, group=DATA)  # what any command needs to know to open data
+
+
+def open_dataset(options: Options) -> data.SegmentationData:
+    """Open the data set that the options name, with what they hold out or list for validation.
+
+    Raises:
+        UserError: neither or both of a known data set and folders are given, or the data cannot be opened.
+    """
+    loader, arguments = loader_of(vars(options))
+    held_out = loader == "ImageFolder" and options.val_images is None and options.val_list is None
+    if held_out:
+        arguments |= {"hold_out": options.hold_out, "seed": options.seed}
+    if loader == "ImageFolder":
+        arguments["strict"] = False  # the check before training lists everything that is wrong, not only the first
+    dataset = data.open_data(loader, **arguments)
+    if held_out:
+        print(f"No --val-images: {len(dataset.val)} of the labeled images are held out for validation.")
+    if options.val_list is not None:
+        dataset = data.with_val_list(dataset, options.val_list, options.data)
+    return dataset
+
+
+def loader_of(values: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Return the loader and its arguments that options ask for, fit for JSON.
+
+    Args:
+        values: values of `DATA_OPTIONS` by name; others are ignored.
+
+    Returns:
+        Name of a loader of `rankmatch_keras.data` and its keyword arguments, paths absolute.
+
+    Raises:
+        UserError: neither or both of a known data set and folders are given.
+    """
+    given: dict[str, Any] = {name: values[name] for name in DATA_OPTIONS if values.get(name) is not None}
+    named, folders = {"dataset"} & set(given), {"images", "masks"} & set(given)
+    if bool(named) == bool(folders):
+        raise UserError(
+            "--dataset NAME --data DIR, or --images DIR --masks DIR",
+            "both" if named else "neither",
+            "Say which data to work on.",
+        )
+    if named:
+        extra = sorted(set(given) - {"dataset", "data"})
+        if extra:
+            raise UserError(f"--data alone with --dataset {given['dataset']}", f"--{extra[0]}", "Leave it out.")
+        if "data" not in given or not Path(given["data"]).is_dir():
+            raise UserError("the folder of the data set", f"--data {given.get('data')}", "Give an existing folder.")
+        return given["dataset"], {"root": str(given["data"].resolve())}
+    if len(folders) == 1:
+        missing = "masks" if "images" in folders else "images"
+        raise UserError("--images and --masks together", f"only --{folders.pop()}", f"Give --{missing} too.")
+    arguments = {
+        name: str(value.resolve()) if isinstance(value, Path) else value
+        for name, value in given.items()
+        if name != "data"
+    }
+    if "classes" in arguments:
+        arguments["classes"] = _read_classes(arguments["classes"])
+    return "ImageFolder", arguments
+
+
+def _read_classes(text: str) -> int | list[str]:
+    """`"3"` -> 3; `"ground, cell"` -> `["ground", "cell"]`."""
+    return int(text) if text.strip().isdigit() else [name.strip() for name in text.split(",")]

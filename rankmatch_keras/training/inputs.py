@@ -1,0 +1,104 @@
+"""Inputs of a training run: labeled images, the check before training, normalization and batches."""
+
+import dataclasses
+
+from rankmatch_keras import check, data, methods, models
+from rankmatch_keras.backend.distribution import running
+from rankmatch_keras.errors import UserError
+from rankmatch_keras.layers import ChannelNormalization
+from rankmatch_keras.training.options import Options
+from rankmatch_keras.training.self_training import pseudo_labeled
+
+
+def choose_split(dataset: data.SegmentationData, options: Options) -> data.Split:
+    """Choose the labeled images.
+
+    Raises:
+        UserError: too many labels are asked for, or none are left unlabeled for a method that needs them.
+    """
+    if options.labeled_list:
+        split = data.split_from_lists(options.labeled_list, options.unlabeled_list, options.data, like=dataset)
+    else:
+        labels = options.labels or sum(sample.mask is not None for sample in dataset.train)
+        split = data.choose_labeled([*dataset.train, *dataset.unlabeled], labels, options.seed)
+    if not split.unlabeled and options.needs_unlabeled:
+        raise UserError(
+            "unlabeled images", "none: every image is labeled", "Ask for fewer --labels, or --method supervised."
+        )
+    return split
+
+
+def checked(
+    dataset: data.SegmentationData, split: data.Split, options: Options
+) -> tuple[data.SegmentationData, data.Split]:
+    """Look at every file that the run will read.
+
+    Returns:
+        The data and the split; with `--skip-bad` without the samples that cannot be used.
+
+    Raises:
+        UserError: something cannot be used; the message lists all of it.
+    """
+    unlabeled = split.unlabeled if options.needs_unlabeled else ()
+    without_mask = tuple(sample for sample in dataset.train if sample.mask is None)
+    used = dataclasses.replace(dataset, train=(*split.labeled, *without_mask), unlabeled=unlabeled)
+    report = check.check(used, thorough=False)
+    check.require_usable(report, skip_bad=options.skip_bad)
+    if options.skip_bad:
+        dataset, split = _without_bad(dataset, split, report)
+    print(f"{dataset.name}: {len(split.labeled)} labeled, {len(split.unlabeled)} unlabeled, split {split.id}")
+    if report.never_labeled:
+        print(f"No labeled mask shows {', '.join(report.never_labeled)}: cannot be learned; label an image that does.")
+    return dataset, split
+
+
+def _without_bad(dataset, split, report):
+    parts = (split.labeled, split.unlabeled, dataset.val, dataset.test)
+    labeled, unlabeled, val, test = (check.without_bad(samples, report) for samples in parts)
+    kept = {id(sample) for samples in (labeled, unlabeled, val, test) for sample in samples}
+    skipped = tuple(sample.name for samples in parts for sample in samples if id(sample) not in kept)
+    if skipped:
+        print(f"Left out {len(skipped)} images that cannot be used: {', '.join(skipped[:5])}")
+    split = dataclasses.replace(split, labeled=labeled, unlabeled=unlabeled, id=data.split_id(labeled), skipped=skipped)
+    return dataclasses.replace(dataset, val=val, test=test), split
+
+
+def normalization_of(options: Options, split: data.Split) -> ChannelNormalization:
+    """Make the model's normalization: the backbone's own for 8-bit color images, otherwise measured."""
+    if data.image_format(split.labeled).is_color:
+        return ChannelNormalization(**models.backbone_normalization(options.backbone))
+    statistics = data.channel_statistics([*split.labeled, *split.unlabeled])
+    return ChannelNormalization(**models.measured_normalization(options.backbone, *statistics))
+
+
+def build_batches(split: data.Split, normalization: ChannelNormalization, options: Options, start_step: int):
+    """Make this process's part of the training batches; without unlabeled images for `supervised`.
+
+    Args:
+        split: which images are labeled.
+        normalization: the model's own.
+        options: the run's options; every optimizer step takes `accumulate` batches.
+        start_step: optimizer steps already done.
+    """
+    unlabeled = None if options.method == "supervised" else split.unlabeled
+    pseudo_labels = options.method == "selftraining"
+    if pseudo_labels:
+        unlabeled = pseudo_labeled(split.unlabeled, options)
+    method = methods.method_named(options.method)
+    batches = data.training_batches(
+        split.labeled,
+        unlabeled,
+        crop=options.crop,
+        batch_size=options.batch,
+        normalization=normalization,
+        seed=options.seed,
+        start_step=start_step * options.accumulate,
+        box_source=options.chosen_box_source(),
+        scale=(options.min_scale, options.max_scale),
+        strong_views=method.strong_views(),
+        strong=method.strong_policy,
+        pseudo_labels=pseudo_labels,
+        pipeline=options.pipeline,
+        rows=running().rows,
+    )
+    return running().batches(batches)

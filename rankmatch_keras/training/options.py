@@ -1,0 +1,337 @@
+"""Options of a training run: the one catalog behind flags, help, configuration files, records and comparisons.
+
+No framework is imported here, so that help prints at once.
+"""
+
+import dataclasses
+import functools
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import pydantic
+from annotated_types import Ge, Le
+
+from rankmatch_keras.data.batches.pipelines import PIPELINES
+from rankmatch_keras.data.sets.protocol import BORDERS, MODES, Protocol
+from rankmatch_keras.environment import PRECISIONS, STRATEGIES
+from rankmatch_keras.errors import UserError
+from rankmatch_keras.training.catalog import About, catalog_of, parse_assignments
+
+JIT: dict[str, Any] = {"auto": "auto", "on": True, "off": False}
+DATA, SPLIT, METHOD, NETWORK, TRAINING, SCORING, MACHINE, RUN = (
+    "Data",
+    "Labeled images and validation",
+    "Method",
+    "Network",
+    "Training",
+    "Scoring during and after training",
+    "Backend and devices",
+    "Run",
+)
+
+
+_data = functools.partial(About, DATA, flag="own data")
+_engine = functools.partial(About, MACHINE, on_resume="free", in_comparison="free")
+_free = functools.partial(About, in_comparison="free")
+_named = functools.partial(About, in_comparison="named")
+_per_method = functools.partial(About, in_comparison="per method")
+
+
+@pydantic.dataclasses.dataclass(frozen=True, config=pydantic.ConfigDict(extra="forbid"))
+class Options:
+    """Everything a person can choose for a training run; a recipe has its own defaults.
+
+    The duration is given once: as `steps`, or as `epochs` (passes over the unlabeled images), which `schedule` turns
+    into steps.
+
+    Raises:
+        pydantic.ValidationError: a value has the wrong type or is out of range; `configuration.read_options` turns it
+            into a `UserError`.
+    """
+
+    dataset: Annotated[
+        str | None,
+        # Old records of recipes lack it; every record names its loader, which is what must agree.
+        _data(
+            "Known data set: PascalVOC, Cityscapes, Lucchi, CamVid, ADE20K, COCOStuff or SampleScenes.",
+            on_resume="free",
+            in_comparison="free",
+        ),
+    ] = None
+    data: Annotated[Path | None, About(DATA, "Folder of the data set; paths in lists are relative to it.")] = None
+    images: Annotated[Path | None, _data("Folder of labeled images, or a TIFF stack.")] = None
+    masks: Annotated[Path | None, _data("Folder of their masks, a TIFF stack, or a COCO-style JSON file.")] = None
+    unlabeled: Annotated[Path | None, _data("Folder of images without masks, or a TIFF stack.")] = None
+    val_images: Annotated[Path | None, _data("Folder of validation images.")] = None
+    val_masks: Annotated[Path | None, _data("Folder of their masks.")] = None
+    classes: Annotated[
+        str | None, _data("Class names in the order of their ids, separated by commas, or the number of classes.")
+    ] = None
+    legend: Annotated[
+        Path | None, _data("Text file of `name,red,green,blue` lines: what the colors of the masks mean.")
+    ] = None
+    hold_out: Annotated[
+        float,
+        Ge(0.0),
+        Le(0.9),
+        About(SPLIT, "Fraction of the labeled images to validate on, without --val-images.", flag="own data"),
+    ] = 0.2
+    out: Annotated[Path | None, _free(RUN, "Run directory; must not hold another run.", on_resume="free")] = None
+    labels: Annotated[
+        int | None, Ge(1), _free(SPLIT, "Number of labeled images; the others are used without their masks.")
+    ] = None
+    labeled_list: Annotated[
+        Path | None,
+        _free(SPLIT, "Text file of `image mask` lines below --data: label exactly these, instead of --labels."),
+    ] = None
+    unlabeled_list: Annotated[Path | None, _free(SPLIT, "Text file of the unlabeled images, with --labeled-list.")] = (
+        None
+    )
+    val_list: Annotated[
+        Path | None, About(SPLIT, "Text file of `image mask` lines: validate on exactly these.", flag="own data")
+    ] = None
+    method: Annotated[str, _free(METHOD, "Training method; docs/methods.md lists them all.")] = "rankmatch"
+    preset: Annotated[
+        Literal["paper", "reference"], _named(METHOD, "RankMatch as in the article or as in its published program.")
+    ] = "paper"
+    backbone: Annotated[
+        str,
+        About(
+            NETWORK,
+            "Encoder: mobilenet_v2, resnet50, resnet101, kerascv_resnet50, kerascv_resnet101 or tiny.",
+            smoke="tiny",
+        ),
+    ] = "mobilenet_v2"
+    weights: Annotated[str | None, About(NETWORK, "Encoder weights: a file, `imagenet`, or `random`.", smoke=None)] = (
+        None
+    )
+    start_from: Annotated[
+        Path | None,
+        About(
+            NETWORK,
+            "Warm start: directory of an earlier run, or a .keras file, whose whole network to begin with.",
+            in_comparison="free",
+        ),
+    ] = None
+    second_backbone: Annotated[
+        str | None, About(NETWORK, "Encoder of the second network, for methods that train two, e.g. cotraining.")
+    ] = None
+    second_weights: Annotated[
+        str | None, About(NETWORK, "Its weights: a file, `imagenet`, or `random`.", smoke=None)
+    ] = None
+    output_stride: Annotated[Literal[8, 16, 32], About(NETWORK, "Pixels per feature pixel.")] = 16
+    aspp_filters: Annotated[
+        int, Ge(1), About(NETWORK, "Channels of the ASPP output; 256 in the articles, fewer are faster.")
+    ] = 256
+    decoder_filters: Annotated[
+        int, Ge(1), About(NETWORK, "Channels of the two decoder convolutions; 256 in the articles, fewer are faster.")
+    ] = 256
+    pool_norm: Annotated[
+        bool,
+        About(NETWORK, "Batch-normalize ASPP's pooled image, as the articles do; small batches train better without."),
+    ] = True
+    crop: Annotated[
+        int, Ge(32), About(TRAINING, "Side of the training crops in pixels; 16k + 1 aligns best.", smoke=65)
+    ] = 321
+    batch: Annotated[int, Ge(1), About(TRAINING, "Labeled and unlabeled images per step, each.", smoke=2)] = 2
+    steps: Annotated[
+        int | None, Ge(1), About(TRAINING, "Optimizer steps of the run (300 unless --epochs is given).", smoke=2)
+    ] = None
+    epochs: Annotated[
+        int | None,
+        Ge(1),
+        About(TRAINING, "Duration in passes over the unlabeled images, instead of --steps.", smoke=None),
+    ] = None
+    interval: Annotated[
+        int, Ge(1), About(TRAINING, "Steps between evaluations and checkpoints, with --steps.", smoke=1)
+    ] = 50
+    optimizer: Annotated[
+        Literal["sgd", "adamw"],
+        _per_method(
+            TRAINING, "Momentum SGD as in the articles, or AdamW, with one learning rate and --l2 as weight decay."
+        ),
+    ] = "sgd"
+    learning_rate: Annotated[
+        float,
+        Ge(0.0),
+        _per_method(TRAINING, "Learning rate of the encoder at the first step; decays polynomially to 0."),
+    ] = 0.001
+    head_multiplier: Annotated[
+        float,
+        Ge(0.0),
+        _per_method(TRAINING, "Learning rate of the decoder over that of the encoder, with --optimizer sgd."),
+    ] = 10.0
+    l2: Annotated[float, Ge(0.0), _per_method(TRAINING, "Factor of the L2 penalty on all weights.")] = 1e-4
+    threshold: Annotated[
+        float | None,
+        Ge(0.0),
+        Le(1.0),
+        _named(METHOD, "Confidence threshold of pseudo-labels, instead of the method's.", of_method=True),
+    ] = None
+    num_agents: Annotated[
+        int | None, Ge(4), _named(METHOD, "Agents of the rank loss, instead of the preset's.", of_method=True)
+    ] = None
+    rank_weight: Annotated[
+        float | None, Ge(0.0), _named(METHOD, "Weight of the rank loss, instead of the preset's.", of_method=True)
+    ] = None
+    set: Annotated[
+        tuple[str, ...], _free(METHOD, "Any other option of the method as NAME=VALUE, e.g. --set top_k=6; repeatable.")
+    ] = ()
+    box_source: Annotated[
+        Literal["in_batch", "second_view"] | None,
+        _named(METHOD, "Source of CutMix boxes; second_view costs one more pass. Default: as the preset."),
+    ] = None
+    min_scale: Annotated[float, Ge(0.1), About(TRAINING, "Smallest factor of the random resize.")] = 0.5
+    max_scale: Annotated[float, Le(10.0), About(TRAINING, "Largest factor of the random resize.")] = 2.0
+    val_limit: Annotated[
+        int | None,
+        Ge(1),
+        About(
+            SCORING, "Validate on so many images during training, evenly spaced; on all of them by default.", smoke=2
+        ),
+    ] = None
+    pseudo_label_images: Annotated[
+        int,
+        Ge(0),
+        _free(
+            SCORING,
+            "Unlabeled images whose known masks measure the pseudo-labels; for the report alone.",
+            on_resume="free",
+            smoke=2,
+        ),
+    ] = 8
+    eval_mode: Annotated[
+        Literal[MODES] | None,
+        About(SCORING, "How the network sees images for a score; the data set's usual mode by default."),
+    ] = None
+    eval_crop: Annotated[int | None, Ge(1), About(SCORING, "Side of the windows or of the center crop in pixels.")] = (
+        None
+    )
+    eval_border: Annotated[
+        Literal[BORDERS] | None, About(SCORING, "Clip windows at the border, or shift them back inside.")
+    ] = None
+    eval_flip: Annotated[bool, About(SCORING, "Add the probabilities of the mirrored image.")] = False
+    eval_scales: Annotated[str | None, About(SCORING, "Add the probabilities of resized images, e.g. 0.75,1,1.25.")] = (
+        None
+    )
+    skip_bad: Annotated[
+        bool, _free(SPLIT, "Skip unusable images and masks instead of stopping; the record names them.")
+    ] = False
+    pipeline: Annotated[
+        Literal[PIPELINES], _engine("Input pipeline: tf.data with keras-cv, or worker processes without TensorFlow.")
+    ] = "auto"
+    network: Annotated[
+        Literal["auto", "keras-cv", "keras"],
+        _engine("DeepLabV3+ as a subclass of keras-cv's, or of plain Keras layers: the same graph."),
+    ] = "auto"
+    distribute: Annotated[
+        Literal[STRATEGIES],
+        _engine("Several devices or processes: mirrored, multi-worker (tensorflow), ddp (torch), data-parallel (jax)."),
+    ] = "auto"
+    replicas: Annotated[
+        int | None, Ge(1), _engine("Replicas of this process: all accelerators, or so many parts of the CPU.")
+    ] = None
+    sync_batch_norm: Annotated[bool, About(MACHINE, "Take batch statistics over all replicas.")] = True
+    precision: Annotated[
+        Literal[PRECISIONS], About(MACHINE, "Precision of convolutions; losses and agents stay in float32.")
+    ] = "float32"
+    jit: Annotated[
+        Literal[tuple(JIT)], _engine("Compile the step with XLA or torch.compile; auto: whatever is faster.")
+    ] = "auto"
+    accumulate: Annotated[
+        int, Ge(1), About(TRAINING, "Batches whose gradients are averaged for one optimizer step.")
+    ] = 1
+    deterministic: Annotated[bool, _engine("Give the same bits in every run on the same machine; may be slower.")] = (
+        False
+    )
+    seed: Annotated[int, Ge(0), _free(RUN, "Decides the labeled images, weights, batches and dropout.")] = 0
+    resume: Annotated[bool, _free(RUN, "Continue the run in --out after its last whole epoch.", on_resume="free")] = (
+        False
+    )
+    smoke: Annotated[bool, About(RUN, "Shrink everything to a run of seconds that only shows that it works.")] = False
+    stage: Annotated[int, _free(RUN, "Stage of a self-training run, from 1.", flag="never")] = 0
+    stages: Annotated[Path | None, _free(RUN, "Directory of the earlier stages.", flag="never", on_resume="free")] = (
+        None
+    )
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return all options by name, paths absolute, fit for JSON."""
+        return {name: _plain(value) for name, value in dataclasses.asdict(self).items()}
+
+    @property
+    def jit_compile(self) -> bool | str:
+        """`jit` as `compile` takes it."""
+        return JIT[self.jit]
+
+    @property
+    def folder(self) -> Path:
+        """Run directory.
+
+        Raises:
+            UserError: none was given.
+        """
+        if self.out is None:
+            raise UserError("an output folder", "none", "Give --out, e.g. --out runs/first.")
+        return self.out
+
+    @property
+    def needs_unlabeled(self) -> bool:
+        """Whether the run, or a later stage of it, reads unlabeled images."""
+        return self.method != "supervised" or self.stage > 0
+
+    def method_options(self) -> dict[str, Any]:
+        """Return the options of the method given by `set`.
+
+        Raises:
+            UserError: one is not `NAME=VALUE`.
+        """
+        return parse_assignments(self.set)
+
+    def chosen_box_source(self) -> str:
+        """Return the source of CutMix boxes: as published for the `reference` preset, the cheaper one elsewhere."""
+        return self.box_source or ("second_view" if self.preset == "reference" else "in_batch")
+
+    def chosen_protocol(self, usual: Protocol) -> Protocol:
+        """Return the evaluation protocol: the data set's usual one, changed by the `eval_...` options.
+
+        Raises:
+            UserError: the options contradict each other.
+        """
+        return usual.changed(
+            self.eval_mode, self.eval_crop, self.eval_border, self.eval_flip, self.eval_scales, self.crop
+        )
+
+    def schedule(self, num_unlabeled: int) -> tuple[int, int]:
+        """Resolve the duration.
+
+        Args:
+            num_unlabeled: number of unlabeled images (of labeled ones where there are no others).
+
+        Returns:
+            `(epochs, optimizer steps per epoch)`; the run is evaluated and saved after each epoch.
+
+        Raises:
+            UserError: both durations are given, or the steps do not divide into intervals.
+        """
+        if self.epochs is not None and self.steps is not None:
+            raise UserError("one duration", f"--steps {self.steps} and --epochs {self.epochs}", "Give one of them.")
+        if self.epochs is not None:
+            return self.epochs, max(1, num_unlabeled // (self.batch * self.accumulate))
+        steps = 300 if self.steps is None else self.steps
+        interval = min(self.interval, steps)
+        if steps % interval:
+            raise UserError(
+                "--steps that divide into intervals of --interval steps",
+                f"{steps} steps and {interval} an interval",
+                f"Take {steps // interval * interval} steps, or another interval.",
+            )
+        return steps // interval, interval
+
+
+def _plain(value):
+    if isinstance(value, Path):
+        return str(value.resolve())
+    return list(value) if isinstance(value, tuple) else value
+
+
+CATALOG = catalog_of(Options)

@@ -1,0 +1,69 @@
+"""End of a training run: the final score, tables, curves and pictures."""
+
+from rankmatch_keras import data, evaluation, models
+from rankmatch_keras.backend.distribution import running
+from rankmatch_keras.training import cost
+from rankmatch_keras.training.options import Options
+from rankmatch_keras.training.run_folder import Run
+
+PICTURES = 6
+
+
+def score(run: Run, dataset: data.SegmentationData, split: data.Split, options: Options) -> evaluation.Scores:
+    """Score the predictor after the last epoch on the test set, or on the validation set where there is none.
+
+    All images are scored; with `--smoke` no more than `--val-limit`.
+    """
+    name, samples = ("test", dataset.test) if dataset.test else ("val", dataset.val)
+    evaluator = evaluation.Evaluator(
+        samples,
+        dataset.class_names,
+        options.chosen_protocol(dataset.protocol),
+        limit=options.val_limit if options.smoke else None,
+        provenance={"set": f"{dataset.name} {name}", "split": split.id, "seed": options.seed},
+        processes=running(),
+    )
+    print(f"Scoring {evaluator.limit or len(samples)} images of {dataset.name} {name} ...")
+    progress = evaluation.progress_bar("scored") if running().is_main else None
+    return evaluator.evaluate(running().local(models.load_predictor(run.last)), progress=progress)
+
+
+def report(run: Run, dataset: data.SegmentationData, scores: dict[str, evaluation.Scores]) -> None:
+    """Print the scores, and write them, the learning curves and a sheet of predictions into the run directory.
+
+    Args:
+        run: the finished run.
+        dataset: its data.
+        scores: the scores by label; differences are to the first.
+    """
+    # The other processes wait: one that ends early looks lost to some engines.
+    running().on_main(lambda: _report(run, dataset, scores))
+
+
+def _report(run, dataset, scores):
+    *_, last = scores.values()
+    print(f"\n{evaluation.format_table(last) if len(scores) == 1 else evaluation.format_comparison(scores)}\n")
+    evaluation.write_csv(run.folder / "scores.csv", last)
+    evaluation.save_curves(run.folder / "curves.png", run.history, title=run.folder.name)
+    _save_predictions(run, dataset, last.protocol)
+    evaluation.write_json(run.cost, cost.summary(run.read_history()))
+    evaluation.write_json(run.scores, {label: score.to_dict() for label, score in scores.items()})
+    print(f"Models, scores, learning curves and pictures are in {run.folder}")
+
+
+def _save_predictions(run, dataset, protocol):
+    """Write a sheet of image, truth and prediction of validation images, evenly spaced."""
+    predictor = running().local(models.load_predictor(run.last))
+    step = max(1, len(dataset.val) // PICTURES)
+    samples = dataset.val[step // 2 :: step][:PICTURES]
+    images = [sample.read_image() for sample in samples]
+    # The sheet shows whole images, whatever part of them is scored.
+    shown = data.Protocol() if protocol.mode == "center_crop" else protocol
+    evaluation.save_prediction_sheet(
+        run.folder / "predictions.png",
+        images,
+        [sample.read_mask() for sample in samples],
+        [evaluation.predict_classes(predictor, image, shown) for image in images],
+        dataset.class_names,
+        palette=dataset.palette,
+    )

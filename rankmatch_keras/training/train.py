@@ -1,0 +1,256 @@
+"""A training run from options to scores: `train` reads top-down."""
+
+import dataclasses
+import os
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from rankmatch_keras import data, evaluation, models
+from rankmatch_keras.backend.distribution import Distribution, check_divisible, distribute, running
+from rankmatch_keras.backend.numerics import make_deterministic, set_precision
+from rankmatch_keras.data.batches.pipelines import is_installed
+from rankmatch_keras.environment import check_environment
+from rankmatch_keras.errors import UserError
+from rankmatch_keras.training.callbacks import Checkpoint, Evaluation, ProgressLines, Snapshots, StopOnNonFinite
+from rankmatch_keras.training.configuration import OWN_DATA, read_options, require_fitting_method, write_file
+from rankmatch_keras.training.cost import Cost
+from rankmatch_keras.training.dataset import open_dataset
+from rankmatch_keras.training.inputs import build_batches, checked, choose_split, normalization_of
+from rankmatch_keras.training.model import build_method, build_optimizer, build_segmenter, start_of
+from rankmatch_keras.training.options import Options
+from rankmatch_keras.training.pseudo_label_health import PseudoLabelHealth
+from rankmatch_keras.training.results import report, score
+from rankmatch_keras.training.run_folder import Run
+from rankmatch_keras.training.self_training import train_in_stages
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """A finished training run.
+
+    Attributes:
+        run: its run directory.
+        scores: scores on the test set, or on the validation set where there is none.
+        before: scores on the validation set before training, where asked for.
+        model: the predictor; raw images `(B, H, W, C)` in, class probabilities `(B, H, W, K)` out.
+    """
+
+    run: Run
+    scores: evaluation.Scores
+    model: keras.Model
+    before: evaluation.Scores | None = None
+
+    def predict(self, image) -> np.ndarray:
+        """Segment one image.
+
+        Args:
+            image: path of an image file, or array `(H, W, C)` in the units of the training images.
+
+        Returns:
+            int32 `(H, W)`, class ids.
+        """
+        if isinstance(image, str | Path):
+            image = data.read_image(image, channels=self.model.input_shape[-1])
+        return evaluation.predict_classes(self.model, np.asarray(image))
+
+
+def train(
+    options: Options | None = None,
+    dataset: data.SegmentationData | None = None,
+    *,
+    score_before: bool = False,
+    **values,
+) -> Trained:
+    """Train a segmentation model, and leave a complete run directory.
+
+    Args:
+        options: all options of the run; or give them by name, with the defaults of `rankmatch train`.
+        dataset: the data; by default what the options name.
+        score_before: whether to score the network on the validation set before training too.
+        **values: options by name, e.g. `images="photos"`, `masks="masks"`, `unlabeled="more_photos"`, `out="runs/a"`.
+
+    Returns:
+        The finished run: its scores and its model.
+
+    Raises:
+        UserError: an option, a file or the environment cannot work; it says what was expected, found, and what to do.
+        NonFiniteLoss: the loss became infinite or NaN.
+        WorkerLost: another process of a distributed run is gone.
+
+    Example:
+        >>> trained = train(images="photos", masks="masks", unlabeled="more_photos", out="runs/a")  # doctest: +SKIP
+        >>> trained.predict("new_photo.jpg").shape  # doctest: +SKIP
+        (480, 640)
+    """
+    check_environment()
+    if options is None:
+        options = read_options(OWN_DATA, values)
+    elif values:
+        raise TypeError(f"Give `options`, or options by name. Received both, with {sorted(values)}")
+    require_fitting_method(options, set())
+    options.schedule(1)  # refused here rather than after the check of the data
+    if options.method == "selftraining" and not options.stage:
+        start(options)  # which says whether a launcher started the processes again
+        return train_in_stages(lambda stage: train(stage, dataset), options)
+    distribution = start(options)
+    distribution.on_main(lambda: Run(options.folder).require_new(options.resume or distribution.restarted))
+    dataset = open_dataset(options) if dataset is None else dataset
+    dataset, split = checked(dataset, choose_split(dataset, options), options)
+    epochs, steps_per_epoch = options.schedule(len(split.unlabeled))
+    normalization = normalization_of(options, split)
+
+    with distribution.scope():
+        segmenter = build_segmenter(dataset, split, options)
+        method = build_method(segmenter, options, epochs * steps_per_epoch)
+        predictor = models.predictor(method.evaluated, normalization, options.output_stride)
+        method.compile(build_optimizer(options, epochs * steps_per_epoch), options.jit_compile)
+    distribution.prepare(method, options.sync_batch_norm)
+
+    run = open_run(options, dataset, split)
+    validation = validation_evaluator(dataset, split, options)
+    before = validation.evaluate(distribution.local(predictor)) if score_before else None
+    checkpoint = Checkpoint(run, predictor)
+    done = checkpoint.restore(method)
+    method.fit(
+        build_batches(split, normalization, options, start_step=done * steps_per_epoch),
+        epochs=epochs,
+        steps_per_epoch=steps_per_epoch * options.accumulate,
+        initial_epoch=done,
+        shuffle=False,  # the batches come in their own seeded order
+        # A bar leaves a line per step where the output goes to a file: there one line per epoch, and `ProgressLines`.
+        verbose=1 if sys.stdout.isatty() else 2,
+        callbacks=_callbacks(dataset, split, options, predictor, validation, checkpoint),
+    )
+    scores = score(run, dataset, split, options)
+    report(run, dataset, {"IoU %": scores} if before is None else {"before": before, "after": scores})
+    return Trained(run, scores, models.load_predictor(run.last), before)
+
+
+def start(options: Options) -> Distribution:
+    """Join the other processes, if any, and make everything random follow the seed.
+
+    Args:
+        options: the run's options.
+
+    Returns:
+        The distribution: `scope()` is where the model is built, `prepare(method)` follows `compile`.
+
+    Raises:
+        UserError: the strategy, the launcher's variables, the batch size, the precision or the input pipeline cannot
+            work here.
+    """
+    pipeline = data.describe_pipeline(options.pipeline)
+    if options.deterministic:
+        make_deterministic()
+    # An engine starts once per process: an earlier run may have done so.
+    distribution = running() if running().name != "none" else distribute(options.distribute, options.replicas)
+    if not distribution.is_main:
+        _silence()
+    check_divisible(distribution, batch=options.batch)
+    set_precision(options.precision)
+    keras.utils.set_random_seed(options.seed)
+    if distribution.replicas > 1:
+        print(f"{distribution.describe(options.batch)}; learning rate as given, {options.learning_rate}")
+        if options.batch == distribution.replicas and options.chosen_box_source() == "in_batch":
+            print("One unlabeled image per replica: in_batch boxes paste an image into itself. Take a larger --batch.")
+    print(pipeline)
+    return distribution
+
+
+def _silence():
+    """Discard the standard output, that of libraries that write to it past Python too."""
+    sys.stdout.flush()
+    with open(os.devnull, "w", encoding="utf-8") as nowhere:
+        os.dup2(nowhere.fileno(), 1)
+
+
+def open_run(options: Options, dataset: data.SegmentationData, split: data.Split) -> Run:
+    """Make the run directory with its full record; the last thing before training.
+
+    Args:
+        options: the run's options.
+        dataset: its data; the record says how it was opened, so that `rankmatch evaluate` can open it again.
+        split: which images are labeled.
+    """
+    origin = dataset.origin
+    facts = {
+        "backend": keras.backend.backend(),
+        "distribution": running().describe(options.batch),
+        "data": {
+            "loader": origin.loader if origin else None,
+            "arguments": dict(origin.arguments) if origin else {},
+            "classes": list(dataset.class_names),
+        },
+        "split": {
+            "id": split.id,
+            "labeled": [sample.name for sample in split.labeled],
+            "unlabeled": len(split.unlabeled),
+            "skipped": list(split.skipped),
+        },
+        "start": start_of(options),
+        "protocol": dataclasses.asdict(options.chosen_protocol(dataset.protocol)),
+    }
+
+    def create():
+        resume = options.resume or running().restarted
+        run = Run.create(options.folder, options.as_dict(), facts, resume)
+        write_file(run.options, options)
+        return run
+
+    run = running().on_main(create) or Run(options.folder)
+    if not run.config.exists():
+        raise UserError(
+            "an output folder that all processes see", f"{options.folder} only at the first", "Use shared storage."
+        )
+    return run
+
+
+def validation_evaluator(dataset: data.SegmentationData, split: data.Split, options: Options) -> evaluation.Evaluator:
+    """Make the evaluator of the validation set, of `--val-limit` images."""
+    return evaluation.Evaluator(
+        dataset.val,
+        dataset.class_names,
+        options.chosen_protocol(dataset.protocol),
+        boundary=False,
+        limit=options.val_limit,
+        provenance={"set": f"{dataset.name} val", "split": split.id, "seed": options.seed},
+        processes=running(),
+    )
+
+
+def _callbacks(dataset, split, options, predictor, validation, checkpoint) -> list[keras.callbacks.Callback]:
+    """Stop on a broken loss, measure cost, show progress, evaluate, check pseudo-labels, log, save; in this order."""
+    return [
+        StopOnNonFinite(),
+        Cost(),
+        *([] if sys.stdout.isatty() else [ProgressLines()]),
+        Evaluation(validation, predictor),
+        PseudoLabelHealth(
+            checkpoint.run, _samples_with_hidden_masks(dataset, split, options), dataset.class_names, predictor
+        ),
+        *_tensorboard(checkpoint.run),
+        *([Snapshots(checkpoint.run, predictor)] if options.stage == 1 else ()),
+        checkpoint,
+    ]
+
+
+def _samples_with_hidden_masks(dataset, split, options):
+    """Return some unlabeled samples whose masks the split hid: to check pseudo-labels, never to train."""
+    if options.method == "supervised" or not options.pseudo_label_images:
+        return []
+    unlabeled = {sample.name for sample in split.unlabeled}
+    known = [sample for sample in dataset.train if sample.mask is not None and sample.name in unlabeled]
+    return evaluation.evenly_spaced(known, options.pseudo_label_images)
+
+
+def _tensorboard(run):
+    """Return the log of the first process, where TensorFlow, which writes it on every backend, is installed."""
+    if not running().is_main:
+        return []
+    if not is_installed("tensorflow"):
+        print("No TensorBoard log, which needs TensorFlow; history.csv holds the same numbers.")
+        return []
+    return [keras.callbacks.TensorBoard(run.tensorboard, write_graph=False)]

@@ -1,0 +1,121 @@
+"""Comparing and drawing as a user does: two methods on a few of the sample scenes, and mistakes as one line."""
+
+import csv
+import json
+
+import pytest
+from PIL import Image
+
+pytestmark = pytest.mark.once
+
+METHODS = "supervised,rankmatch[num_agents=8]"
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory):
+    """Eight training and two validation scenes."""
+    from rankmatch_keras.data.sets import sample_scenes as synthetic
+
+    folder = tmp_path_factory.mktemp("scenes")
+    synthetic.write_scenes(folder, {"train": 8, "val": 2})
+    return folder
+
+
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory):
+    """Folder of the comparison that the first test makes, for the tests after it."""
+    return tmp_path_factory.mktemp("comparison") / "out"
+
+
+def command(scenes, out, *more):
+    flags = ["--dataset", "SampleScenes", "--data", scenes, "--smoke", "--crop", 33, "--aspp-filters", 8]
+    words = ["compare", *flags, "--decoder-filters", 8, "--methods", METHODS, "--labels", 3, "--seeds", "0,", *more]
+    return [*words, "--out", out]
+
+
+def test_two_methods_are_compared_and_a_cut_off_run_goes_on(scenes, compared, rankmatch):
+    code, out, err = rankmatch(*command(scenes, compared, "--jobs", 2))
+    assert code == 0, out + err
+    assert "2 runs: 0 finished, 0 to resume, 2 to start" in out
+    assert "| rankmatch[num_agents=8] |" in out and "Δ best other − supervised" in out
+    names = {path.name for path in compared.iterdir()}
+    assert {"table.md", "table.tex", "table.csv", "pairs.csv", "runs.csv", "curves.png", "classes.svg"} <= names
+    run = compared / "runs/rankmatch_num_agents=8-l3-s0"
+    options = json.loads((run / "config.json").read_text())["options"]
+    assert options["set"] == ["num_agents=8"] and options["labels"] == 3
+    assert json.loads((run / "cost.json").read_text())["peak_memory_gb"] > 0.1
+    assert (run / "pseudo_labels.csv").is_file()
+    scores = (run / "scores.json").read_text()
+
+    (run / "scores.json").unlink()
+    code, out, err = rankmatch(*command(scenes, compared, "--jobs", 2))
+    assert code == 0, out + err
+    assert "2 runs: 1 finished, 1 to resume, 0 to start" in out
+    again = json.loads((run / "scores.json").read_text())
+    assert again["IoU %"]["iou"] == json.loads(scores)["IoU %"]["iou"]
+    with (compared / "runs.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["error"] for row in rows] == ["", ""] and float(rows[1]["step_seconds"]) > 0
+
+    code, _, err = rankmatch(*command(scenes, compared, "--steps", 4))
+    assert code == 2 and "--steps 4" in err and "compare.json" in err
+
+
+def test_figures_of_the_runs(compared, tmp_path, rankmatch):
+    runs = sorted((compared / "runs").iterdir())
+    code, out, err = rankmatch("figures", *runs, "--out", tmp_path / "figures", "--images", 1, "--agents", 6)
+    assert code == 0, err
+    names = {path.name for path in (tmp_path / "figures").iterdir()}
+    assert {"predictions.png", "agents-supervised.png", "pseudo_labels.png", "pseudo_labels.svg"} <= names
+    assert len(names) == 5 and "contours.png" not in names
+    with Image.open(tmp_path / "figures/predictions.png") as picture:
+        assert picture.size[0] > 1000
+    assert "rankmatch[num_agents=8]: " in out
+
+    code, _, err = rankmatch("figures", *runs, "--out", tmp_path / "other", "--images", "scene_01")
+    assert code == 2 and "Did you mean" in err and "Traceback" not in err
+    code, out, err = rankmatch("compare", *runs, "--out", tmp_path / "tables")
+    assert code == 0 and "| supervised |" in out, err
+
+
+MISTAKES = [
+    (["compare", "nowhere", "--out", "{}"], "config.json"),
+    (["compare", "--out", "{}"], "--methods"),
+    (["compare", "recipes/lucchi.py", "--data", "x", "--out", "{}"], "--methods"),
+    (["compare", "recipes/nowhere.py", "--methods", "supervised", "--out", "{}"], "recipes/nowhere.py"),
+    (["compare", "recipes/lucchi.py", "--methods", "a[b]", "--out", "{}"], "OPTION=VALUE"),
+    (["compare", "recipes/lucchi.py", "--methods", "a", "--seeds", "x", "--out", "{}"], "--seeds x"),
+    (["compare", "recipes/lucchi.py", "--methods", "a", "--seed", "1", "--out", "{}"], "--seeds"),
+    (["compare", "recipes/lucchi.py", "--methods", "supervised", "--out", "rankmatch_keras"], "--out"),
+    (["compare", "recipes/lucchi.py", "--methods", "supervised,unimach", "--out", "{}"], "Did you mean unimatch?"),
+    (["compare", "recipes/lucchi.py", "--methods", "rankmatch[top=6]", "--out", "{}"], "Did you mean top_k?"),
+    (["figures", "nowhere", "--out", "{}"], "config.json"),
+    (["figures", "nowhere", "--out", "rankmatch_keras"], "new or empty"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "phrase"), MISTAKES)
+def test_a_mistake_is_one_line(arguments, phrase, tmp_path, rankmatch):
+    code, _, err = rankmatch(*(word.format(tmp_path / "out") for word in arguments))
+    assert code == 2 and phrase in err and "Traceback" not in err
+    assert len([line for line in err.splitlines() if line.startswith("Error: ")]) == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_unfinished_runs_and_other_data_are_refused(tmp_path, rankmatch):
+    for name, classes in (("a", ["x"]), ("b", ["y"])):
+        (tmp_path / name).mkdir()
+        config = {"options": {"method": "rankmatch", "seed": 0}, "data": {"loader": "Lucchi", "classes": classes}}
+        (tmp_path / name / "config.json").write_text(json.dumps(config))
+    code, _, err = rankmatch("figures", tmp_path / "a", "--out", tmp_path / "out")
+    assert code == 2 and "was interrupted" in err
+    for name in "ab":
+        (tmp_path / name / "scores.json").write_text("{}")
+    code, _, err = rankmatch("figures", tmp_path / "a", tmp_path / "b", "--out", tmp_path / "out")
+    assert code == 2 and "classes" in err and "Traceback" not in err
+
+
+@pytest.mark.parametrize("name", ["compare", "figures"])
+def test_help_has_examples(name, rankmatch):
+    code, out, _ = rankmatch(name, "--help")
+    assert code == 0 and out.count(f"rankmatch {name} ") >= 3
