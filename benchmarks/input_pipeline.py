@@ -28,6 +28,8 @@ from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 from rankmatch_keras.data import Sample, choose_pipeline, training_batches
 from rankmatch_keras.data.batches.pipelines import TF_DATA, WORKERS
 from rankmatch_keras.data.sets.image_folder import unlabeled_samples
+from rankmatch_keras.data.views.policies import POLICIES
+from rankmatch_keras.data.views.sampling import ViewSettings, sample_example
 
 SAMPLE = Path(__file__).resolve().parents[1] / "data" / "sample" / "train" / "images"
 NORMALIZATION = SimpleNamespace(mean=(123.7, 116.3, 103.5), std=(58.4, 57.1, 57.4), reverse_channels=False)
@@ -54,54 +56,51 @@ def milliseconds(function, items) -> float:
 
 def stages(pipeline: str, samples: tuple[Sample, ...], crop: int) -> dict[str, float]:
     """Return the milliseconds that one unlabeled image takes in each stage."""
-    weak, two_strong, prepared = (tf_data_stages if pipeline == TF_DATA else worker_stages)(crop)
-    images = [(prepared(sample.read_image()), n) for n, sample in enumerate(samples[:60])]
-    views = [(weak(image, n), n) for image, n in images]
+    settings = ViewSettings(0, (crop, crop), (0.5, 2.0), POLICIES["jitter"], 2, False)
+    weak, strong, prepare = (tf_data_stages if pipeline == TF_DATA else worker_stages)(settings)
+    images = [sample.read_image() for sample in samples[:60]]
+    numbers = range(len(images))
+    factors = [prepare(sample_example(settings, False, n, images[n].shape[:2]).view) for n in numbers]
+    inputs = [prepare(image) for image in images]
+    views = [weak(inputs[n], factors[n].geometry) for n in numbers]
     return {
         "decode": milliseconds(Sample.read_image, samples[:60]),
-        "weak view": milliseconds(lambda pair: weak(*pair), images),
-        "2 strong views": milliseconds(lambda pair: two_strong(*pair), views),
+        "sampling": milliseconds(lambda n: sample_example(settings, False, n, images[n].shape[:2]), numbers),
+        "weak view": milliseconds(lambda n: weak(inputs[n], factors[n].geometry), numbers),
+        "2 strong views": milliseconds(lambda n: [strong(views[n], each) for each in factors[n].strong], numbers),
     }
 
 
-def tf_data_stages(crop: int) -> tuple[Callable, Callable, Callable]:
-    """Return functions that make the weak view and two strong views, and one that prepares an array for them."""
+def tf_data_stages(settings: ViewSettings) -> tuple[Callable, Callable, Callable]:
+    """Return functions that make the weak view and one strong view, and one that prepares arrays and numbers."""
     import tensorflow as tf
 
-    from rankmatch_keras.data.views.seeds_tensorflow import fold
-    from rankmatch_keras.data.views.strong_keras_cv import StrongAugmentation
-    from rankmatch_keras.data.views.weak_tensorflow import draw_geometry, weak_image
+    from rankmatch_keras.data.views.strong_keras_cv import strong_view_layer
+    from rankmatch_keras.data.views.weak_tensorflow import weak_image
 
-    strong = StrongAugmentation()
-    # One signature for all sizes, as in the pipeline.
-    spec = (tf.TensorSpec((None, None, 3), tf.uint8), tf.TensorSpec((), tf.int32))
+    # One trace for all sizes, as in the pipeline.
+    weak = tf.function(
+        lambda image, geometry: weak_image(image, geometry, settings.crop), autograph=False, reduce_retracing=True
+    )
+    strong = tf.function(strong_view_layer(settings.policy).augment_image, autograph=False)
 
-    @tf.function(autograph=False, input_signature=spec)
-    def weak(image, n):
-        return weak_image(image, draw_geometry(fold((0, 0), n), tf.shape(image)[:2], (crop, crop)), (crop, crop))
+    def prepare(nest):
+        # Numbers are float32 in the graph.
+        return tf.nest.map_structure(lambda leaf: tf.constant(np.float32(leaf) if type(leaf) is float else leaf), nest)
 
-    @tf.function(autograph=False)
-    def two_strong(view, n):
-        return strong.augment(view, fold((1, 0), n)), strong.augment(view, fold((2, 0), n))
-
-    return weak, lambda view, n: two_strong(view, tf.constant(n)), tf.constant
+    return weak, strong, prepare
 
 
-def worker_stages(crop: int) -> tuple[Callable, Callable, Callable]:
+def worker_stages(settings: ViewSettings) -> tuple[Callable, Callable, Callable]:
     """Return the same three in NumPy."""
-    from rankmatch_keras.data.views.seeds_numpy import generator
-    from rankmatch_keras.data.views.strong_numpy import StrongAugmentation
-    from rankmatch_keras.data.views.weak_numpy import draw_geometry, weak_image
+    from rankmatch_keras.data.views.strong_numpy import strong_view
+    from rankmatch_keras.data.views.weak_numpy import weak_image
 
-    strong = StrongAugmentation()
-
-    def weak(image, n):
-        return weak_image(image, draw_geometry(generator(0, 0, n, 0), image.shape[:2], (crop, crop)), (crop, crop))
-
-    def two_strong(view, n):
-        return [strong.augment(view, generator(0, 0, n, k)) for k in (1, 2)]
-
-    return weak, two_strong, lambda image: image
+    return (
+        lambda image, geometry: weak_image(image, geometry, settings.crop),
+        lambda view, factors: strong_view(view, settings.policy, factors),
+        lambda nest: nest,
+    )
 
 
 class Pillow:

@@ -1,4 +1,4 @@
-"""Which of the two input paths makes the training batches: tf.data with keras-cv, or worker processes with NumPy."""
+"""The choice between the two input pipelines: tf.data with keras-cv, or worker processes with NumPy."""
 
 import importlib.util
 import os
@@ -11,7 +11,7 @@ _NEEDED = {"tensorflow": "TensorFlow", "keras_cv": "keras-cv"}
 
 
 def choose_pipeline(pipeline: str = "auto") -> str:
-    """Return the input path that a run takes.
+    """Return the input pipeline that a run takes.
 
     Args:
         pipeline: "tf.data", "workers", or "auto": tf.data where TensorFlow and keras-cv are installed, else workers.
@@ -20,7 +20,7 @@ def choose_pipeline(pipeline: str = "auto") -> str:
         "tf.data" or "workers".
 
     Raises:
-        UserError: another name, or "tf.data" where one of its packages is not installed.
+        UserError: another name, or "tf.data" without one of its packages.
     """
     if pipeline not in PIPELINES:
         raise UserError(f"an input pipeline of {', '.join(PIPELINES)}", f"{pipeline!r}", "Choose one of them.")
@@ -37,7 +37,7 @@ def choose_pipeline(pipeline: str = "auto") -> str:
 
 
 def describe_pipeline(pipeline: str = "auto", parallel_calls: int | None = None) -> str:
-    """Return one line for the person who starts a run: which input path is taken, and why if that is not the default.
+    """Return one line for users: the input pipeline, and why if it is not the default.
 
     Args:
         pipeline: as for `choose_pipeline`.
@@ -59,12 +59,12 @@ def describe_pipeline(pipeline: str = "auto", parallel_calls: int | None = None)
 
 
 def default_parallel_calls() -> int:
-    """Return how many examples are made at the same time: one processor is left to the training step."""
+    """Return how many examples are made at the same time: one CPU is left to the training step."""
     return max(1, (os.cpu_count() or 1) - 1)
 
 
 def _missing() -> list[str]:
-    """Names of the packages of tf.data that are not installed; imports none of them."""
+    """Name the packages of tf.data that are not installed, without importing any."""
     return [name for module, name in _NEEDED.items() if not is_installed(module)]
 
 

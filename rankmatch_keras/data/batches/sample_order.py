@@ -8,9 +8,6 @@ import numpy as np
 from rankmatch_keras.data.sets.samples import Sample
 from rankmatch_keras.errors import UserError
 
-# Numbers of the random streams: whatever is drawn has a seed of its own.
-LABELED, UNLABELED, SOURCE = 1, 2, 3
-
 
 class SampleOrder:
     """Sample number n of a list that is reshuffled for every pass; a pure function of seed and n.
@@ -23,7 +20,7 @@ class SampleOrder:
     def __init__(self, samples: Sequence[Sample], seed: tuple[int, ...]):
         self.samples = tuple(samples)
         self.seed = seed
-        # Workers ask for neighbouring numbers: at most two passes are needed at a time.
+        # Workers ask for neighboring numbers: at most two passes are needed at a time.
         self._order = lru_cache(maxsize=4)(self._permutation)
 
     def __getitem__(self, n: int) -> Sample:
@@ -34,23 +31,15 @@ class SampleOrder:
     def _permutation(self, turn: int) -> np.ndarray:
         return np.random.default_rng((*self.seed, turn)).permutation(len(self.samples))
 
-    def image(self, n: int) -> np.ndarray:
-        """Read image number n: (H, W, C), uint8 or float32."""
-        return self[n].read_image()
-
-    def mask(self, n: int) -> np.ndarray:
-        """Read mask number n: int32 (H, W)."""
-        return self[n].read_mask()
-
 
 def require_masks(samples: Sequence[Sample]) -> None:
-    """Raise a UserError where there is no labelled sample, or one that lacks its mask."""
+    """Raise a UserError if there is no labeled sample, or one lacks its mask."""
     if not samples:
-        raise UserError("at least one labelled image", "none", "Check the folders or the split.")
+        raise UserError("at least one labeled image", "none", "Check the folders or the split.")
     for sample in samples:
         if sample.mask is None:
             raise UserError(
-                "a mask for every labelled image",
+                "a mask for every labeled image",
                 f"none for '{sample.image}'",
-                "Pass images without masks as unlabelled.",
+                "Pass images without masks as unlabeled.",
             )

@@ -1,4 +1,4 @@
-"""What both input paths are told: the checked arguments of `training_batches`."""
+"""The checked arguments of `training_batches`, as both pipelines get them."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -6,12 +6,14 @@ from typing import Any
 import numpy as np
 
 from rankmatch_keras.data.sets.pixel_statistics import ImageFormat
+from rankmatch_keras.data.views.policies import strong_policy
+from rankmatch_keras.data.views.sampling import ViewSettings
 from rankmatch_keras.errors import UserError
 
 
 @dataclass(frozen=True)
 class BatchRows:
-    """Which rows of every batch this process makes.
+    """The rows of every batch that this process makes.
 
     Attributes:
         batch_size: images of the whole batch.
@@ -28,22 +30,22 @@ class BatchRows:
 
 @dataclass(frozen=True)
 class BatchSettings:
-    """How training batches are made; see `training_batches` for what is not said here.
+    """Settings of training batches; see `training_batches` for what is not said here.
 
     Attributes:
         crop: height and width of the views.
-        labeled: rows of the labelled batch.
-        unlabeled: rows of the unlabelled batch.
+        labeled: rows of the labeled batch.
+        unlabeled: rows of the unlabeled batch.
         normalization: has `mean`, `std` and `reverse_channels`.
         seed: decides everything random.
         start_step: number of the first batch.
-        steps: how many batches; None for endless.
-        second_view: whether a second draw of the unlabelled images is added.
+        steps: number of batches; None for endless.
+        second_view: whether a second view of the unlabeled images is added.
         scale: range of the random resize.
-        strong_views: strong views per unlabelled image.
-        strong: how they are made, a name of `data.policies`.
-        parallel_calls: how many examples are made at the same time.
-        pseudo_labels: whether the masks of the unlabelled samples are read, as pseudo-labels.
+        strong_views: strong views per unlabeled image.
+        strong: the policy that makes them, a name of `POLICIES`.
+        parallel_calls: number of examples made at the same time.
+        pseudo_labels: whether the masks of the unlabeled samples are read, as pseudo-labels.
     """
 
     crop: tuple[int, int]
@@ -60,10 +62,15 @@ class BatchSettings:
     parallel_calls: int
     pseudo_labels: bool = False
 
+    def views(self, image_format: ImageFormat) -> ViewSettings:
+        """Return the settings of the views of images of a format."""
+        policy = strong_policy(self.strong, image_format.channels, image_format.dtype)
+        return ViewSettings(self.seed, self.crop, self.scale, policy, self.strong_views, self.second_view)
+
 
 @dataclass(frozen=True)
-class Scaling:
-    """Normalisation in numbers: `(image - mean) * scale`, then the channels reversed or not.
+class Normalization:
+    """A normalization in numbers: `(image - mean) * scale`, then the channels reversed or not.
 
     Attributes:
         mean: float32 (C,).
@@ -76,8 +83,8 @@ class Scaling:
     reverse_channels: bool
 
     @classmethod
-    def of(cls, layer: Any, channels: int) -> "Scaling":
-        """Read a layer's normalisation for images of some channels.
+    def of(cls, layer: Any, channels: int) -> "Normalization":
+        """Read a layer's normalization for images of some channels.
 
         Args:
             layer: has `mean`, `std` (one number or one per channel) and `reverse_channels`.
@@ -89,14 +96,18 @@ class Scaling:
         given = np.size(layer.mean)
         if given not in (1, channels):
             raise UserError(
-                f"a normalisation of the images' {channels} channels", f"{given} means", "Give one per channel."
+                f"a normalization of the images' {channels} channels", f"{given} means", "Give one per channel."
             )
         mean = np.broadcast_to(np.asarray(layer.mean, np.float32), channels)
         scale = np.broadcast_to(1.0 / np.asarray(layer.std, np.float32), channels)
         return cls(mean, scale, bool(layer.reverse_channels))
 
+    def per_row(self, width: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return mean and scale of a whole row of pixels: several times as fast as along the short last axis."""
+        return np.tile(self.mean, width), np.tile(self.scale, width)
 
-def require_alike(labeled: ImageFormat, unlabeled: ImageFormat) -> None:
-    """Raise a UserError unless labelled and unlabelled images have the same channels and type."""
+
+def require_same_format(labeled: ImageFormat, unlabeled: ImageFormat) -> None:
+    """Raise a UserError unless labeled and unlabeled images have the same channels and type."""
     if unlabeled != labeled:
-        raise UserError(f"unlabelled images like the labelled ones ({labeled})", f"{unlabeled}", "Convert one kind.")
+        raise UserError(f"unlabeled images like the labeled ones ({labeled})", f"{unlabeled}", "Convert one kind.")

@@ -1,140 +1,218 @@
 """Training batches by tf.data, with keras-cv's augmentation."""
 
-import contextlib
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import tensorflow as tf
 
 from rankmatch_keras.backend.numerics import keep_tensorflow_off_gpus
-from rankmatch_keras.data.batches.sample_order import LABELED, SOURCE, UNLABELED
-from rankmatch_keras.data.batches.settings import BatchRows, BatchSettings, Scaling, require_alike
-from rankmatch_keras.data.batches.tf_data_sources import ExampleSource, examples_of
-from rankmatch_keras.data.sets.pixel_statistics import ImageFormat
+from rankmatch_keras.data.batches.sample_order import SampleOrder, require_masks
+from rankmatch_keras.data.batches.settings import BatchRows, BatchSettings, Normalization, require_same_format
+from rankmatch_keras.data.sets.pixel_statistics import ImageFormat, image_format
 from rankmatch_keras.data.sets.samples import Sample
-from rankmatch_keras.data.views.boxes_tensorflow import cutmix_box
-from rankmatch_keras.data.views.intensity_keras_cv import IntensityAugmentation
-from rankmatch_keras.data.views.policies import INTENSITIES, JITTERS
-from rankmatch_keras.data.views.random_intensity_keras_cv import RandomIntensityAugmentation
-from rankmatch_keras.data.views.seeds_tensorflow import fold
-from rankmatch_keras.data.views.strong_keras_cv import StrongAugmentation
-from rankmatch_keras.data.views.weak_tensorflow import draw_geometry, valid_area, weak_image, weak_mask
+from rankmatch_keras.data.views import weak_tensorflow
+from rankmatch_keras.data.views.examples import Example, labeled_example, unlabeled_example
+from rankmatch_keras.data.views.policies import Policy, StrongFactors
+from rankmatch_keras.data.views.sampling import LABELED, UNLABELED, ExampleFactors, WeakGeometry, sample_example
+from rankmatch_keras.data.views.sampling_tensorflow import sample_in_graph
+from rankmatch_keras.data.views.strong_keras_cv import strong_view_layer
+from rankmatch_keras.errors import UserError
+
+Source = Sequence[Sample] | tf.data.Dataset
 
 
-def make_batches(
-    labeled: Sequence[Sample] | tf.data.Dataset,
-    unlabeled: Sequence[Sample] | tf.data.Dataset | None,
-    plan: BatchSettings,
-) -> tf.data.Dataset:
-    """Make the dataset of training batches; see `data.batches.training_batches`.
+def make_batches(labeled: Source, unlabeled: Source | None, settings: BatchSettings) -> tf.data.Dataset:
+    """Make the dataset of training batches; see `training_batches`.
 
     Args:
         labeled: samples with masks, or a dataset of (image, mask) pairs.
         unlabeled: samples, or a dataset of images; None or empty for supervised training.
-        plan: the checked arguments.
+        settings: the checked arguments.
 
     Raises:
-        UserError: there is no labelled sample, or one lacks its mask; labelled and unlabelled images differ in
-            channels or type, or the normalisation has another number of channels.
+        UserError: there is no labeled sample, or one lacks its mask; labeled and unlabeled images differ in
+            channels or type, or the normalization has another number of channels.
     """
     keep_tensorflow_off_gpus()
-    calls = max(1, plan.parallel_calls)
-    source = examples_of(labeled, with_masks=True, seed=(plan.seed, LABELED))
-    views = _Views(plan, source.format)
-    dataset = _batched(source, plan, plan.labeled, calls, views.labeled)
+    images = _numbered(labeled, True, (settings.seed, LABELED))
+    views = _Views(settings, images.format)
+    dataset = _batched(images, settings, settings.labeled, views.labeled)
     if isinstance(unlabeled, tf.data.Dataset) or unlabeled:
-        other = examples_of(unlabeled, with_masks=plan.pseudo_labels, seed=(plan.seed, UNLABELED))
-        require_alike(source.format, other.format)
-        both = tf.data.Dataset.zip(dataset, _batched(other, plan, plan.unlabeled, calls, views.unlabeled))
+        others = _numbered(unlabeled, settings.pseudo_labels, (settings.seed, UNLABELED))
+        require_same_format(images.format, others.format)
+        both = tf.data.Dataset.zip(dataset, _batched(others, settings, settings.unlabeled, views.unlabeled))
         dataset = _map(both, lambda a, b: {**a, **b}, None)
-    return dataset.prefetch(2).with_options(_options(calls))
+    return dataset.prefetch(2).with_options(_options(_threads(settings)))
 
 
-def _batched(
-    source: ExampleSource, plan: BatchSettings, rows: BatchRows, calls: int, make: Callable[..., dict[str, tf.Tensor]]
-) -> tf.data.Dataset:
-    examples = _map(source.examples(plan.start_step, plan.steps, rows, calls), make, calls)
-    batches = examples.batch(len(rows.rows), drop_remainder=True)
-    order = np.searchsorted(sorted(rows.rows), rows.rows)
-    if (np.diff(order) == 1).all():
-        return batches
-    return _map(batches, lambda batch: {name: tf.gather(value, order) for name, value in batch.items()}, None)
+class NumberedImages(Protocol):
+    """An endless numbered stream of images."""
+
+    format: ImageFormat
+
+    def examples(self, start_step: int, steps: int | None, rows: BatchRows, parallel_calls: int) -> tf.data.Dataset:
+        """Return the images of `steps` batches (None: endless) from batch number `start_step` on.
+
+        Args:
+            start_step: number of the first batch.
+            steps: number of batches.
+            rows: which rows of each batch are wanted; they come in ascending order.
+            parallel_calls: number of images read at the same time.
+
+        Returns:
+            (number, image (H, W, C)) or (number, image, mask (H, W) int32); images uint8 or float32.
+        """
+
+
+class ListImages:
+    """Numbered images of a list of samples, reshuffled for every pass.
+
+    Args:
+        samples: the list.
+        with_masks: whether masks are read.
+        seed: decides the order.
+    """
+
+    def __init__(self, samples: Sequence[Sample], with_masks: bool, seed: tuple[int, ...]):
+        self.order = SampleOrder(samples, seed)
+        self.with_masks = with_masks
+        self.format = image_format(samples)
+
+    def examples(self, start_step: int, steps: int | None, rows: BatchRows, parallel_calls: int) -> tf.data.Dataset:
+        """See `NumberedImages`."""
+        own = len(rows.rows)
+        ascending = tf.constant(sorted(rows.rows), tf.int64)
+        start = start_step * own
+        end = np.iinfo(np.int64).max if steps is None else start + steps * own
+
+        def read(k: tf.Tensor) -> tuple[tf.Tensor, ...]:
+            return self._read(k // own * rows.batch_size + ascending[k % own])
+
+        return tf.data.Dataset.range(start, end).map(read, num_parallel_calls=parallel_calls)
+
+    def _read(self, n: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        # Python readers: the pixels are those of evaluation, and Pillow decodes outside Python's lock.
+        dtype, channels = tf.as_dtype(self.format.dtype), self.format.channels
+        image = tf.numpy_function(lambda n: self.order[n].read_image(), [n], dtype, stateful=False)
+        image = tf.ensure_shape(image, (None, None, channels))
+        if not self.with_masks:
+            return n, image
+        mask = tf.numpy_function(lambda n: self.order[n].read_mask(), [n], tf.int32, stateful=False)
+        return n, image, tf.ensure_shape(mask, (None, None))
+
+
+class DatasetImages:
+    """Numbered images of a finite or endless `tf.data.Dataset`, repeated in its own order.
+
+    Args:
+        dataset: single images (H, W, C), or (image, mask) pairs with masks (H, W) or (H, W, 1); C must be known.
+            8-bit images stay so, all others become float32.
+        with_masks: whether it must hold pairs; masks of pairs are dropped otherwise.
+    """
+
+    def __init__(self, dataset: tf.data.Dataset, with_masks: bool):
+        self.dataset = dataset
+        self.with_masks = with_masks
+        spec = dataset.element_spec
+        self.is_pair = isinstance(spec, tuple) and len(spec) == 2
+        image = spec[0] if self.is_pair else spec
+        shape = getattr(image, "shape", None)
+        is_image = shape is not None and shape.rank == 3 and shape[-1] is not None
+        if (with_masks and not self.is_pair) or not is_image:
+            raise UserError(
+                "a dataset of single (image (H, W, C), mask (H, W)) pairs, or of single images, with known channels",
+                f"elements {spec}",
+                "Map it to that form, without batching.",
+            )
+        self.format = ImageFormat(int(shape[-1]), "uint8" if image.dtype == tf.uint8 else "float32")
+
+    def examples(self, start_step: int, steps: int | None, rows: BatchRows, parallel_calls: int) -> tf.data.Dataset:
+        """See `NumberedImages`."""
+        start = start_step * rows.batch_size
+        numbered = self.dataset.repeat().skip(start).enumerate(start)
+        if steps is not None:
+            numbered = numbered.take(steps * rows.batch_size)
+        if len(rows.rows) < rows.batch_size:
+            own = tf.constant([row in rows.rows for row in range(rows.batch_size)])
+            numbered = numbered.filter(lambda n, element: own[n % rows.batch_size])
+        return numbered.map(self._read, num_parallel_calls=parallel_calls)
+
+    def _read(self, n: tf.Tensor, element: Any) -> tuple[tf.Tensor, ...]:
+        image = tf.cast(element[0] if self.is_pair else element, self.format.dtype)
+        if not self.with_masks:
+            return n, image
+        mask = tf.cast(element[1], tf.int32)
+        return n, image, mask[..., 0] if mask.shape.rank == 3 else tf.ensure_shape(mask, (None, None))
+
+
+def _numbered(source: Source, with_masks: bool, seed: tuple[int, ...]) -> NumberedImages:
+    """Number the images of a list, whose order the seed decides, or of a dataset, which keeps its own."""
+    if isinstance(source, tf.data.Dataset):
+        return DatasetImages(source, with_masks)
+    if with_masks:
+        require_masks(source)
+    return ListImages(source, with_masks, seed)
 
 
 class _Views:
     """Makes single examples: dicts of the batch's entries without the batch axis."""
 
-    def __init__(self, plan: BatchSettings, image_format: ImageFormat):
-        self.plan = plan
-        self.normalize = _Normalization(Scaling.of(plan.normalization, image_format.channels), plan.crop[1])
-        self.strong = _strong_view(image_format, plan.strong)
+    def __init__(self, settings: BatchSettings, image_format: ImageFormat):
+        self.settings = settings.views(image_format)
+        self.crop = settings.crop
+        self.normalization = Normalization.of(settings.normalization, image_format.channels)
+        self._mean, self._scale = self.normalization.per_row(self.crop[1])
+        self.strong_view = _traced_strong_view(self.settings.policy)
 
-    def labeled(self, n: tf.Tensor, image: tf.Tensor, mask: tf.Tensor) -> dict[str, tf.Tensor]:
-        crop, seed = self.plan.crop, fold((self.plan.seed, LABELED), n)
-        with _same_size(image, mask):
-            geometry = draw_geometry(seed, tf.shape(image)[:2], crop, self.plan.scale)
-        return {
-            "labeled_image": self.normalize(weak_image(image, geometry, crop)),
-            "labeled_mask": weak_mask(mask, geometry, crop),
-        }
+    def labeled(self, n: tf.Tensor, image: tf.Tensor, mask: tf.Tensor) -> Example:
+        return labeled_example(self, self._sample(True, n, image, mask), image, mask)
 
-    def unlabeled(self, n: tf.Tensor, image: tf.Tensor, mask: tf.Tensor | None = None) -> dict[str, tf.Tensor]:
-        seed = fold((self.plan.seed, UNLABELED), n)
-        example = self._views(image, seed, mask)
-        for k in range(1, self.plan.strong_views + 1):
-            example[f"cutmix_box_{k}"] = cutmix_box(fold(seed, 10 + k), self.plan.crop)
-        if self.plan.second_view:
-            source = self._views(image, fold((self.plan.seed, SOURCE), n))
-            example |= {f"source_{name}": value for name, value in source.items()}
-        return example
+    def unlabeled(self, n: tf.Tensor, image: tf.Tensor, mask: tf.Tensor | None = None) -> Example:
+        return unlabeled_example(self, self._sample(False, n, image, mask), image, mask)
 
-    def _views(self, image: tf.Tensor, seed: tf.Tensor, mask: tf.Tensor | None = None) -> dict[str, tf.Tensor]:
-        crop = self.plan.crop
-        with contextlib.nullcontext() if mask is None else _same_size(image, mask):
-            geometry = draw_geometry(fold(seed, 0), tf.shape(image)[:2], crop, self.plan.scale)
-        weak = weak_image(image, geometry, crop)
-        views = {"weak_image": self.normalize(weak), "valid": valid_area(geometry, crop)}
-        if mask is not None:
-            views["pseudo_mask"] = weak_mask(mask, geometry, crop)
-        for k in range(1, self.plan.strong_views + 1):
-            views[f"strong_image_{k}"] = self.normalize(self.strong(weak, fold(seed, k)))
-        return views
+    def _sample(self, labeled: bool, n: tf.Tensor, image: tf.Tensor, mask: tf.Tensor | None) -> ExampleFactors:
+        def sample(number, height, width):
+            return sample_example(self.settings, labeled, int(number), (int(height), int(width)))
 
+        size = tf.shape(image)[:2]
+        message = "Image and mask differ in size; run the check of the samples."
+        check = None if mask is None else tf.debugging.assert_equal(size, tf.shape(mask), message)
+        with tf.control_dependencies([] if check is None else [check]):
+            return sample_in_graph(sample, [n, size[0], size[1]], [0, *self.crop])
 
-def _same_size(image: tf.Tensor, mask: tf.Tensor) -> Any:
-    """Return a context whose operations fail where image and mask differ in size."""
-    check = tf.debugging.assert_equal(
-        tf.shape(image)[:2], tf.shape(mask), "Image and mask differ in size; run the check of the samples."
-    )
-    return tf.control_dependencies([check] if check is not None else [])
+    def weak_image(self, image: tf.Tensor, geometry: WeakGeometry) -> tf.Tensor:
+        return weak_tensorflow.weak_image(image, geometry, self.crop)
+
+    def weak_mask(self, mask: tf.Tensor, geometry: WeakGeometry) -> tf.Tensor:
+        return weak_tensorflow.weak_mask(mask, geometry, self.crop)
+
+    def valid_area(self, geometry: WeakGeometry) -> tf.Tensor:
+        return weak_tensorflow.valid_area(geometry, self.crop)
+
+    def normalize(self, image: tf.Tensor) -> tf.Tensor:
+        rows = tf.reshape(image, (tf.shape(image)[0], -1))
+        image = tf.reshape((rows - self._mean) * self._scale, image.shape)
+        return tf.reverse(image, [-1]) if self.normalization.reverse_channels else image
 
 
 @functools.cache
-def _strong_view(image_format: ImageFormat, policy: str) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
+def _traced_strong_view(policy: Policy) -> Callable[[tf.Tensor, StrongFactors], tf.Tensor]:
     """Return the strong view as one function of the graph: traced once for all views and datasets."""
-    if not image_format.is_color:
-        layer = IntensityAugmentation(image_format.channels, bounded=image_format.dtype == "uint8")
-    elif policy in INTENSITIES:
-        layer = RandomIntensityAugmentation(*INTENSITIES[policy])
-    else:
-        layer = StrongAugmentation(**JITTERS[policy])
-    return tf.function(layer.augment, autograph=False, jit_compile=False)
+    return tf.function(strong_view_layer(policy).augment_image, autograph=False, jit_compile=False)
 
 
-class _Normalization:
-    """The arithmetic of the model's ChannelNormalization, in TensorFlow, for images of a known width."""
-
-    def __init__(self, scaling: Scaling, width: int):
-        # Whole rows: TensorFlow takes five times as long where the last axis is as short as the channels.
-        self.mean, self.scale = np.tile(scaling.mean, width), np.tile(scaling.scale, width)
-        self.reverse_channels = scaling.reverse_channels
-
-    def __call__(self, image: tf.Tensor) -> tf.Tensor:
-        rows = tf.reshape(image, (tf.shape(image)[0], -1))
-        image = tf.reshape((rows - self.mean) * self.scale, image.shape)
-        return tf.reverse(image, [-1]) if self.reverse_channels else image
+def _batched(
+    images: NumberedImages, settings: BatchSettings, rows: BatchRows, make: Callable[..., Example]
+) -> tf.data.Dataset:
+    calls = _threads(settings)
+    examples = _map(images.examples(settings.start_step, settings.steps, rows, calls), make, calls)
+    batches = examples.batch(len(rows.rows), drop_remainder=True)
+    order = np.searchsorted(sorted(rows.rows), rows.rows)
+    if (np.diff(order) == 1).all():
+        return batches
+    return _map(batches, lambda batch: {name: tf.gather(value, order) for name, value in batch.items()}, None)
 
 
 def _map(dataset: tf.data.Dataset, function: Any, parallel_calls: int | None) -> tf.data.Dataset:
@@ -143,10 +221,14 @@ def _map(dataset: tf.data.Dataset, function: Any, parallel_calls: int | None) ->
     return dataset.map(function, num_parallel_calls=parallel_calls)
 
 
-def _options(parallel_calls: int) -> tf.data.Options:
+def _threads(settings: BatchSettings) -> int:
+    return max(1, settings.parallel_calls)
+
+
+def _options(threads: int) -> tf.data.Options:
     options = tf.data.Options()
     options.deterministic = True
-    # A pool of its own: the pipeline must not take the processors that the training step runs on.
-    options.threading.private_threadpool_size = parallel_calls
+    # A pool of its own: the pipeline must not take the CPUs that the training step runs on.
+    options.threading.private_threadpool_size = threads
     options.threading.max_intra_op_parallelism = 1
     return options

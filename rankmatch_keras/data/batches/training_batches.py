@@ -1,4 +1,4 @@
-"""Training batches: labelled and unlabelled samples, augmented, as one flat dict per step. The door of both paths."""
+"""The entry point of both pipelines: labeled and unlabeled samples, augmented, as one flat dict per step."""
 
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -44,9 +44,10 @@ def training_batches(
     the run started. Each list is reshuffled for every pass over it; a `tf.data.Dataset` is repeated in its own order.
 
     Two pipelines make them: "tf.data" with keras-cv's augmentation, and "workers", processes with NumPy that need no
-    TensorFlow. Order of the samples and distribution of the views are the same, the single random numbers are not.
+    TensorFlow. Both use the same random numbers: their masks, valid areas and boxes are equal, their images agree up to
+    rounding.
 
-    Strong views of 8-bit colour images are made as `strong` says; all others, of any number of channels, get brightness
+    Strong views of 8-bit color images are made as `strong` says; all others, of any number of channels, get brightness
     and contrast per channel, and blur.
 
     Args:
@@ -54,41 +55,41 @@ def training_batches(
         unlabeled: samples whose masks, if any, are not read unless they are `pseudo_labels`, or a dataset of single
             images (H, W, C); None or empty for supervised training.
         crop: height and width of the views, or one number for both.
-        batch_size: labelled images per batch, Bl.
-        unlabeled_batch_size: unlabelled images per batch, Bu; as many as labelled ones unless given.
+        batch_size: labeled images per batch, Bl.
+        unlabeled_batch_size: unlabeled images per batch, Bu; by default as many as labeled ones.
         normalization: has `mean`, `std` (one number or one per channel) and `reverse_channels`, as
             `rankmatch_keras.layers.ChannelNormalization`.
         seed: decides everything random, >= 0.
         start_step: number of the first batch; a resumed run gives the number of batches already seen.
-        steps: how many batches there are from there on; endless unless given.
+        steps: number of batches from there on; endless unless given.
         box_source: where CutMix boxes are to be pasted from: "in_batch", or "second_view", which adds a
-            second draw of the same unlabelled images to the batch.
+            second view of the same unlabeled images to the batch.
         scale: range of the random resize.
-        strong_views: 0, 1 or 2 strong views per unlabelled image, each with a CutMix box.
-        strong: how strong views of 8-bit colour images are made: "jitter", "light_jitter", "soft_jitter" (colour
-            jitter, grey and blur, as UniMatch, CutMix-Seg or CSS have them), "intensity" or "two_intensities" (one to
-            three or two random operations, as AugSeg or iMAS); see `data.policies`.
-        pseudo_labels: whether the unlabelled samples have masks all the same, made by a network.
-        parallel_calls: examples made at the same time, by threads or worker processes; unless given, one less than
-            there are processors, which leaves one to the training step. 0: in the main process itself ("tf.data":
-            one thread).
+        strong_views: 0, 1 or 2 strong views per unlabeled image, each with a CutMix box.
+        strong: policy of the strong views of 8-bit color images: "jitter", "light_jitter", "soft_jitter" (color
+            jitter, gray and blur, as in UniMatch, CutMix-Seg or CSS), "intensity" or "two_intensities" (one to three
+            or two random operations, as in AugSeg or iMAS); see `data.views.policies`.
+        pseudo_labels: whether the unlabeled samples have masks nevertheless, made by a network.
+        parallel_calls: examples made at the same time, by threads or worker processes; by default one less than
+            there are CPUs, which leaves one to the training step. 0: in the main process itself ("tf.data": one
+            thread).
         pipeline: "tf.data", "workers", or "auto": tf.data where TensorFlow and keras-cv are installed, else workers.
-        rows: where several processes train together: a function from the number of images of the whole batch to the
+        rows: if several processes train together: a function from the number of images of the whole batch to the
             rows that this process makes, in the order of the batch that it hands out (`Distribution.rows`). Batch sizes
-            are those of all processes together, and only the own rows are read.
+            are those of all processes together; only the process's own rows are read.
 
     Returns:
-        A `tf.data.Dataset`, or with "workers" a `keras.utils.PyDataset` that can be iterated; `fit` takes both on every
-        backend. Their elements are flat dicts with static shapes: `labeled_image` float32 (Bl, H, W, C) and
-        `labeled_mask` int32 (Bl, H, W); with unlabelled samples also `weak_image` and `strong_image_1`,
+        A `tf.data.Dataset`, or with "workers" an iterable `keras.utils.PyDataset`; `fit` takes both on every backend.
+        Their elements are flat dicts with static shapes: `labeled_image` float32 (Bl, H, W, C) and
+        `labeled_mask` int32 (Bl, H, W); with unlabeled samples also `weak_image` and `strong_image_1`,
         `strong_image_2` float32 (Bu, H, W, C), `valid` bool (Bu, H, W), False on padding, `cutmix_box_1`,
         `cutmix_box_2` int32 (Bu, 4); with "second_view" also `source_weak_image`, `source_strong_image_1`,
         `source_strong_image_2` and `source_valid`; with `pseudo_labels` also `pseudo_mask` int32 (Bu, H, W), 255 on
-        padding. Images are normalised.
+        padding. Images are normalized.
 
     Raises:
-        UserError: an argument is out of its range, there is no labelled sample, or one lacks its mask; labelled and
-            unlabelled images differ in channels or type, or the normalisation has another number of channels; the
+        UserError: an argument is out of its range, there is no labeled sample, or one lacks its mask; labeled and
+            unlabeled images differ in channels or type, or the normalization has another number of channels; the
             pipeline is not installed, or "workers" is given a `tf.data.Dataset`.
     """
     size = (crop, crop) if isinstance(crop, (int, np.integer)) else (int(crop[0]), int(crop[1]))
@@ -98,7 +99,7 @@ def training_batches(
     _check_positive(unlabeled_batch_size=unlabeled_batch_size, steps=1 if steps is None else steps)
     _check_options(seed, start_step, box_source, scale, strong_views, parallel_calls)
     require_policy(strong)
-    plan = BatchSettings(
+    settings = BatchSettings(
         crop=size,
         labeled=_own_rows(batch_size, rows),
         unlabeled=_own_rows(unlabeled_batch_size, rows),
@@ -115,14 +116,16 @@ def training_batches(
     )
     if choose_pipeline(pipeline) == TF_DATA:
         from rankmatch_keras.data.batches.tf_data import make_batches
-    else:
-        _refuse_datasets(labeled, unlabeled)
-        from rankmatch_keras.data.batches.worker_batches import make_batches
-    return make_batches(labeled, unlabeled, plan)
+
+        return make_batches(labeled, unlabeled, settings)
+    _refuse_datasets(labeled, unlabeled)
+    from rankmatch_keras.data.batches.worker_batches import WorkerBatches
+
+    return WorkerBatches(labeled, unlabeled, settings)
 
 
 def _own_rows(batch_size: int, rows: Callable[[int], Iterable[int]] | None) -> BatchRows:
-    """Return the rows that this process makes."""
+    """Check the rows that this process makes."""
     own = range(batch_size) if rows is None else [int(row) for row in rows(batch_size)]
     if not own or len(set(own)) < len(own) or not set(own) <= {*range(batch_size)}:
         raise UserError(f"different rows of a batch of {batch_size} images", f"{own}", "Correct `rows`.")
@@ -130,13 +133,13 @@ def _own_rows(batch_size: int, rows: Callable[[int], Iterable[int]] | None) -> B
 
 
 def _refuse_datasets(*sources: Any) -> None:
-    """Raise a UserError where a source needs TensorFlow."""
-    tf = sys.modules.get("tensorflow")  # without it there are no datasets
+    """Raise a UserError if a source needs TensorFlow."""
+    tf = sys.modules.get("tensorflow")  # unless it is imported there are no datasets
     if tf is not None and any(isinstance(source, tf.data.Dataset) for source in sources):
         raise UserError(
             "lists of samples for the input pipeline 'workers'",
             "a tf.data.Dataset",
-            "Take the pipeline 'tf.data', which needs `pip install rankmatch-keras[tensorflow]`.",
+            "Choose the pipeline 'tf.data', which needs `pip install rankmatch-keras[tensorflow]`.",
         )
 
 

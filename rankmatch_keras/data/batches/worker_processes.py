@@ -1,7 +1,7 @@
-"""Worker processes: fresh interpreters that are sent jobs through a pipe, each watched over by a thread.
+"""Worker processes: fresh interpreters that get jobs through a pipe, each served by a thread.
 
 Not `multiprocessing`: its fresh processes run the main script again, which would import Keras and a framework into each
-of them and wants a `__main__` guard in every script, and its workers outlive a parent that is killed. A worker here
+of them and needs a `__main__` guard in every script, and its workers outlive a parent that is killed. A worker here
 imports what a job needs and nothing else, and ends when its pipe is closed, however the main process ends.
 """
 
@@ -20,9 +20,9 @@ from typing import IO, Any, cast
 from rankmatch_keras.errors import UserError
 
 _ENVIRONMENT = {
-    # One worker is one thread: as many of them run as there are processors to spare.
+    # One worker is one thread: as many of them run as there are CPUs to spare.
     **{f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL", "VECLIB_MAXIMUM")},
-    # glibc shall keep freed arrays for the next ones: mapping their pages anew doubled the time of an image.
+    # glibc keeps freed arrays for the next ones: mapping their pages anew doubled the time of an image.
     "MALLOC_MMAP_THRESHOLD_": str(1 << 25),
     "MALLOC_TRIM_THRESHOLD_": str(1 << 28),
 }
@@ -30,11 +30,11 @@ _START = "import sys; sys.path[:] = {path!r}; from rankmatch_keras.data.batches.
 
 
 class Pool:
-    """Some worker processes, which end with `close`, with the pool, or with the main process.
+    """Worker processes that end with `close`, with the pool, or with the main process.
 
     Args:
         function: what the workers call; sent to each of them.
-        count: how many.
+        count: number of workers.
     """
 
     def __init__(self, function: Callable[..., Any], count: int):
@@ -57,14 +57,14 @@ class Pool:
         """
         future: Future = Future()
         self._jobs.put((future, arguments))
-        # Asked last: whoever waited for a job of a closed pool would wait for ever.
+        # Asked last: a caller would wait forever for a job of a closed pool.
         if not self.close.alive:
             raise RuntimeError("The worker processes are closed.")
         return future
 
 
 class _Worker:
-    """The near end of a worker process."""
+    """The main process's end of a worker."""
 
     def __init__(self):
         path = [entry for entry in sys.path if isinstance(entry, str)]
@@ -104,14 +104,14 @@ class _Worker:
         for stream in (self._jobs, self._results):
             try:
                 stream.close()
-            except OSError:  # what was still to be sent
+            except OSError:  # what was left to send
                 pass
         self._process.wait()
 
     def _ended(self) -> UserError:
         try:
             code = self._process.wait(timeout=10)
-        except subprocess.TimeoutExpired:  # it lives, but what it says makes no sense
+        except subprocess.TimeoutExpired:  # it lives, but its answers make no sense
             self.kill()
             code = self._process.wait()
         return UserError(
@@ -139,9 +139,9 @@ def _serve(worker: _Worker, function: Callable[..., Any], jobs: SimpleQueue) -> 
 
 
 def _stop(owner: int, jobs: SimpleQueue, workers: list[_Worker], threads: list[threading.Thread]) -> None:
-    if os.getpid() != owner:  # a fork of the main process ends, which owns no workers
+    if os.getpid() != owner:  # a fork of the main process, which owns no workers, ends
         return
-    # Jobs are functions of their arguments alone, so that nothing is lost with a killed worker.
+    # Jobs are functions of their arguments alone: nothing is lost with a killed worker.
     for worker in workers:
         worker.kill()
     for _ in threads:

@@ -1,4 +1,6 @@
-"""The views of one image: their random numbers, and the pixel work twice, in NumPy and in TensorFlow with keras-cv.
+"""The views of one image: random numbers sampled once, pixel work twice.
 
-Given the same numbers both make the same pixels. Only `weak_tensorflow` and `strong_keras_cv` import TensorFlow.
+`policies` and `sampling` decide what is random; `weak_numpy` and `strong_numpy` do the pixel work in NumPy and SciPy,
+their twins `weak_tensorflow` and `strong_keras_cv` in TensorFlow and keras-cv; `examples` names the results. Only the
+files named after them import TensorFlow or keras-cv.
 """

@@ -1,140 +1,195 @@
-"""The strong view of 8-bit colour images: colour jitter, grey and blur of a weak view.
+"""Strong views as keras-cv augmentation layers; twin of `strong_numpy`.
 
-The distribution is torchvision's and PIL's, which the papers use: brightness and contrast multiply, contrast
-blends with the mean grey, saturation blends with the grey image. keras-cv's jitter means other things by the
-same words (brightness adds, contrast works per channel, saturation scales HSV), so of keras-cv we use the
-layer class and the pixel work of grey and blur, and draw every factor ourselves from stateless seeds. Hue is what
-keras-cv calls underneath: turning the colour circle does not depend on the range, so that scaling to 0..1 and back, a
-third of its time, is left out.
+keras-cv's own jitter means other things by the same words (brightness adds, contrast works per channel, saturation
+scales HSV), so of keras-cv we use the layer class and the pixel work of gray, blur, autocontrast, sharpness and
+solarization, and hand every layer the factors that its policy sampled. Hue is what keras-cv calls underneath: turning
+the color circle does not depend on the range, so that scaling to 0..1 and back, a third of its time, is left out. Its
+equalization takes another step between levels and needs AutoGraph, and its posterization knows one number of bits.
 """
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any
 
 import keras_cv
+import numpy as np
 import tensorflow as tf
 
-from rankmatch_keras.data.views.blur_keras_cv import Blur
-from rankmatch_keras.data.views.seeds_tensorflow import between, uniform
-
-GREY_WEIGHTS = (0.2989, 0.587, 0.114)  # ITU-R 601, as PIL's mode L and tf.image.rgb_to_grayscale.
-
-
-class StrongFactors(NamedTuple):
-    """All that is random about one strong view (scalars; `order` (4,))."""
-
-    jitter: tf.Tensor  # bool: whether the colours are jittered
-    order: tf.Tensor  # int32 (4,): 0 brightness, 1 contrast, 2 saturation, 3 hue
-    brightness: tf.Tensor
-    contrast: tf.Tensor
-    saturation: tf.Tensor
-    hue: tf.Tensor  # fraction of the circle
-    grey: tf.Tensor  # bool
-    blur: tf.Tensor  # bool
-    sigma: tf.Tensor  # pixels
+from rankmatch_keras.data.views.policies import (
+    MOST_OPERATIONS,
+    ChannelFactors,
+    ChannelJitter,
+    ColorJitter,
+    JitterFactors,
+    OperationFactors,
+    Policy,
+    RandomOperations,
+    StrongFactors,
+)
+from rankmatch_keras.data.views.sampling_tensorflow import sample_in_graph
+from rankmatch_keras.data.views.strong_numpy import GRAY_WEIGHTS, MAX_RADIUS
 
 
-class StrongAugmentation(keras_cv.layers.BaseImageAugmentationLayer):
-    """Colour jitter, grey and blur of one image, from a seed (METHODS: UniMatch, strong views).
+class StrongView(keras_cv.layers.BaseImageAugmentationLayer):
+    """A strong view of one image from given factors.
 
-    A keras-cv augmentation layer; the pipeline calls `augment(image, seed)`.
+    Called as a keras-cv layer by itself, it samples factors of its own.
 
     Args:
-        brightness: factor uniform in 1 -+ this.
-        contrast: factor uniform in 1 -+ this.
-        saturation: factor uniform in 1 -+ this.
-        hue: shift uniform in -+ this fraction of the colour circle, at most 0.5.
-        jitter_probability: how often the four are applied, in random order.
-        grey_probability: how often the image becomes grey.
-        blur_probability: how often it is blurred.
-        sigma: range of the blur's standard deviation in pixels, at most 2.
+        policy: how the view is made.
     """
 
-    def __init__(
-        self,
-        brightness: float = 0.5,
-        contrast: float = 0.5,
-        saturation: float = 0.5,
-        hue: float = 0.25,
-        jitter_probability: float = 0.8,
-        grey_probability: float = 0.2,
-        blur_probability: float = 0.5,
-        sigma: tuple[float, float] = (0.1, 2.0),
-        **kwargs,
-    ):
+    def __init__(self, policy: Policy, **kwargs):
         super().__init__(**kwargs)
-        self.brightness = brightness
-        self.contrast = contrast
-        self.saturation = saturation
-        self.hue = hue
-        self.jitter_probability = jitter_probability
-        self.grey_probability = grey_probability
-        self.blur_probability = blur_probability
-        self.sigma = tuple(sigma)
-        # Only its pixel work is used.
-        self._grey = keras_cv.layers.Grayscale(output_channels=3)
-        self._blur = Blur()
-
-    def augment(self, image: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-        """Return the strong view of float32 (H, W, 3) in 0..255; the same seed gives the same view."""
-        return self.augment_image(image, self.draw_factors(seed))
-
-    def draw_factors(self, seed: tf.Tensor) -> StrongFactors:
-        """Draw what is random about one view from a stateless seed (2,)."""
-        draws = tf.unstack(uniform(seed, 12))
-        return StrongFactors(
-            jitter=draws[0] < self.jitter_probability,
-            order=tf.argsort(draws[1:5]),
-            brightness=between(draws[5], 1 - self.brightness, 1 + self.brightness),
-            contrast=between(draws[6], 1 - self.contrast, 1 + self.contrast),
-            saturation=between(draws[7], 1 - self.saturation, 1 + self.saturation),
-            hue=between(draws[8], -self.hue, self.hue),
-            grey=draws[9] < self.grey_probability,
-            blur=draws[10] < self.blur_probability,
-            sigma=between(draws[11], *self.sigma),
-        )
+        self.policy = policy
+        # Only its pixel work is used: the factor given here is never sampled.
+        self._blur_layer = keras_cv.layers.RandomGaussianBlur(2 * MAX_RADIUS + 1, factor=1.0)
 
     def get_random_transformation(self, **kwargs) -> StrongFactors:
-        """Draw the factors of one view when the object is called as a keras-cv layer."""
-        return self.draw_factors(self._random_generator.uniform((2,), 0, 2**31 - 1, dtype=tf.int32))
+        """Sample the factors of one view from the layer's own random numbers."""
+        seed = self._random_generator.uniform((2,), 0, 2**31 - 1, dtype=tf.int32)
+        return sample_in_graph(lambda seed: self.policy.sample(np.random.default_rng(seed)), [seed], [(0, 0)])
 
     def augment_image(self, image: tf.Tensor, transformation: StrongFactors, **kwargs) -> tf.Tensor:
-        """Apply given factors; what is not drawn costs nothing.
+        """Make the view; what the factors leave out costs nothing.
 
         Args:
-            image: float32 (H, W, 3), 0..255.
-            transformation: the factors.
+            image: float32 (H, W, C), the weak view. Bounded images lie in 0..255.
+            transformation: the factors as tensors.
             **kwargs: what keras-cv passes besides; unused.
 
         Returns:
-            float32 (H, W, 3), 0..255.
+            float32 (H, W, C).
         """
-        f = transformation
-        shape = image.shape
-        image = tf.cond(f.jitter, lambda: self._jitter(image, f), lambda: image)
-        image = tf.cond(f.grey, lambda: self._grey.augment_images(image), lambda: image)
-        image = tf.cond(f.blur, lambda: self._blur(image, f.sigma), lambda: image)
-        return tf.ensure_shape(image, shape)
+        return tf.ensure_shape(self._view(image, transformation), image.shape)
 
-    def _jitter(self, image: tf.Tensor, f: StrongFactors) -> tf.Tensor:
-        for place in range(4):
-            image = tf.switch_case(
-                f.order[place],
-                [
-                    lambda x=image: blend(x, 0.0, f.brightness),
-                    lambda x=image: blend(x, tf.reduce_mean(grey(x)), f.contrast),
-                    lambda x=image: blend(x, grey(x), f.saturation),
-                    lambda x=image: tf.image.adjust_hue(x, f.hue),
-                ],
-            )
+    def _view(self, image: tf.Tensor, factors: Any) -> tf.Tensor:
+        raise NotImplementedError
+
+    def _blur(self, image: tf.Tensor, sigma: tf.Tensor) -> tf.Tensor:
+        # keras-cv pads with zeros, which would darken the border: repeat the border pixel, then cut.
+        padded = _repeat_border(_repeat_border(image, 0), 1)
+        weights = self._blur_layer.get_kernel(sigma, 2 * MAX_RADIUS + 1)
+        kernels = (weights[:, None, None, None], weights[None, :, None, None])
+        blurred = self._blur_layer.augment_image(padded, transformation=kernels)
+        return blurred[MAX_RADIUS:-MAX_RADIUS, MAX_RADIUS:-MAX_RADIUS]
+
+
+class ColorJitterView(StrongView):
+    """The strong view of `ColorJitter`."""
+
+    def __init__(self, policy: ColorJitter, **kwargs):
+        super().__init__(policy, **kwargs)
+        self._gray_layer = keras_cv.layers.Grayscale(output_channels=3)
+
+    def _view(self, image: tf.Tensor, factors: JitterFactors) -> tf.Tensor:
+        image = tf.cond(factors.jitter, lambda: _jitter_colors(image, factors), lambda: image)
+        image = tf.cond(factors.gray, lambda: self._gray_layer.augment_images(image), lambda: image)
+        return tf.cond(factors.blur, lambda: self._blur(image, factors.sigma), lambda: image)
+
+
+class ChannelJitterView(StrongView):
+    """The strong view of `ChannelJitter`."""
+
+    def _view(self, image: tf.Tensor, factors: ChannelFactors) -> tf.Tensor:
+        def brighten(image):
+            return self._bound(image * factors.brightness)
+
+        def contrast(image):
+            mean = tf.reduce_mean(image, axis=(0, 1))
+            return self._bound(mean + (image - mean) * factors.contrast)
+
+        def jitter():
+            return tf.cond(factors.contrast_first, lambda: brighten(contrast(image)), lambda: contrast(brighten(image)))
+
+        image = tf.cond(factors.jitter, jitter, lambda: image)
+        return tf.cond(factors.blur, lambda: self._blur(image, factors.sigma), lambda: image)
+
+    def _bound(self, image: tf.Tensor) -> tf.Tensor:
+        return tf.clip_by_value(image, 0.0, 255.0) if self.policy.bounded else image
+
+
+class RandomOperationsView(StrongView):
+    """The strong view of `RandomOperations`."""
+
+    def __init__(self, policy: RandomOperations, **kwargs):
+        super().__init__(policy, **kwargs)
+        self._autocontrast = keras_cv.layers.AutoContrast(value_range=(0, 255))
+        self._sharpness = keras_cv.layers.RandomSharpness(factor=1.0, value_range=(0, 255))
+        self._solarization = keras_cv.layers.Solarization(value_range=(0, 255))
+
+    def _view(self, image: tf.Tensor, factors: OperationFactors) -> tf.Tensor:
+        for place in range(MOST_OPERATIONS):
+            branches = self._branches(image, factors.strengths[place])
+            # The first branch is the identity.
+            image = tf.switch_case(tf.where(place < factors.number, factors.operations[place], 0), branches)
         return image
 
+    def _branches(self, image: tf.Tensor, strength: tf.Tensor) -> list[Callable[[], tf.Tensor]]:
+        """Return what each of OPERATIONS does."""
+        return [
+            lambda: image,
+            lambda: self._autocontrast.augment_images(image[None])[0],
+            lambda: _equalize(image),
+            lambda: self._blur(image, strength),
+            lambda: _blend(image, tf.reduce_mean(_gray(image)), strength),
+            lambda: _blend(image, 0.0, strength),
+            lambda: _blend(image, _gray(image), strength),
+            # keras-cv's factor is the fraction of the smoothed image.
+            lambda: self._sharpness.augment_images(image[None], 1.0 - strength)[0],
+            lambda: strength * tf.floor(tf.round(image) / strength),
+            lambda: self._solarize(image, strength),
+            lambda: tf.image.adjust_hue(image, strength),
+        ]
 
-def grey(image: tf.Tensor) -> tf.Tensor:
+    def _solarize(self, image: tf.Tensor, threshold: tf.Tensor) -> tf.Tensor:
+        return self._solarization.augment_images(image[None], {"thresholds": threshold, "additions": 0.0})[0]
+
+
+def strong_view_layer(policy: Policy) -> StrongView:
+    """Return the keras-cv layer of a policy."""
+    layers = {ColorJitter: ColorJitterView, ChannelJitter: ChannelJitterView, RandomOperations: RandomOperationsView}
+    return layers[type(policy)](policy)
+
+
+def _jitter_colors(image: tf.Tensor, factors: JitterFactors) -> tf.Tensor:
+    for place in range(4):
+        image = tf.switch_case(
+            factors.order[place],
+            [
+                lambda x=image: _blend(x, 0.0, factors.brightness),
+                lambda x=image: _blend(x, tf.reduce_mean(_gray(x)), factors.contrast),
+                lambda x=image: _blend(x, _gray(x), factors.saturation),
+                lambda x=image: tf.image.adjust_hue(x, factors.hue),
+            ],
+        )
+    return image
+
+
+def _gray(image: tf.Tensor) -> tf.Tensor:
     """(H, W, 3) -> (H, W, 1)."""
-    red, green, blue = (image[..., i : i + 1] * GREY_WEIGHTS[i] for i in range(3))
+    red, green, blue = (image[..., i : i + 1] * GRAY_WEIGHTS[i] for i in range(3))
     return red + green + blue
 
 
-def blend(image: tf.Tensor, other: tf.Tensor | float, factor: tf.Tensor) -> tf.Tensor:
-    """Return `factor` of an image and the rest of another one, within 0..255."""
+def _blend(image: tf.Tensor, other: tf.Tensor | float, factor: tf.Tensor) -> tf.Tensor:
     return tf.clip_by_value(image * factor + other * (1.0 - factor), 0.0, 255.0)
+
+
+def _repeat_border(image: tf.Tensor, axis: int) -> tf.Tensor:
+    size = tf.shape(image)[axis]
+    places = tf.clip_by_value(tf.range(-MAX_RADIUS, size + MAX_RADIUS), 0, size - 1)
+    return tf.gather(image, places, axis=axis)
+
+
+def _equalize(image: tf.Tensor) -> tf.Tensor:
+    levels = tf.cast(tf.round(image), tf.int32)
+    return tf.stack([_equalize_channel(levels[..., channel]) for channel in range(3)], axis=-1)
+
+
+def _equalize_channel(levels: tf.Tensor) -> tf.Tensor:
+    """Map the levels of one channel so that each range of them has equally many pixels, as PIL does."""
+    histogram = tf.reshape(tf.math.bincount(tf.reshape(levels, [-1]), minlength=256, maxlength=256), [256])
+    step = (tf.size(levels) - histogram[tf.reduce_max(levels)]) // 255
+    before = tf.cumsum(histogram, exclusive=True)
+    table = tf.minimum((tf.maximum(step, 1) // 2 + before) // tf.maximum(step, 1), 255)
+    return tf.cast(tf.where(step > 0, tf.gather(table, levels), levels), tf.float32)

@@ -1,48 +1,13 @@
-"""The weak view: joint random resize, padding, random crop and flip of an image and its mask, in NumPy.
+"""Weak views in NumPy and SciPy: joint resize, padding, crop and flip of an image and its mask.
 
-Twin of `tf_data.weak`. Resize, padding, crop and flip are one linear operation per axis, computed inside the crop only.
+Twin of `weak_tensorflow`. Resize, padding, crop and flip are one linear operation per axis, inside the crop only.
 """
-
-from typing import NamedTuple
 
 import numpy as np
 from scipy.sparse import csr_array
 
-IGNORE = 255
-
-
-class WeakGeometry(NamedTuple):
-    """Where a weak view lies: all that is random about it.
-
-    The image is resized to `height` x `width`, padded right and bottom where that is smaller than the crop,
-    cut from row `top` and column `left`, and mirrored where `flip`.
-    """
-
-    height: int
-    width: int
-    top: int
-    left: int
-    flip: bool
-
-
-def draw_geometry(
-    rng: np.random.Generator, size: tuple[int, int], crop: tuple[int, int], scale: tuple[float, float] = (0.5, 2.0)
-) -> WeakGeometry:
-    """Draw the geometry of one weak view.
-
-    Args:
-        rng: the view's generator.
-        size: height and width of the image.
-        crop: height and width of the view.
-        scale: the long side becomes a whole number of pixels, uniform between these multiples of it.
-    """
-    long = max(size)
-    new_long = max(1, int(rng.integers(int(long * scale[0]), int(long * scale[1]), endpoint=True)))
-    # Rounded in whole numbers: half a pixel goes up.
-    height, width = (max(1, (2 * side * new_long + long) // (2 * long)) for side in size)
-    top = int(rng.integers(max(height - crop[0], 0), endpoint=True))
-    left = int(rng.integers(max(width - crop[1], 0), endpoint=True))
-    return WeakGeometry(height, width, top, left, bool(rng.random() < 0.5))
+from rankmatch_keras import IGNORE_INDEX
+from rankmatch_keras.data.views.sampling import WeakGeometry
 
 
 def weak_image(image: np.ndarray, geometry: WeakGeometry, crop: tuple[int, int]) -> np.ndarray:
@@ -81,7 +46,7 @@ def weak_mask(mask: np.ndarray, geometry: WeakGeometry, crop: tuple[int, int]) -
     rows = _nearest(geometry.top, crop[0], geometry.height, mask.shape[0])
     columns = _nearest(geometry.left, crop[1], geometry.width, mask.shape[1])
     view = mask[rows][:, columns[::-1] if geometry.flip else columns]
-    return np.where(valid_area(geometry, crop), view, np.int32(IGNORE))
+    return np.where(valid_area(geometry, crop), view, np.int32(IGNORE_INDEX))
 
 
 def valid_area(geometry: WeakGeometry, crop: tuple[int, int]) -> np.ndarray:
@@ -92,7 +57,7 @@ def valid_area(geometry: WeakGeometry, crop: tuple[int, int]) -> np.ndarray:
 
 
 def _weights(start: int, length: int, new: int, old: int, flip: bool = False) -> tuple[csr_array, slice]:
-    """Weights of a resize of one axis from `old` to `new` pixels, of which `length` from `start` on are wanted.
+    """Return the weights of `length` pixels from `start` on, of an axis resized from `old` to `new` pixels.
 
     An output pixel is the mean of the source pixels around it under a triangle as wide as the sampling distance, but
     at least two pixels; where it lies beyond the image, all its weights are 0.
@@ -105,9 +70,9 @@ def _weights(start: int, length: int, new: int, old: int, flip: bool = False) ->
     place = np.arange(length) + start
     if flip:
         place = place[::-1]
-    centre = (place + 0.5) * distance - 0.5
-    taps = np.ceil(centre - radius)[:, None] + np.arange(int(2 * radius) + 1)
-    weights = np.maximum(1.0 - np.abs(taps - centre[:, None]) / radius, 0.0)
+    center = (place + 0.5) * distance - 0.5
+    taps = np.ceil(center - radius)[:, None] + np.arange(int(2 * radius) + 1)
+    weights = np.maximum(1.0 - np.abs(taps - center[:, None]) / radius, 0.0)
     weights *= (taps >= 0) & (taps < old)
     weights /= np.maximum(weights.sum(axis=1, keepdims=True), 1e-12)
     weights[place >= new] = 0.0

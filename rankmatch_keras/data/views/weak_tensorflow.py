@@ -1,52 +1,13 @@
-"""The weak view: joint random resize, padding, random crop and flip of an image and its mask.
+"""Weak views in TensorFlow: joint resize, padding, crop and flip of an image and its mask.
 
-Resize, padding and crop are one operation, which computes only the pixels inside the crop: its cost depends
-on the crop and not on how much the image is enlarged.
+Twin of `weak_numpy`. Resize, padding and crop are one operation, which computes only the pixels inside the crop: its
+cost depends on the crop and not on how much the image is enlarged.
 """
-
-from typing import NamedTuple
 
 import tensorflow as tf
 
-from rankmatch_keras.data.views.seeds_tensorflow import below, uniform
-
-IGNORE = 255
-
-
-class WeakGeometry(NamedTuple):
-    """Where a weak view lies: all that is random about it (int32 scalars, `flip` bool).
-
-    The image is resized to `height` x `width`, padded right and bottom where that is smaller than the crop,
-    cut from row `top` and column `left`, and mirrored where `flip`.
-    """
-
-    height: tf.Tensor
-    width: tf.Tensor
-    top: tf.Tensor
-    left: tf.Tensor
-    flip: tf.Tensor
-
-
-def draw_geometry(
-    seed: tf.Tensor, size: tf.Tensor, crop: tuple[int, int], scale: tuple[float, float] = (0.5, 2.0)
-) -> WeakGeometry:
-    """Draw the geometry of one weak view.
-
-    Args:
-        seed: stateless seed, (2,).
-        size: int32 (2,), height and width of the image.
-        crop: height and width of the view.
-        scale: the long side becomes a whole number of pixels, uniform between these multiples of it.
-    """
-    draws = tf.unstack(uniform(seed, 4))
-    long = tf.reduce_max(size)
-    low, high = (tf.cast(tf.cast(long, tf.float32) * s, tf.int32) for s in scale)
-    new_long = tf.maximum(low + below(draws[0], high - low + 1), 1)
-    ratio = tf.cast(new_long, tf.float32) / tf.cast(long, tf.float32)
-    height, width = tf.unstack(tf.maximum(tf.cast(tf.cast(size, tf.float32) * ratio + 0.5, tf.int32), 1))
-    top = below(draws[1], tf.maximum(height - crop[0], 0) + 1)
-    left = below(draws[2], tf.maximum(width - crop[1], 0) + 1)
-    return WeakGeometry(height, width, top, left, draws[3] < 0.5)
+from rankmatch_keras import IGNORE_INDEX
+from rankmatch_keras.data.views.sampling import WeakGeometry
 
 
 def weak_image(image: tf.Tensor, geometry: WeakGeometry, crop: tuple[int, int]) -> tf.Tensor:
@@ -54,7 +15,7 @@ def weak_image(image: tf.Tensor, geometry: WeakGeometry, crop: tuple[int, int]) 
 
     Args:
         image: (H, W, C), uint8 or float32; C must be known.
-        geometry: see `WeakGeometry`.
+        geometry: where the view lies, as int32 scalars and a bool.
         crop: height and width of the view.
 
     Returns:
@@ -88,7 +49,7 @@ def weak_mask(mask: tf.Tensor, geometry: WeakGeometry, crop: tuple[int, int]) ->
     rows = _nearest(geometry.top, crop[0], geometry.height, tf.shape(mask)[0])
     columns = _nearest(geometry.left, crop[1], geometry.width, tf.shape(mask)[1])
     view = tf.gather(tf.gather(mask, rows), columns, axis=1)
-    view = tf.where(_inside(geometry, crop), view, IGNORE)
+    view = tf.where(_inside(geometry, crop), view, IGNORE_INDEX)
     return tf.ensure_shape(_mirror(view[..., None], geometry)[..., 0], crop)
 
 

@@ -1,4 +1,4 @@
-"""What the tests of the data share: the input paths that are installed here."""
+"""The installed input pipelines, shared by the tests of batches."""
 
 import pytest
 
@@ -14,5 +14,5 @@ HAS_TF_DATA = choose_pipeline("auto") == TF_DATA
     ]
 )
 def pipeline(request):
-    """Name of an input path; the test runs once for each."""
+    """Name of an input pipeline; the test runs once for each."""
     return request.param

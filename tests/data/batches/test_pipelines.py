@@ -60,7 +60,7 @@ def test_other_names_are_refused():
         data.choose_pipeline("grain")
 
 
-def test_one_processor_is_left_to_the_training_step(monkeypatch):
-    for processors, calls in ((None, 1), (1, 1), (2, 1), (16, 15)):
-        monkeypatch.setattr(pipelines.os, "cpu_count", lambda processors=processors: processors)
+def test_one_cpu_is_left_to_the_training_step(monkeypatch):
+    for cpus, calls in ((None, 1), (1, 1), (2, 1), (16, 15)):
+        monkeypatch.setattr(pipelines.os, "cpu_count", lambda cpus=cpus: cpus)
         assert pipelines.default_parallel_calls() == calls

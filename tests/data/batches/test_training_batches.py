@@ -4,7 +4,6 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from scipy.stats import ks_2samp
 
 from rankmatch_keras import data
 from rankmatch_keras.backend.replicas import own_rows
@@ -71,7 +70,7 @@ def test_second_view_adds_a_source(pipeline):
     (batch,) = arrays(batches(pipeline, box_source="second_view", steps=1))
     assert spec(batch) == CONTRACT | source
     assert abs(batch["weak_image"] - batch["source_weak_image"]).mean() > 1
-    # The first draw does not depend on whether there is a second.
+    # The first view does not depend on whether there is a second.
     assert_same([{name: batch[name] for name in CONTRACT}], arrays(batches(pipeline, steps=1)))
 
 
@@ -98,7 +97,7 @@ def test_how_strong_views_are_made(pipeline):
 
 
 def test_a_run_can_start_at_any_step(pipeline):
-    # Steps 4 and 5 lie in the second pass over the 8 unlabelled and in the third over the 3 labelled images.
+    # Steps 4 and 5 lie in the second pass over the 8 unlabeled and in the third over the 3 labeled images.
     run = arrays(batches(pipeline, steps=6))
     assert_same(arrays(batches(pipeline, start_step=4, steps=2)), run[4:])
     endless = iter(batches(pipeline, steps=None, start_step=3))
@@ -150,7 +149,7 @@ def test_one_number_is_a_square_crop_and_batch_sizes_agree_by_default(pipeline):
     assert batch["weak_image"].shape == (2, 32, 32, 3)
 
 
-def test_masks_of_unlabelled_samples_are_not_read(pipeline, tmp_path):
+def test_masks_of_unlabeled_samples_are_not_read(pipeline, tmp_path):
     peek = [Sample(s.name, s.image, tmp_path / "missing.png") for s in SPLIT.unlabeled]
     assert len(arrays(batches(pipeline, unlabeled=peek, steps=1))) == 1
 
@@ -225,67 +224,58 @@ def test_rows_must_be_of_the_batch(pipeline, rows):
         batches(pipeline, rows=lambda size: rows)
 
 
-# Both paths draw from the same distribution.
+# Both pipelines use the same random numbers.
+
+# TensorFlow computes the places of a resize in float32, NumPy in float64, and the jitter multiplies the difference.
+# Measured: 0.002 of 255 levels for color images, 0.005 for noise.
+ROUNDING = 0.01
+# Solarize, posterize and equalize have steps: rounding decides on which side of one a level falls. Measured: 7e-4 of
+# the pixels.
+BESIDE_A_STEP = 3e-3
 
 
-def figures(pipeline):
-    """A few numbers per unlabelled image, of 300 images, and the order of the labelled ones."""
-    rows, options = [], {"batch_size": 6, "unlabeled_batch_size": 6, "steps": 50, "crop": (72, 80)}
-    for batch in batches(pipeline, **options):
-        batch = {name: np.asarray(value) for name, value in batch.items()}
-        weak, one, two = (batch[name] for name in ("weak_image", "strong_image_1", "strong_image_2"))
-        y0, x0, y1, x1 = batch["cutmix_box_1"].T
-        other = batch["cutmix_box_2"]
-        rows.append(
-            {
-                "valid": batch["valid"].mean((1, 2)),
-                "labelled padding": (batch["labeled_mask"] == 255).mean((1, 2)),
-                "labelled mean": batch["labeled_image"].mean((1, 2, 3)),
-                "weak mean": weak.mean((1, 2, 3)),
-                "weak spread": weak.std((1, 2, 3)),
-                "strong mean": one.mean((1, 2, 3)),
-                "second strong mean": two.mean((1, 2, 3)),
-                "strong spread": one.std((1, 2, 3)),
-                "red to blue": (one[..., 0] - one[..., 2]).mean((1, 2)),
-                "colour": np.ptp(one, axis=-1).mean((1, 2)),
-                "sharpness": abs(np.diff(one, axis=1)).mean((1, 2, 3)),
-                "between strong views": abs(one - two).mean((1, 2, 3)),
-                "strong to weak": abs(one - weak).mean((1, 2, 3)),
-                "box area": (y1 - y0) * (x1 - x0),
-                "box top": y0,
-                "box left": x0,
-                "box height": y1 - y0,
-                "boxes apart": abs(other[:, 0] - y0),
-            }
-        )
-    return {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
+def assert_parity(**options):
+    options = {"box_source": "second_view", "steps": 10} | options
+    made = [arrays(batches(name, **options)) for name in (TF_DATA, "workers")]
+    differences = []
+    for one, other in zip(*made, strict=True):
+        assert one.keys() == other.keys()
+        for name in one:
+            assert one[name].dtype == other[name].dtype
+            if "image" not in name:
+                np.testing.assert_array_equal(one[name], other[name], err_msg=name)
+            elif "strong" in name and options.get("strong") in ("intensity", "two_intensities"):
+                differences.append(abs(one[name] - other[name]).max(-1))
+            else:
+                np.testing.assert_allclose(one[name], other[name], rtol=0, atol=ROUNDING, err_msg=name)
+    if differences:
+        assert (np.concatenate(differences) > ROUNDING).mean() < BESIDE_A_STEP
 
 
-@pytest.mark.skipif(choose_pipeline("auto") != TF_DATA, reason="needs TensorFlow and keras-cv")
-def test_both_paths_draw_from_the_same_distribution():
-    first, second = figures(TF_DATA), figures("workers")
-    for name in first:
-        assert ks_2samp(first[name], second[name]).pvalue > 1e-3, name
-    # Shares of 300 draws: three standard deviations of a difference are at most 0.12.
-    for name, what in (("colour", "grey"), ("box area", "empty"), ("valid", "none"), ("between strong views", "same")):
-        shares = [(values[name] < 1e-3).mean() for values in (first, second)]
-        assert abs(shares[0] - shares[1]) < 0.12, what
+needs_tf_data = pytest.mark.skipif(choose_pipeline("auto") != TF_DATA, reason="needs TensorFlow and keras-cv")
 
 
-@pytest.mark.skipif(choose_pipeline("auto") != TF_DATA, reason="needs TensorFlow and keras-cv")
-def test_both_paths_see_the_samples_in_the_same_order():
-    images = [np.full((8, 8, 1), n, np.uint8) for n in range(7)]
-    dataset = data.from_arrays(images[:3], [np.zeros((8, 8), int)] * 3, unlabeled=images[3:])
+@needs_tf_data
+@pytest.mark.parametrize("strong", POLICIES)
+def test_both_pipelines_make_the_same_batches(strong):
+    assert_parity(strong=strong, seed=3)
+
+
+@needs_tf_data
+@pytest.mark.parametrize(("channels", "dtype"), [(1, "uint8"), (6, "float32")])
+def test_both_pipelines_make_the_same_batches_of_other_images(channels, dtype):
+    rng = np.random.default_rng(0)
+    images = [rng.uniform(0, 250, (90, 104, channels)).astype(dtype) for _ in range(4)]
+    masks = [rng.integers(0, 3, (90, 104)) for _ in range(2)]
+    dataset = data.from_arrays(images[:2], masks, unlabeled=images[2:], class_names=["a", "b", "c"])
     norm = SimpleNamespace(mean=(0.0,), std=(1.0,), reverse_channels=False)
-    options = {"labeled": dataset.train, "unlabeled": dataset.unlabeled, "normalization": norm, "crop": 8}
-    first, second = (
-        [
-            (batch["labeled_image"][:, 0, 0, 0].tolist(), batch["weak_image"][:, 0, 0, 0].tolist())
-            for batch in arrays(batches(path, scale=(1.0, 1.0), steps=5, **options))
-        ]
-        for path in (TF_DATA, "workers")
-    )
-    assert first == second
+    assert_parity(labeled=dataset.train, unlabeled=dataset.unlabeled, normalization=norm)
+
+
+@needs_tf_data
+def test_both_pipelines_put_pseudo_labels_and_rows_in_the_same_places():
+    more = {"start_step": 5, "pseudo_labels": True, "unlabeled": SPLIT.labeled, "crop": (130, 150), "steps": 3}
+    assert_parity(rows=lambda size: range(size - 1, 0, -1), **more)
 
 
 @pytest.mark.parametrize(
@@ -302,7 +292,7 @@ def test_both_paths_see_the_samples_in_the_same_order():
         ({"strong_views": 3}, "strong views"),
         ({"strong": "jittr"}, "strong views of jitter, .*'jittr'"),
         ({"scale": (2.0, 0.5)}, "scale"),
-        ({"labeled": []}, "labelled image"),
+        ({"labeled": []}, "labeled image"),
         ({"labeled": [Sample("x", Path("x.jpg"))]}, "x.jpg"),
         ({"normalization": SimpleNamespace(mean=(0, 0), std=(1, 1), reverse_channels=False)}, "3 channels.*2 means"),
         (
@@ -335,7 +325,7 @@ def test_pseudo_labels_lie_on_the_weak_view(pipeline):
 
 
 def test_pseudo_labels_must_be_there_and_fit(pipeline):
-    with pytest.raises(UserError, match="a mask for every labelled image"):
+    with pytest.raises(UserError, match="a mask for every labeled image"):
         arrays(batches(pipeline, pseudo_labels=True))
     image = np.zeros((20, 30, 3), "uint8")
     other = [Sample("a", Array(image, "a"), Array(np.zeros((20, 31), "int32"), "a"))]

@@ -41,9 +41,9 @@ def test_only_two_batches_are_read_ahead_and_none_beyond_the_last(monkeypatch):
     submitted = []
 
     class Counting(worker_batches.Pool):
-        def submit(self, with_mask, number, sample):
-            submitted.append((with_mask, number))
-            return super().submit(with_mask, number, sample)
+        def submit(self, labeled, number, sample):
+            submitted.append((labeled, number))
+            return super().submit(labeled, number, sample)
 
     monkeypatch.setattr(worker_batches, "Pool", Counting)
     made = batches(steps=4, unlabeled_batch_size=1)
@@ -94,6 +94,6 @@ def test_jobs_are_small():
     # No worker is sent the whole list, however long it is.
     many = [Sample(f"{n}", f"folder/{n}.png") for n in range(10_000)]
     made = batches(parallel_calls=0)
-    made._streams[1] = (False, made.plan.unlabeled, type(made._streams[1][2])(many, (0, 2)))
+    made._streams[1] = (False, made.settings.unlabeled, type(made._streams[1][2])(many, (0, 2)))
     assert len(pickle.dumps([job for job in made._jobs(0) if not job[0]])) < 2_000
     assert len(pickle.dumps(made._make)) < 2_000

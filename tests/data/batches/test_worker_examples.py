@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 
 from rankmatch_keras.data import Array, Sample
-from rankmatch_keras.data.batches.settings import Scaling
-from rankmatch_keras.data.batches.worker_examples import Examples
+from rankmatch_keras.data.batches.settings import Normalization
+from rankmatch_keras.data.batches.worker_examples import WorkerExamples
 from rankmatch_keras.data.sets.pixel_statistics import ImageFormat
+from rankmatch_keras.data.views.policies import POLICIES
+from rankmatch_keras.data.views.sampling import ViewSettings
 from rankmatch_keras.errors import UserError
 
 RNG = np.random.default_rng(0)
@@ -14,10 +16,9 @@ IMAGE = RNG.integers(0, 256, (30, 34, 3), dtype=np.uint8)
 MASK = RNG.integers(0, 4, (30, 34), dtype=np.int32)
 
 
-def examples(mean=(0.0, 0.0, 0.0), over=(1.0, 1.0, 1.0), **more):
-    options = {"crop": (20, 22), "scale": (0.5, 2.0), "seed": 0, "strong_views": 2} | more
-    options = {"strong": "jitter", "second_view": True} | options
-    return Examples(ImageFormat(3, "uint8"), Scaling(np.float32(mean), np.float32(over), False), **options)
+def examples(mean=(0.0, 0.0, 0.0), over=(1.0, 1.0, 1.0), crop=(20, 22), scale=(0.5, 2.0)):
+    views = ViewSettings(0, crop, scale, POLICIES["jitter"], strong_views=2, second_view=True)
+    return WorkerExamples(ImageFormat(3, "uint8"), Normalization(np.float32(mean), np.float32(over), False), views)
 
 
 def sample(image=IMAGE, mask=MASK):
@@ -27,15 +28,15 @@ def sample(image=IMAGE, mask=MASK):
 def test_an_example_depends_on_its_number_alone():
     make = examples()
     make(False, 9, sample())
-    for with_mask in (True, False):
-        first, copy = make(with_mask, 4, sample()), pickle.loads(pickle.dumps(make))(with_mask, 4, sample())
-        other = make(with_mask, 5, sample())
+    for labeled in (True, False):
+        first, copy = make(labeled, 4, sample()), pickle.loads(pickle.dumps(make))(labeled, 4, sample())
+        other = make(labeled, 5, sample())
         for name in first:
             np.testing.assert_array_equal(first[name], copy[name])
         assert any((first[name] != other[name]).any() for name in first)
 
 
-def test_all_views_are_drawn_apart():
+def test_all_views_are_sampled_apart():
     # At scale 1 crop and flip differ; there is a box in half of the examples.
     made = [examples(scale=(1.0, 1.0))(False, n, sample()) for n in range(12)]
     for one, other in (
@@ -48,7 +49,7 @@ def test_all_views_are_drawn_apart():
 
 
 def test_strong_views_are_of_the_same_weak_view():
-    # Grey, blur and jitter keep where the bright half of an image lies.
+    # Gray, blur and jitter keep where the bright half of an image lies.
     image = np.zeros((40, 40, 3), np.uint8)
     image[:, 20:] = 200
     for n in range(10):
@@ -58,7 +59,7 @@ def test_strong_views_are_of_the_same_weak_view():
             assert np.corrcoef(weak.ravel(), strong.ravel())[0, 1] > 0.9
 
 
-def test_normalisation():
+def test_normalization():
     mean, over = (10.0, 20.0, 30.0), (0.5, 2.0, 0.1)
     raw, made = (m(True, 0, sample())["labeled_image"] for m in (examples(), examples(mean=mean, over=over)))
     np.testing.assert_allclose(made, (raw - np.float32(mean)) * np.float32(over), rtol=1e-6)

@@ -1,0 +1,57 @@
+"""The entries of a training batch that one image gives, whoever does the pixel work."""
+
+from typing import Any, Protocol
+
+from rankmatch_keras.data.views.policies import StrongFactors
+from rankmatch_keras.data.views.sampling import ExampleFactors, ViewFactors, WeakGeometry
+
+# Entries of a batch by name, without the batch axis: arrays or tensors.
+Example = dict[str, Any]
+
+
+class PixelWork(Protocol):
+    """What a pipeline does to pixels, on arrays or on tensors."""
+
+    def weak_image(self, image: Any, geometry: WeakGeometry) -> Any:
+        """Cut the weak view out of an image: float32 (crop height, crop width, C)."""
+
+    def weak_mask(self, mask: Any, geometry: WeakGeometry) -> Any:
+        """Cut the weak view out of a mask: int32 (crop height, crop width)."""
+
+    def valid_area(self, geometry: WeakGeometry) -> Any:
+        """Return where the weak view shows the image, not padding: bool (crop height, crop width)."""
+
+    def strong_view(self, weak: Any, factors: StrongFactors) -> Any:
+        """Make a strong view of a weak one."""
+
+    def normalize(self, image: Any) -> Any:
+        """Normalize a view for the network."""
+
+
+def labeled_example(work: PixelWork, factors: ExampleFactors, image: Any, mask: Any) -> Example:
+    """Return the weak view of a labeled image and of its mask."""
+    geometry = factors.view.geometry
+    return {
+        "labeled_image": work.normalize(work.weak_image(image, geometry)),
+        "labeled_mask": work.weak_mask(mask, geometry),
+    }
+
+
+def unlabeled_example(work: PixelWork, factors: ExampleFactors, image: Any, mask: Any = None) -> Example:
+    """Return all views of an unlabeled image, its CutMix boxes, and its pseudo-labels if there is a mask."""
+    example = _views(work, factors.view, image)
+    if mask is not None:
+        example["pseudo_mask"] = work.weak_mask(mask, factors.view.geometry)
+    for k, box in enumerate(factors.cutmix_boxes, 1):
+        example[f"cutmix_box_{k}"] = box
+    for second in factors.second_view:
+        example |= {f"source_{name}": value for name, value in _views(work, second, image).items()}
+    return example
+
+
+def _views(work: PixelWork, factors: ViewFactors, image: Any) -> Example:
+    weak = work.weak_image(image, factors.geometry)
+    views = {"weak_image": work.normalize(weak), "valid": work.valid_area(factors.geometry)}
+    for k, strong in enumerate(factors.strong, 1):
+        views[f"strong_image_{k}"] = work.normalize(work.strong_view(weak, strong))
+    return views
