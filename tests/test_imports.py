@@ -32,7 +32,7 @@ OUTSIDE = {
     "layers": {"keras", "numpy"},
     "losses": {"keras", "numpy"},
     "models": {"keras", "numpy", "keras_cv", "keras_hub", "h5py"},
-    "data": {"keras", "numpy", "keras_cv", "PIL", "tensorflow", "tifffile", "scipy"},
+    "data": {"keras", "numpy", "PIL", "tifffile", "scipy"},
     "methods": {"keras", "numpy"},
     "evaluation": {"keras", "numpy", "PIL", "matplotlib", "scipy"},
     "check": {"numpy", "PIL", "matplotlib"},
@@ -42,8 +42,16 @@ OUTSIDE = {
     "cli": {"keras", "numpy", "PIL", "click"},
 }
 INSIDE = {room: {room}.union(*FLOORS[:number]) for number, rooms in enumerate(FLOORS) for room in rooms}
-# What one file may import beside that: TensorFlow and its protobuf read a SavedModel, inside functions.
-ALSO = {os.path.join("models", "keras_2", "files.py"): {"tensorflow", "google"}}
+# What single files may import beside that: TensorFlow and its protobuf read a SavedModel, inside functions; the other
+# files are the input pipeline of tf.data, and the function that names its type.
+ALSO = {
+    os.path.join("models", "keras_2", "files.py"): {"tensorflow", "google"},
+    os.path.join("data", "batches", "tf_data.py"): {"tensorflow"},
+    os.path.join("data", "batches", "training_batches.py"): {"tensorflow"},
+    os.path.join("data", "views", "sampling_tensorflow.py"): {"tensorflow"},
+    os.path.join("data", "views", "strong_keras_cv.py"): {"tensorflow", "keras_cv"},
+    os.path.join("data", "views", "weak_tensorflow.py"): {"tensorflow"},
+}
 # Modules beside the rooms that everyone may import, as they import nothing but the standard library and each other.
 COMMON = {"errors", "files", "environment"}
 # Constants of the package itself.
