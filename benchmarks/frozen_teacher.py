@@ -12,9 +12,8 @@ network like the one in training, and `views`, either `strong` or `weak` (the st
 import keras
 
 from rankmatch_keras.cli import main
-from rankmatch_keras.methods import RankMatch
-from rankmatch_keras.methods.registry import METHODS
-from rankmatch_keras.methods.weak_to_strong import StrongView
+from rankmatch_keras.methods import METHODS, RankMatch
+from rankmatch_keras.methods.fixmatch import StrongView
 from rankmatch_keras.models import start_from
 
 
@@ -30,14 +29,14 @@ class FrozenTeacher(RankMatch):
         self.file = teacher
         start_from(self.teacher.network, teacher)
 
-    def follow(self):
+    def update_teacher(self):
         """Leave the teacher unchanged."""
 
-    def strong_view(self, batch, number, teacher):
+    def strong_view(self, batch, number, targets):
         """Return the strong view with its CutMix box, or the weak view that the teacher saw."""
         if self.views == "weak":
-            return StrongView(batch["weak_image"], teacher.weak)
-        return super().strong_view(batch, number, teacher)
+            return StrongView(batch["weak_image"], targets.weak)
+        return super().strong_view(batch, number, targets)
 
 
 METHODS["frozenteacher"] = FrozenTeacher

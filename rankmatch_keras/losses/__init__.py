@@ -7,5 +7,4 @@ from rankmatch_keras.losses.consistency import kept_fraction as kept_fraction
 from rankmatch_keras.losses.contrast import ContrastiveLoss as ContrastiveLoss
 from rankmatch_keras.losses.correlation import CorrelationConsistencyLoss as CorrelationConsistencyLoss
 from rankmatch_keras.losses.rank import RankConsistencyLoss as RankConsistencyLoss
-from rankmatch_keras.losses.soft import SoftConsistencyLoss as SoftConsistencyLoss
 from rankmatch_keras.losses.supervised import SupervisedLoss as SupervisedLoss

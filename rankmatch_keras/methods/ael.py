@@ -5,17 +5,18 @@ from keras import ops
 
 from rankmatch_keras.layers import RandomBoxes, box_mask, mix, pseudo_labels
 from rankmatch_keras.layers.base import uniform
-from rankmatch_keras.layers.class_draws import bounding_boxes, draw_classes
 from rankmatch_keras.layers.class_memory import ClassAverages
 from rankmatch_keras.layers.mixing import class_fractions, mark_classes
 from rankmatch_keras.losses import WeightedConsistencyLoss
 from rankmatch_keras.losses.base import pixel_cross_entropy
-from rankmatch_keras.methods.taught import Taught, View, partners
+from rankmatch_keras.methods.teachers import MeanTeacherBase, View, partners
 from rankmatch_keras.models.segmenter import class_count
+
+FAR_BELOW = -1e9
 
 
 @keras.saving.register_keras_serializable("rankmatch_keras")
-class AEL(Taught):
+class AEL(MeanTeacherBase):
     """`L = L_sup + L_labeled + L_unlabeled` (Hu et al., Adaptive Equalization Learning, NeurIPS 2021, Section 3).
 
     s_c is the moving average of the student's mean probability of class c on the labelled pixels of c; a batch without
@@ -43,7 +44,7 @@ class AEL(Taught):
         min_area: smallest share of an image that makes a class present in it.
         momentum: share of the old s.
         seed: int or `None`, for all draws.
-        **kwargs: see `Taught`.
+        **kwargs: see `MeanTeacherBase`.
     """
 
     teacher_trains = True
@@ -80,11 +81,11 @@ class AEL(Taught):
         """First the labelled images, then the mixed ones."""
         return (self.pasted_stage, self.mixed_stage)
 
-    def pasted_stage(self, batch, _):
+    def pasted_stage(self, batch, carry):
         """Both terms of the labelled images, with copy-paste."""
-        self.follow()
+        self.update_teacher()
         images, mask = self.pasted(batch["labeled_image"], ops.cast(batch["labeled_mask"], "int32"))
-        label, confidence = pseudo_labels(self.ask(images))
+        label, confidence = pseudo_labels(self.teacher_logits(images))
         logits = self.segmenter(images, training=True)["logits"]
         has_truth = mask != self.ignore_index
         truth = ops.where(has_truth, mask, 0)
@@ -96,9 +97,9 @@ class AEL(Taught):
         self.confidences.update(probability, truth, has_truth)
         return terms, None
 
-    def mixed_stage(self, batch, _):
+    def mixed_stage(self, batch, carry):
         """The term of the unlabelled images, with boxes around a class."""
-        label, confidence = pseudo_labels(self.ask(batch["weak_image"]))
+        label, confidence = pseudo_labels(self.teacher_logits(batch["weak_image"]))
         view = View(batch["weak_image"], label, confidence, batch["valid"])
         view = view.pasted(view.partners(), self.class_boxes(view.partners()))
         logits = self.segmenter(view.image, training=True)["logits"]
@@ -136,3 +137,42 @@ class AEL(Taught):
         keep = ops.take(rarity / ops.maximum(ops.max(rarity), 1e-6), label, axis=0)  # (B, H, W)
         kept = ops.logical_and(self.uniform(*ops.shape(label)) < keep, confidence >= self.threshold)
         return self.consistency_loss(label, ops.square(confidence) * ops.cast(kept, "float32"), valid, logits)
+
+
+def draw_classes(scores, allowed, draws, count: int):
+    """Draws different classes with the probabilities `softmax(scores)` over those that are allowed.
+
+    The largest sums of scores and Gumbel numbers are such a draw.
+
+    Args:
+        scores: `(K,)` or `(B, K)` float.
+        allowed: bool of a shape that broadcasts to `(B, K)`.
+        draws: `(B, K)` float, uniform in 0..1.
+        count: classes to draw; of fewer allowed ones all.
+
+    Returns:
+        `(B, K)` bool.
+    """
+    gumbel = -ops.log(-ops.log(ops.clip(draws, 1e-7, 1.0 - 1e-7)))
+    keys = ops.where(allowed, scores + gumbel, FAR_BELOW)
+    place = ops.argsort(ops.argsort(-keys, axis=-1), axis=-1)
+    return ops.logical_and(ops.cast(place, "int32") < count, keys > FAR_BELOW)
+
+
+def bounding_boxes(mask):
+    """The smallest box around the marked pixels of each image.
+
+    Args:
+        mask: `(B, H, W)` bool.
+
+    Returns:
+        `(B, 4)` int32, `y0, x0, y1, x1`, ends excluded; zeros where nothing is marked.
+    """
+    starts, ends = [], []
+    for axis in (2, 1):  # rows are found along the columns, and the reverse
+        marked = ops.cast(ops.any(mask, axis=axis), "int32")  # (B, H) or (B, W)
+        some = ops.max(marked, axis=-1)
+        size = ops.shape(marked)[1]
+        starts.append(some * ops.cast(ops.argmax(marked, axis=-1), "int32"))
+        ends.append(some * (size - ops.cast(ops.argmax(ops.flip(marked, axis=-1), axis=-1), "int32")))
+    return ops.stack([*starts, *ends], axis=-1)

@@ -11,11 +11,11 @@ from rankmatch_keras.layers import RandomBoxes, pseudo_labels
 from rankmatch_keras.layers.base import uniform
 from rankmatch_keras.layers.pseudo_labels import pixel_entropy
 from rankmatch_keras.losses import WeightedConsistencyLoss
-from rankmatch_keras.methods.taught import Taught, View
+from rankmatch_keras.methods.teachers import MeanTeacherBase, View
 
 
 @keras.saving.register_keras_serializable("rankmatch_keras")
-class AugSeg(Taught):
+class AugSeg(MeanTeacherBase):
     """`L = L_sup + w L_u` on strong views with pasted boxes (Zhao et al., CVPR 2023, Section 3).
 
     The teacher labels the weak view, in inference mode. Its confidence in an image is `r = mean (1 - H(p) / ln K)
@@ -37,7 +37,7 @@ class AugSeg(Taught):
         **kwargs: see `Method`.
     """
 
-    required: ClassVar[tuple[str, ...]] = (*Taught.required, "strong_image_1")
+    required: ClassVar[tuple[str, ...]] = (*MeanTeacherBase.required, "strong_image_1")
     diagnostics = ("mask_ratio", "confidence")
     strong_policy = "intensity"
 
@@ -65,14 +65,14 @@ class AugSeg(Taught):
         """One stage."""
         return (self.joint_stage,)
 
-    def joint_stage(self, batch, _):
+    def joint_stage(self, batch, carry):
         """Both terms, from one pass of labelled images and mixed views."""
-        self.follow()
-        logits = self.ask(batch["weak_image"])
-        sureness = self.sureness(logits, batch["valid"])
+        self.update_teacher()
+        logits = self.teacher_logits(batch["weak_image"])
+        image_certainty = self.image_certainty(logits, batch["valid"])
         label, confidence = pseudo_labels(logits)
         own = View(batch["strong_image_1"], label, confidence, batch["valid"])
-        view = self.mixed(own, self.labeled_view(batch), sureness)
+        view = self.mixed(own, self.labeled_view(batch), image_certainty)
         num_labeled = ops.shape(batch["labeled_image"])[0]
         outputs = self.segmenter(ops.concatenate([batch["labeled_image"], view.image]), training=True)
         logits = outputs["logits"]
@@ -84,7 +84,7 @@ class AugSeg(Taught):
                 view.label, view.confidence >= self.threshold, view.valid, logits[num_labeled:]
             ),
             "mask_ratio": ratio(ops.sum(ops.cast(kept, "float32")), valid_pixels),
-            "confidence": ratio(ops.sum(sureness), ops.sum(ops.ones_like(sureness))),
+            "confidence": ratio(ops.sum(image_certainty), ops.sum(ops.ones_like(image_certainty))),
             **self.further_terms(batch, view, outputs),
         }, None
 
@@ -92,7 +92,7 @@ class AugSeg(Taught):
         """What another network's classifier adds, see `NPSemiSeg`."""
         return {}
 
-    def sureness(self, logits, valid):
+    def image_certainty(self, logits, valid):
         """The teacher's confidence r in each image, `(B,)` in 0..1."""
         certainty = 1.0 - pixel_entropy(logits) / math.log(logits.shape[-1])
         valid = ops.cast(valid, "float32")
@@ -107,10 +107,10 @@ class AugSeg(Taught):
         has_truth = mask != self.ignore_index
         return View(image, ops.where(has_truth, mask, 0), ops.ones(ops.shape(mask)), has_truth)
 
-    def mixed(self, own: View, labeled: View, sureness) -> View:
+    def mixed(self, own: View, labeled: View, image_certainty) -> View:
         """The strong views with a box of their partners' copies, which may have one of a labelled image."""
         count, size = ops.shape(own.image)[0], ops.shape(own.image)[1:3]
         draws = uniform((count,), self.injections)
-        injected = (draws >= sureness)[:, None, None]
+        injected = (draws >= image_certainty)[:, None, None]
         copies = own.pasted(labeled, ops.logical_and(self.labeled_boxes(count, size), injected))
         return own.pasted(copies.partners(), self.boxes(count, size))

@@ -14,18 +14,18 @@ LABELED = ("labeled_image", "labeled_mask")
 NETWORKS = ("segmenter", "second")
 
 
-def as_one(stages: tuple[Callable, ...]) -> tuple[Callable, ...]:
+def joined_when_replicated(stages: tuple[Callable, ...]) -> tuple[Callable, ...]:
     """Stages of which some do not use all weights, for `Method.stages`: with several replicas as a single one.
 
     PyTorch's replicas exchange the gradients of all weights in the last stage.
     """
 
-    def stage(batch, teacher):
+    def stage(batch, carry):
         terms: dict[str, Any] = {}
         for part in stages:
-            found, teacher = part(batch, teacher)
+            found, carry = part(batch, carry)
             terms |= found
-        return terms, teacher
+        return terms, carry
 
     return stages if replicas().count == 1 else (stage,)
 
@@ -36,7 +36,7 @@ class Method(ConfigFromArguments, keras.Model):
     A subclass names its terms in `term_weights` and computes them in its `stages`; `fit` takes batches as
     `data.training_batches` makes them, and logs every term by its name, with the running mean over the epoch.
 
-    A stage is a function `(batch, teacher) -> (terms, teacher)`: it runs some forward passes and returns the terms that
+    A stage is a function `(batch, carry) -> (terms, carry)`: it runs some forward passes and returns the terms that
     follow from them, and what the next stage must know of it, without gradient. So no gradient joins two stages, and
     the gradient of the loss is the sum of theirs: a training step may finish one with its backward pass, and forget
     its activations, before it starts the next one.
@@ -140,13 +140,13 @@ class Method(ConfigFromArguments, keras.Model):
     def compute_terms(self, batch: Mapping[str, Any]) -> dict[str, Any]:
         """Computes every loss term of `term_weights` and every value of `diagnostics` for one batch."""
         terms: dict[str, Any] = {}
-        teacher = None
+        carry = None
         for stage in self.stages():
-            found, teacher = stage(batch, teacher)
+            found, carry = stage(batch, carry)
             terms |= found
         return terms
 
-    def weigh(self, terms: Mapping[str, Any]):
+    def weighted_sum(self, terms: Mapping[str, Any]):
         """The weighted sum of one stage's terms, or of all: the part of the loss that they make up."""
         return sum(weight * terms[name] for name, weight in self.term_weights.items() if name in terms)
 
@@ -164,7 +164,7 @@ class Method(ConfigFromArguments, keras.Model):
         """
         self.check(batch)
         terms = self.compute_terms(batch)
-        return {"loss": self.weigh(terms), **terms}
+        return {"loss": self.weighted_sum(terms), **terms}
 
     def use_step(self, run_step: Callable):
         """Replace the backend's `train_step` by another function of method and batch, e.g. a distribution engine's."""

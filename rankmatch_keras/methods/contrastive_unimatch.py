@@ -5,10 +5,9 @@ from keras import ops
 
 from rankmatch_keras.layers.clock import Clock
 from rankmatch_keras.layers.pseudo_labels import pixel_entropy
-from rankmatch_keras.losses.unreliable import UnreliableContrast
-from rankmatch_keras.methods.base import as_one
-from rankmatch_keras.methods.represented import truth_of
-from rankmatch_keras.methods.u2pl import DROPPED, U2PL
+from rankmatch_keras.methods.base import joined_when_replicated
+from rankmatch_keras.methods.contrastive import mask_and_known
+from rankmatch_keras.methods.u2pl import DROPPED, U2PL, UnreliableContrast
 from rankmatch_keras.methods.unimatch import UniMatch
 from rankmatch_keras.models.deeplab_v3_plus import representation_head
 from rankmatch_keras.models.segmenter import class_count, decoded_channels
@@ -72,7 +71,7 @@ class ContrastiveUniMatch(UniMatch):
 
     def stages(self):
         """UniMatch's; the head is used in the first."""
-        return as_one(super().stages())
+        return joined_when_replicated(super().stages())
 
     def weak_terms(self, batch, stream):
         """The contrast."""
@@ -81,7 +80,7 @@ class ContrastiveUniMatch(UniMatch):
         pixels = stream.clean["decoded"][:, :: self.stride, :: self.stride]
         representation = ops.cast(self.head(pixels, training=True), "float32")
         logits = ops.stop_gradient(stream.clean["logits"])
-        truth, known = truth_of(batch, self.ignore_index)
+        truth, known = mask_and_known(batch, self.ignore_index)
         contrast = self.contrast(
             representation,
             ops.stop_gradient(representation),

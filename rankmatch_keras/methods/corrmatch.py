@@ -3,25 +3,25 @@
 from typing import Any, NamedTuple
 
 import keras
-from keras import ops
+from keras import layers, ops
 
+from rankmatch_keras.backend.replicas import gather, ratio
 from rankmatch_keras.layers import FeatureDropout, box_mask
-from rankmatch_keras.layers.class_confidence import ClassConfidenceThreshold
-from rankmatch_keras.layers.correlation_propagation import (
-    CorrelationPropagation,
-    correlated_regions,
-    propagate_labels,
-)
+from rankmatch_keras.layers.base import ConfigFromArguments, Float32Layer
+from rankmatch_keras.layers.resize import resize_align_corners
+from rankmatch_keras.losses.base import Loss
 from rankmatch_keras.losses.consistency import WeightedConsistencyLoss
-from rankmatch_keras.losses.divergence import DivergenceLoss
-from rankmatch_keras.methods.weak_to_strong import Teacher, WeakToStrong
+from rankmatch_keras.methods.fixmatch import Targets, WeakToStrong
 from rankmatch_keras.models.segmenter import class_count
+
+EPSILON = 1e-12
+MARGIN = 1e-4  # pixels halfway between the least and the largest are common, and rounding must not decide on them
 
 
 class Spread(NamedTuple):
     """What the stage of the weak view leaves to that of the strong view: no gradient."""
 
-    teacher: Teacher
+    targets: Targets
     logits: Any  # (Bu, H, W, K) of the weak view
     rows: Any  # (Bu, M, h w), rows of its correlation
 
@@ -90,7 +90,7 @@ class CorrMatch(WeakToStrong):
 
     def weak_stage(self, batch, carry):
         """All terms of labelled images and weak view, the threshold, and what the strong view must know."""
-        self.follow()
+        self.update_teacher()
         source = self.box_source(batch)
         labeled = ops.shape(batch["labeled_image"])[0]
         encoded = self.segmenter.encode(ops.concatenate([batch["labeled_image"], batch["weak_image"]]), training=True)
@@ -99,7 +99,7 @@ class CorrMatch(WeakToStrong):
         decoded = self.segmenter.decode(both, training=True)
         clean = ops.shape(encoded["canvas"])[0]
         logits, dropped_logits = decoded["logits"][:clean], decoded["logits"][clean:]
-        weak = self.weak_decision(batch, {name: value[labeled:clean] for name, value in decoded.items()})
+        weak = self.weak_labels(batch, {name: value[labeled:clean] for name, value in decoded.items()})
         self.adaptive_threshold.update(weak.label, weak.confidence, weak.valid, self.num_classes)
         second = self.propagate(decoded["features"][:clean], logits)
         sure = weak.confidence >= self.adaptive_threshold.value()
@@ -112,11 +112,11 @@ class CorrMatch(WeakToStrong):
             "adaptive_threshold": self.adaptive_threshold.value(),
         }
         rows = ops.stop_gradient(ops.take(second.correlation[labeled:], self._draw_rows(second.correlation), axis=1))
-        return terms, Spread(Teacher(weak, source), ops.stop_gradient(logits[labeled:]), rows)
+        return terms, Spread(Targets(weak, source), ops.stop_gradient(logits[labeled:]), rows)
 
     def strong_stage(self, batch, spread):
         """The terms of the strong view."""
-        view = self.strong_view(batch, 1, spread.teacher)
+        view = self.strong_view(batch, 1, spread.targets)
         outputs = self.segmenter(view.image, training=True)
         second = self.propagate(outputs["features"], outputs["logits"])
         target, (height, width) = view.target, ops.shape(batch["valid"])[1:]
@@ -139,3 +139,177 @@ class CorrMatch(WeakToStrong):
         pixels = correlation.shape[1]
         draws = keras.random.uniform((self.num_regions,), seed=self.draw)
         return ops.cast(ops.floor(draws * pixels), "int32")
+
+
+@keras.saving.register_keras_serializable("rankmatch_keras")
+class ClassConfidenceThreshold(Float32Layer):
+    """The moving average of how sure the teacher is of the surest pixel of each class (Sun et al., CVPR 2024, Eq. 8).
+
+    `tau <- momentum * tau + (1 - momentum) * mean_c max {confidence of a valid pixel labelled c}`, the mean over the
+    classes that the batch shows; without any valid pixel it stays. Its state is saved with the method.
+
+    Args:
+        initial: the threshold before the first step, 0 to 1.
+        momentum: 0 to 1.
+
+    Raises:
+        ValueError: an argument is out of range.
+    """
+
+    def __init__(self, initial: float = 0.85, momentum: float = 0.999, **kwargs):
+        super().__init__(**kwargs)
+        if not 0.0 <= initial <= 1.0 or not 0.0 <= momentum <= 1.0:
+            raise ValueError(f"Expected values from 0 to 1. Received: initial={initial}, momentum={momentum}")
+        self.initial = initial
+        self.momentum = momentum
+        self.threshold = self.add_state("threshold", initial=initial)
+
+    def value(self):
+        """The threshold, float32 scalar without gradient."""
+        return ops.stop_gradient(ops.convert_to_tensor(self.threshold))
+
+    def update(self, label, confidence, valid, num_classes: int):
+        """Moves the threshold by one batch of all replicas.
+
+        Args:
+            label: `(B, H, W)` int32, the teacher's classes.
+            confidence: `(B, H, W)` float32 above 0.
+            valid: `(B, H, W)` bool.
+            num_classes: K.
+        """
+        sure = ops.where(valid, confidence, 0.0)[..., None] * ops.one_hot(label, num_classes, dtype="float32")
+        surest = ops.max(gather(ops.max(sure, axis=(0, 1, 2))[None]), axis=0)  # (K,), 0 for an absent class
+        present = ops.cast(surest > 0, "float32")
+        mean = ops.sum(surest) / ops.maximum(ops.sum(present), 1.0)
+        now = self.value()
+        moved = self.momentum * now + (1.0 - self.momentum) * mean
+        self.threshold.assign(ops.stop_gradient(ops.where(ops.max(present) > 0, moved, now)))
+
+
+class Propagated(NamedTuple):
+    """What `CorrelationPropagation` gives."""
+
+    logits: Any  # (B, H, W, K) float32
+    correlation: Any  # (B, h w, h w) float32, each row sums to 1
+
+
+@keras.saving.register_keras_serializable("rankmatch_keras")
+class CorrelationPropagation(ConfigFromArguments, layers.Layer):
+    """Spreads an image's logits over the pixels that look alike (Sun et al., CVPR 2024, Eq. 4-5).
+
+    Two 1x1 convolutions of K channels turn the feature map into A and B; `C = softmax(A B^T / sqrt(K))` over the second
+    pixel; the second output at pixel j is `sum_i C_ij z_i`, with the logits z at the grid of the features and without
+    gradient. B has no bias, which the softmax would cancel.
+
+    Args:
+        num_classes: K.
+    """
+
+    def __init__(self, num_classes: int, **kwargs):
+        super().__init__(**kwargs)
+        self.num_classes = num_classes
+        self.sender = layers.Conv2D(num_classes, 1, dtype=self.dtype_policy, name="sender")
+        self.receiver = layers.Conv2D(num_classes, 1, use_bias=False, dtype=self.dtype_policy, name="receiver")
+
+    def build(self, features_shape, logits_shape=None):
+        """Builds both convolutions for the channels of the feature map."""
+        self.sender.build(features_shape)
+        self.receiver.build(features_shape)
+        self.built = True
+
+    def call(self, features, logits):
+        """Propagates.
+
+        Args:
+            features: `(B, h, w, D)`, through which the gradient flows.
+            logits: `(B, H, W, K)` float32.
+
+        Returns:
+            `Propagated`.
+        """
+        _, height, width, _ = ops.shape(features)
+        flat = (-1, height * width, self.num_classes)
+        sender, receiver = (
+            ops.reshape(ops.cast(half(features), "float32"), flat) for half in (self.sender, self.receiver)
+        )
+        scores = ops.matmul(sender, ops.transpose(receiver, (0, 2, 1))) / self.num_classes**0.5
+        correlation = ops.softmax(scores, axis=-1)  # (B, hw, hw)
+        coarse = resize_align_corners(ops.stop_gradient(ops.cast(logits, "float32")), (height, width))
+        spread = ops.matmul(ops.transpose(correlation, (0, 2, 1)), ops.reshape(coarse, flat))  # (B, hw, K)
+        spread = ops.reshape(spread, (-1, height, width, self.num_classes))
+        return Propagated(resize_align_corners(spread, ops.shape(logits)[1:3]), correlation)
+
+
+def correlated_regions(correlation, grid, size):
+    """Turns rows of a correlation into regions: where the row, between its least and largest, is above one half.
+
+    Args:
+        correlation: `(B, M, h w)` float, M rows.
+        grid: `(h, w)`, ints.
+        size: `(H, W)` of the regions, ints.
+
+    Returns:
+        `(B, M, H, W)` bool.
+    """
+    rows = ops.shape(correlation)[1]
+    # As channels of one map, which is resized in one go.
+    maps = ops.reshape(ops.transpose(ops.stop_gradient(correlation), (0, 2, 1)), (-1, *grid, rows))
+    maps = resize_align_corners(maps, size)
+    low, high = ops.min(maps, axis=(1, 2), keepdims=True), ops.max(maps, axis=(1, 2), keepdims=True)
+    return ops.transpose((maps - low) > (0.5 + MARGIN) * ops.maximum(high - low, EPSILON), (0, 3, 1, 2))
+
+
+def propagate_labels(label, sure, regions, threshold, num_classes: int):
+    """Gives a whole region the class of its sure pixels where these are many and agree (Sun et al., Eq. 6-7).
+
+    A region is taken if the share of its pixels that are sure reaches the threshold, and the share of the most frequent
+    class among those exceeds it. All regions vote by the labels as they come in; where several are taken, the last one
+    wins.
+
+    Args:
+        label: `(B, H, W)` int32.
+        sure: `(B, H, W)` bool.
+        regions: `(B, M, H, W)` bool.
+        threshold: float scalar, 0 to 1.
+        num_classes: K.
+
+    Returns:
+        The new `label` and `sure`, of the same shapes, without gradient.
+    """
+    _, count, height, width = ops.shape(regions)
+    inside = ops.reshape(ops.cast(regions, "float32"), (-1, count, height * width))
+    votes = ops.one_hot(label, num_classes, dtype="float32") * ops.cast(sure, "float32")[..., None]
+    votes = ops.matmul(inside, ops.reshape(votes, (-1, height * width, num_classes)))  # (B, M, K)
+    voters, most = ops.sum(votes, axis=-1), ops.max(votes, axis=-1)  # (B, M)
+    size = ops.sum(inside, axis=-1)
+    taken = ops.logical_and(voters >= threshold * size, most > threshold * voters)
+    winners = ops.cast(ops.argmax(votes, axis=-1), "int32")  # (B, M)
+    taken = ops.logical_and(regions, taken[..., None, None])
+    order = ops.reshape(ops.arange(1, count + 1, dtype="int32"), (1, count, 1, 1))
+    last = ops.max(ops.where(taken, order, 0), axis=1)  # (B, H, W), 0 where none is taken
+    flat = ops.reshape(ops.maximum(last - 1, 0), (-1, height * width))
+    new = ops.reshape(ops.take_along_axis(winners, flat, axis=1), ops.shape(label))
+    return ops.where(last > 0, new, label), ops.logical_or(sure, last > 0)
+
+
+@keras.saving.register_keras_serializable("rankmatch_keras")
+class DivergenceLoss(Loss):
+    """Kullback-Leibler divergence of the student from the teacher, `L = sum w KL(p || q) [valid] / sum [valid]`."""
+
+    def call(self, teacher_logits, weight, valid, logits):
+        """Computes the loss of a batch.
+
+        Args:
+            teacher_logits: `(B, H, W, K)` float, of which p is the softmax, without gradient.
+            weight: float or bool that broadcasts to `(B, H, W)`, w, without gradient.
+            valid: `(B, H, W)` bool, False on padding.
+            logits: `(B, H, W, K)` float, the student's, of which q is the softmax.
+
+        Returns:
+            Scalar float32; 0 where nothing is valid.
+        """
+        teacher = ops.log_softmax(ops.stop_gradient(ops.cast(teacher_logits, "float32")), axis=-1)
+        student = ops.log_softmax(ops.cast(logits, "float32"), axis=-1)
+        divergence = ops.sum(ops.exp(teacher) * (teacher - student), axis=-1)  # (B, H, W)
+        valid = ops.cast(valid, "float32")
+        return ratio(ops.sum(divergence * ops.cast(weight, "float32") * valid), ops.sum(valid))

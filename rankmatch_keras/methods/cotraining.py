@@ -9,9 +9,8 @@ from rankmatch_keras.backend.replicas import ratio
 from rankmatch_keras.layers import box_mask, mix, pseudo_labels
 from rankmatch_keras.losses import PixelConsistencyLoss
 from rankmatch_keras.methods.base import LABELED
-from rankmatch_keras.methods.cps import agreement
-from rankmatch_keras.methods.taught import partners
-from rankmatch_keras.methods.two_networks import TwoNetworks
+from rankmatch_keras.methods.cps import TwoNetworks, agreement
+from rankmatch_keras.methods.teachers import partners
 
 
 @keras.saving.register_keras_serializable("rankmatch_keras")
@@ -55,7 +54,7 @@ class CoTraining(TwoNetworks):
         """The weak view of each network, then the strong view of each."""
         return (self.first_weak_stage, self.second_weak_stage, self.first_strong_stage, self.second_strong_stage)
 
-    def first_weak_stage(self, batch, _):
+    def first_weak_stage(self, batch, carry):
         """The supervised term and the labels of the first network."""
         return self.weak_terms(1, batch)
 

@@ -9,10 +9,54 @@ from rankmatch_keras import backend
 from rankmatch_keras.backend.replicas import ratio
 from rankmatch_keras.layers import RandomBoxes, mix, pseudo_labels
 from rankmatch_keras.losses import WeightedConsistencyLoss
-from rankmatch_keras.methods.base import LABELED
-from rankmatch_keras.methods.taught import partners
-from rankmatch_keras.methods.two_networks import TwoNetworks
+from rankmatch_keras.methods.base import LABELED, Method, joined_when_replicated
+from rankmatch_keras.methods.teachers import partners
 from rankmatch_keras.models.copies import copy_segmenter
+from rankmatch_keras.models.segmenter import class_count
+
+
+class TwoNetworks(Method):
+    """Base of the methods with two students; one optimizer moves both, as two of the same settings would.
+
+    The first network predicts after the training.
+
+    Args:
+        segmenter: the first network.
+        second: the second one.
+        **kwargs: see `Method`.
+
+    Raises:
+        ValueError: the networks differ in channels or classes.
+    """
+
+    def __init__(self, segmenter, second, **kwargs):
+        super().__init__(segmenter, **kwargs)
+        _check_alike(segmenter, second)
+        self.second = second
+
+    @property
+    def students(self):
+        """Both networks."""
+        return (self.segmenter, self.second)
+
+    def network_stages(self) -> tuple:
+        """The stages, each of one network."""
+        raise NotImplementedError
+
+    def stages(self):
+        """A stage for each pass of a network, so that no two of them hold activations at once."""
+        return joined_when_replicated(self.network_stages())
+
+
+def _check_alike(first, second):
+    channels = tuple(network.encoder.input_shape[-1] for network in (first, second))
+    classes = tuple(class_count(network) for network in (first, second))
+    for name, (one, other) in (("input channels", channels), ("classes", classes)):
+        if one != other:
+            raise ValueError(
+                f"Expected two networks with the same number of {name}. "
+                f"Received: {first.name!r} with {one}, {second.name!r} with {other}"
+            )
 
 
 @keras.saving.register_keras_serializable("rankmatch_keras")
@@ -63,7 +107,7 @@ class CPS(TwoNetworks):
         """With CutMix one for each network; without it each one's labels come from the pass of the other."""
         return (self.first_stage, self.second_stage) if self.cutmix else (self.plain_stage,)
 
-    def plain_stage(self, batch, _):
+    def plain_stage(self, batch, carry):
         """All terms, without mixing."""
         images = ops.concatenate([batch["labeled_image"], batch["weak_image"]])
         everywhere = ops.ones_like(batch["labeled_mask"], dtype="bool")
@@ -77,7 +121,7 @@ class CPS(TwoNetworks):
             terms[f"cross_{number}"] = self.consistency_loss(labels[other], valid, valid, logits[own])
         return terms, None
 
-    def first_stage(self, batch, _):
+    def first_stage(self, batch, carry):
         """The labels of both networks, mixed, and the terms of the first one."""
         images = batch["weak_image"]
         with backend.step.no_gradient():

@@ -4,17 +4,21 @@ import keras
 from keras import ops
 
 from rankmatch_keras.layers import pseudo_labels
+from rankmatch_keras.layers.base import Float32Layer
 from rankmatch_keras.layers.class_memory import ClassPrototypes, mean_vectors
 from rankmatch_keras.layers.pixels import on_grid, pixel_rows
 from rankmatch_keras.layers.resize import resize_align_corners
-from rankmatch_keras.layers.sampling import class_members
+from rankmatch_keras.layers.sampling import choose, class_members, gather_chosen, sample_indices, sample_places
 from rankmatch_keras.losses.consistency import kept_fraction
-from rankmatch_keras.losses.prototype_contrast import TEMPERATURE, PrototypeContrast
-from rankmatch_keras.methods.represented import Represented, paste, share_of_valid, truth_of
+from rankmatch_keras.losses.contrast import ContrastiveLoss
+from rankmatch_keras.methods.contrastive import ContrastiveBase, fraction_of_valid, mask_and_known, paste_partners
+
+TEMPERATURE = 0.5
+HARD = 0.8  # probability of its class by the prototypes that a hard pixel does not reach
 
 
 @keras.saving.register_keras_serializable("rankmatch_keras")
-class CSS(Represented):
+class CSS(ContrastiveBase):
     """`L = L_sup + L_u + w exp(-5 t^2) L_c`, t the share that is done (Wang et al., ICCV 2023, Space Engage).
 
     The averaged teacher labels twice: by its classifier, and by the prototype of a class nearest to its representation.
@@ -36,11 +40,11 @@ class CSS(Represented):
         anchors: anchors per class and step.
         negatives: negatives per class and step.
         pool: pixels of each class that negatives are drawn from.
-        **kwargs: see `Represented` and `Method`.
+        **kwargs: see `ContrastiveBase` and `Method`.
     """
 
     diagnostics = ("mask_ratio", "agreement")
-    required = (*Represented.required, "strong_image_1")
+    required = (*ContrastiveBase.required, "strong_image_1")
     head_layers = {"kernel_sizes": (3,)}
     normalizer = "kept"
     strong_policy = "soft_jitter"
@@ -74,13 +78,13 @@ class CSS(Represented):
         """One stage."""
         return (self.joint_stage,)
 
-    def joint_stage(self, batch, _):
+    def joint_stage(self, batch, carry):
         """All terms, from one pass of each network."""
-        done = self.begin()
+        done = self.begin_step()
         started = done >= self.warm_up
         num_labeled = ops.shape(batch["labeled_image"])[0]
-        truth, known = truth_of(batch, self.ignore_index)
-        teacher = self.teach(ops.concatenate([batch["labeled_image"], batch["weak_image"]]), training=True)
+        truth, known = mask_and_known(batch, self.ignore_index)
+        teacher = self.teacher_outputs(ops.concatenate([batch["labeled_image"], batch["weak_image"]]), training=True)
         label, confidence = pseudo_labels(teacher["logits"][num_labeled:])
         sure = ops.logical_and(batch["valid"], confidence >= self.representation_threshold)
         self.move_prototypes(teacher["representation"], ops.concatenate([truth, label]), ops.concatenate([known, sure]))
@@ -88,10 +92,10 @@ class CSS(Represented):
 
         boxes = self.boxes(batch)
         decided = label, confidence, batch["valid"], ops.logical_and(agreed, batch["valid"]), sure
-        image = paste(batch["strong_image_1"], boxes)
-        label, confidence, valid, agreed, sure = (paste(values, boxes) for values in decided)
+        image = paste_partners(batch["strong_image_1"], boxes)
+        label, confidence, valid, agreed, sure = (paste_partners(values, boxes) for values in decided)
         agreed = ops.logical_and(agreed, started)
-        student = self.learn(ops.concatenate([batch["labeled_image"], image]))
+        student = self.student_outputs(ops.concatenate([batch["labeled_image"], image]))
         logits = student["logits"]
         counted = ops.concatenate([ops.logical_and(known, started), ops.logical_and(agreed, sure)])
         contrast = self.contrast_of(student["representation"], ops.concatenate([truth, label]), counted, num_labeled)
@@ -101,8 +105,8 @@ class CSS(Represented):
                 label, kept_fraction(confidence, self.threshold), agreed, logits[num_labeled:]
             ),
             "contrast": ops.exp(-5.0 * done * done) * contrast,
-            "mask_ratio": share_of_valid(confidence >= self.threshold, valid),
-            "agreement": share_of_valid(agreed, valid),
+            "mask_ratio": fraction_of_valid(confidence >= self.threshold, valid),
+            "agreement": fraction_of_valid(agreed, valid),
         }, None
 
     def move_prototypes(self, representation, label, counted):
@@ -120,3 +124,80 @@ class CSS(Represented):
         """The contrast of representations `(B, h, w, D)` of the pixels that count at image size."""
         label, counted = (pixel_rows(on_grid(values, ops.shape(representation)[1:3])) for values in (label, counted))
         return self.contrast(pixel_rows(representation), label, counted, self.scores(representation, num_labeled))
+
+
+@keras.saving.register_keras_serializable("rankmatch_keras")
+class PrototypeContrast(Float32Layer):
+    """Contrast of hard pixels with the prototype of their class (Wang et al., ICCV 2023, Section 3; after ReCo).
+
+    For each class: anchors are pixels whose probability of the class, by the softmax of their similarities to all
+    prototypes, is below 0.8; the positive is the prototype; negatives are pixels of the batch, of other classes that
+    are drawn by the softmax of the prototypes' similarities.
+
+    Args:
+        prototypes: `ClassPrototypes`, which the method keeps.
+        num_classes: number of classes C.
+        anchors: anchors per class and step.
+        negatives: negatives per class and step, drawn for all its anchors together.
+        pool: pixels of each class that negatives are drawn from.
+        seed: int or `None`.
+    """
+
+    def __init__(
+        self,
+        prototypes: ClassPrototypes,
+        num_classes: int,
+        anchors: int = 256,
+        negatives: int = 512,
+        pool: int = 256,
+        seed: int | None = None,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.prototypes = prototypes
+        self.num_classes = num_classes
+        self.anchors = anchors
+        self.negatives = negatives
+        self.pool = pool
+        self.seed = seed
+        self.seed_generator = keras.random.SeedGenerator(seed)
+        self.loss = ContrastiveLoss(TEMPERATURE)
+
+    def call(self, student, label, counted, scores):
+        """Computes the loss.
+
+        Args:
+            student: `(N, D)` float32, representations with gradient.
+            label: `(N,)` int.
+            counted: `(N,)` bool, the pixels whose label counts.
+            scores: `(N,)` float32, random.
+
+        Returns:
+            Scalar float32.
+        """
+        members = class_members(label, self.num_classes, counted)  # (C, N)
+        similarity = self.prototypes.similarity(ops.stop_gradient(student), TEMPERATURE)  # (N, C)
+        hard = ops.transpose(ops.softmax(similarity, axis=-1)) < HARD
+        known = self.prototypes.known()[:, None]
+        choice = choose(ops.logical_and(ops.logical_and(members, hard), known), scores, self.anchors)
+        pool, filled = gather_chosen(student, choose(members, scores, self.pool))  # (C, P, D), (C, P)
+        negatives, counted = self.draw_negatives(pool, ops.sum(ops.cast(filled, "int32"), axis=1))
+        positives = ops.convert_to_tensor(self.prototypes.vectors)[:, None]
+        return self.loss(ops.take(student, choice.indices, axis=0), choice.exist, positives, negatives, counted)
+
+    def draw_negatives(self, pool, count):
+        """Draws negatives of each class from the pools `(C, P, D)` of the others with `count` `(C,)` vectors.
+
+        Returns:
+            `(C, M, D)` float32 and `(C, 1, M)` bool.
+        """
+        between = self.prototypes.similarity(ops.convert_to_tensor(self.prototypes.vectors), TEMPERATURE)  # (C, C)
+        possible = ops.logical_and(count[None] > 0, ~ops.eye(self.num_classes, dtype="bool"))
+        weights = ops.where(possible, ops.exp(between - ops.max(between, axis=-1, keepdims=True)), 0.0)
+        draws = keras.random.uniform((2, self.num_classes, self.negatives), seed=self.seed_generator)
+        other = sample_indices(weights, draws[0])  # (C, M)
+        place = sample_places(ops.take(count, other), draws[1])
+        rows = ops.reshape(pool, (-1, pool.shape[-1]))
+        vectors = ops.take(rows, other * self.pool + place, axis=0)
+        exists = ops.sum(weights, axis=-1, keepdims=True) > 0.0  # (C, 1)
+        return vectors, ops.logical_and(exists, draws[0] >= 0.0)[:, None]

@@ -8,11 +8,11 @@ from keras import ops
 from rankmatch_keras.backend.replicas import replicas
 from rankmatch_keras.layers import RandomBoxes, mix, pseudo_labels
 from rankmatch_keras.losses import ProbabilityConsistencyLoss
-from rankmatch_keras.methods.taught import Taught, partners
+from rankmatch_keras.methods.teachers import MeanTeacherBase, partners
 
 
 @keras.saving.register_keras_serializable("rankmatch_keras")
-class CutMixMeanTeacher(Taught):
+class CutMixMeanTeacher(MeanTeacherBase):
     """`L = L_sup + w r mean |softmax z - softmax z_t|^2` on mixed images (French et al., BMVC 2020, Sections 3, 4).
 
     The teacher sees the weak views, the student strong ones, of which a box of half the area comes from another image;
@@ -31,7 +31,7 @@ class CutMixMeanTeacher(Taught):
         **kwargs: see `Method`.
     """
 
-    required: ClassVar[tuple[str, ...]] = (*Taught.required, "strong_image_1")
+    required: ClassVar[tuple[str, ...]] = (*MeanTeacherBase.required, "strong_image_1")
     diagnostics = ("mask_ratio",)
     strong_policy = "light_jitter"
 
@@ -61,19 +61,19 @@ class CutMixMeanTeacher(Taught):
         """First the labelled images, then the mixed ones."""
         return (self.labeled_stage, self.mixed_stage)
 
-    def mixed_stage(self, batch, _):
+    def mixed_stage(self, batch, carry):
         """The consistency of student and teacher on mixed images."""
         images, valid = batch["strong_image_1"], batch["valid"]
         boxes = self.boxes(ops.shape(images)[0], ops.shape(images)[1:3])
-        target = self.ask(batch["weak_image"])
+        target = self.teacher_logits(batch["weak_image"])
         target = mix(target, partners(target), boxes)
         valid = mix(valid, partners(valid), boxes)
-        rate = self.sure_rate(pseudo_labels(target)[1])
+        rate = self.confident_fraction(pseudo_labels(target)[1])
         logits = self.segmenter(mix(images, partners(images), boxes), training=True)["logits"]
         weight = rate * ops.cast(valid, "float32")
         return {"consistency": self.consistency_loss(target, weight, logits), "mask_ratio": rate}, None
 
-    def sure_rate(self, confidence):
+    def confident_fraction(self, confidence):
         """Share of the pixels of all replicas whose confidence reaches the threshold."""
         sure = ops.cast(confidence >= self.threshold, "float32")
         return replicas().sum(ops.sum(sure)) / replicas().sum(ops.sum(ops.ones_like(sure)))

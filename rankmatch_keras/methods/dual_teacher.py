@@ -1,4 +1,4 @@
-"""Dual Teacher: two temporary teachers take turns, one with CutMix, one with ClassMix."""
+"""Dual Targets: two temporary teachers take turns, one with CutMix, one with ClassMix."""
 
 from typing import ClassVar
 
@@ -9,12 +9,12 @@ from rankmatch_keras.backend.replicas import replicas
 from rankmatch_keras.layers import ClassMix, RandomBoxes, pseudo_labels
 from rankmatch_keras.layers.clock import Turns
 from rankmatch_keras.losses import PixelConsistencyLoss, WeightedConsistencyLoss, kept_fraction
-from rankmatch_keras.methods.taught import Taught, View
+from rankmatch_keras.methods.teachers import MeanTeacherBase, View
 from rankmatch_keras.models.segmenter import class_count
 
 
 @keras.saving.register_keras_serializable("rankmatch_keras")
-class DualTeacher(Taught):
+class DualTeacher(MeanTeacherBase):
     """`L = L_sup + L_mix + 0.2 L_ic` (Na et al., Switching Temporary Teachers, NeurIPS 2023; "Switch").
 
     In even periods the first teacher labels the weak views and images are mixed by CutMix (lambda of Beta(4, 4)), in
@@ -37,7 +37,7 @@ class DualTeacher(Taught):
         **kwargs: see `Method`.
     """
 
-    required: ClassVar[tuple[str, ...]] = (*Taught.required, "strong_image_1", "strong_image_2")
+    required: ClassVar[tuple[str, ...]] = (*MeanTeacherBase.required, "strong_image_1", "strong_image_2")
     diagnostics = ("mask_ratio",)
     strong_policy = "soft_jitter"
 
@@ -63,7 +63,7 @@ class DualTeacher(Taught):
         self.consistency_loss = PixelConsistencyLoss(threshold)
         self.term_weights = {"supervised": 1.0, "mixed": 1.0, "strong_2": implicit_weight}
 
-    def follow(self):
+    def update_teacher(self):
         """Moves the active teacher after the student, or makes it a copy where its turn begins."""
         _, begins = self.turns.now()
         self.teacher.update(self.segmenter, self.batches_per_step, restart=begins)
@@ -72,11 +72,11 @@ class DualTeacher(Taught):
         """First the labelled images, then the strong views."""
         return (self.labeled_stage, self.strong_stage)
 
-    def strong_stage(self, batch, _):
+    def strong_stage(self, batch, carry):
         """The terms of the mixed and of the plain strong view, from one pass."""
         turn, _ = self.turns.now()
         self.turns.tick()
-        label, confidence = pseudo_labels(self.ask(batch["weak_image"]))
+        label, confidence = pseudo_labels(self.teacher_logits(batch["weak_image"]))
         view = self.mixed(View(batch["strong_image_1"], label, confidence, batch["valid"]), turn % 2 == 0)
         count = ops.shape(view.image)[0]
         logits = self.segmenter(ops.concatenate([view.image, batch["strong_image_2"]]), training=True)["logits"]

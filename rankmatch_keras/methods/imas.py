@@ -8,14 +8,13 @@ from keras import ops
 from rankmatch_keras import backend
 from rankmatch_keras.backend.replicas import ratio, replicas
 from rankmatch_keras.layers import RandomBoxes, pseudo_labels
-from rankmatch_keras.layers.agreement import class_weighted_iou, opposite_ranks
 from rankmatch_keras.losses import WeightedConsistencyLoss
-from rankmatch_keras.methods.taught import Taught, View
+from rankmatch_keras.methods.teachers import MeanTeacherBase, View
 from rankmatch_keras.models.segmenter import class_count
 
 
 @keras.saving.register_keras_serializable("rankmatch_keras")
-class IMAS(Taught):
+class IMAS(MeanTeacherBase):
     """`L = L_sup + w (L_strong + L_cutmix) / 2` (Zhao et al., Instance-specific ... Supervision, CVPR 2023, Section 3).
 
     Student and teacher both predict the weak view in inference mode. They agree on image i by
@@ -42,7 +41,7 @@ class IMAS(Taught):
         **kwargs: see `Method`.
     """
 
-    required: ClassVar[tuple[str, ...]] = (*Taught.required, "strong_image_1")
+    required: ClassVar[tuple[str, ...]] = (*MeanTeacherBase.required, "strong_image_1")
     diagnostics = ("agreement",)
     strong_policy = "two_intensities"
 
@@ -73,11 +72,11 @@ class IMAS(Taught):
         """One stage."""
         return (self.joint_stage,)
 
-    def joint_stage(self, batch, _):
+    def joint_stage(self, batch, carry):
         """All terms, from one pass; the weak views are in it for the normalisation's statistics."""
-        self.follow()
+        self.update_teacher()
         weak, strong, valid = (ops.convert_to_tensor(batch[name]) for name in ("weak_image", "strong_image_1", "valid"))
-        target = self.ask(weak)
+        target = self.teacher_logits(weak)
         label, confidence = pseudo_labels(target)
         ease = self.agreement(self.own_logits(weak), target, valid)
         each = ease[:, None, None, None]
@@ -89,8 +88,8 @@ class IMAS(Taught):
         labeled, count = ops.shape(groups[0])[0], ops.shape(weak)[0]
         return {
             "supervised": self.supervised_loss(batch["labeled_mask"], logits[:labeled]),
-            "strong_1": self.weighed(view, ease, logits[labeled + 2 * count :]) * (2.0 - applied),
-            "cutmix": self.weighed(cut, ease, logits[labeled + count : labeled + 2 * count]) * applied,
+            "strong_1": self.weighted_loss(view, ease, logits[labeled + 2 * count :]) * (2.0 - applied),
+            "cutmix": self.weighted_loss(cut, ease, logits[labeled + count : labeled + 2 * count]) * applied,
             "agreement": ratio(ops.sum(ease), ops.sum(ops.ones_like(ease))),
         }, None
 
@@ -123,7 +122,55 @@ class IMAS(Taught):
         source = View(*(ops.take(value, partner, axis=0) for value in weak))
         return weak.pasted(source, ops.logical_and(boxes, applied)), ops.cast(applied, "float32")
 
-    def weighed(self, view: View, ease, logits):
+    def weighted_loss(self, view: View, ease, logits):
         """The mean over images of their cross-entropies on sure pixels, each weighed by its agreement."""
         weight = ops.cast(view.confidence >= self.threshold, "float32") * ease[:, None, None]
         return self.consistency_loss(view.label, weight, view.valid, logits)
+
+
+def class_weighted_iou(prediction, reference, valid, num_classes: int, background: int | None = 0):
+    """Intersection over union of each image's classes, weighted by their share of the reference.
+
+    Args:
+        prediction: `(B, H, W)` int.
+        reference: `(B, H, W)` int.
+        valid: `(B, H, W)` bool: other pixels do not count.
+        num_classes: number of classes K.
+        background: class that is left out; it counts where the reference shows nothing else. `None`: none is left out.
+
+    Returns:
+        `(B,)` float32 in 0..1, without gradient; 0 where nothing is valid.
+    """
+    classes = ops.arange(num_classes, dtype="int32")
+    valid = ops.cast(valid, "bool")[..., None]
+    first, second = (
+        ops.logical_and(ops.cast(label, "int32")[..., None] == classes, valid) for label in (prediction, reference)
+    )  # (B, H, W, K)
+    both, either, shown = (
+        ops.sum(ops.cast(pixels, "float32"), axis=(1, 2))
+        for pixels in (ops.logical_and(first, second), ops.logical_or(first, second), second)
+    )  # (B, K)
+    counted = ops.cast(classes != (-1 if background is None else background), "float32")
+    foreground = shown * counted
+    weight = ops.where(ops.sum(foreground, axis=-1, keepdims=True) > 0.0, foreground, shown)
+    iou = both / ops.maximum(either, 1.0)
+    return ops.sum(weight * iou, axis=-1) / ops.maximum(ops.sum(weight, axis=-1), 1.0)
+
+
+def opposite_ranks(score):
+    """Pairs the largest score with the smallest, the second with the last but one, and so on.
+
+    Args:
+        score: `(B,)` float.
+
+    Returns:
+        `(B,)` int32, the index of each one's partner; of equal scores the first counts as the smaller.
+    """
+    count = ops.shape(score)[0]
+    index = ops.arange(count)
+    before = ops.logical_or(
+        score[None] < score[:, None], ops.logical_and(score[None] == score[:, None], index[None] < index[:, None])
+    )  # [i, j]: j comes before i
+    rank = ops.sum(ops.cast(before, "int32"), axis=1)
+    opposite = ops.cast(rank[None] + rank[:, None] == count - 1, "int32")
+    return ops.cast(ops.argmax(opposite, axis=1), "int32")

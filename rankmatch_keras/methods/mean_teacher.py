@@ -1,4 +1,4 @@
-"""Mean Teacher: an averaged teacher's probabilities on the same images, labelled and unlabelled."""
+"""Mean Targets: an averaged teacher's probabilities on the same images, labelled and unlabelled."""
 
 from typing import ClassVar
 
@@ -7,11 +7,11 @@ from keras import ops
 
 from rankmatch_keras.losses import ProbabilityConsistencyLoss
 from rankmatch_keras.methods.base import LABELED
-from rankmatch_keras.methods.taught import Taught
+from rankmatch_keras.methods.teachers import MeanTeacherBase
 
 
 @keras.saving.register_keras_serializable("rankmatch_keras")
-class MeanTeacher(Taught):
+class MeanTeacher(MeanTeacherBase):
     """`L = L_sup + w mean (softmax z - softmax z_t)^2` (Tarvainen and Valpola, NeurIPS 2017, Section 2).
 
     The mean is over all pixels and classes of labelled and unlabelled images, which student and teacher see alike, in
@@ -39,11 +39,11 @@ class MeanTeacher(Taught):
         """One stage."""
         return (self.joint_stage,)
 
-    def joint_stage(self, batch, _):
+    def joint_stage(self, batch, carry):
         """Both terms, from one pass of each network."""
-        self.follow()
+        self.update_teacher()
         images = ops.concatenate([batch["labeled_image"], batch["weak_image"]])
-        target = self.ask(images)
+        target = self.teacher_logits(images)
         logits = self.segmenter(images, training=True)["logits"]
         labeled_logits = logits[: ops.shape(batch["labeled_image"])[0]]
         return {

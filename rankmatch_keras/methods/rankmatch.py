@@ -151,9 +151,9 @@ class RankMatch(UniMatch):
         weight = on_grid(target.confidence, grid) if self.weight_by_confidence else None
         rank = self.rank_loss(target.features, student["features"], valid=valid, weight=weight)
         terms = super().strong_terms(number, target, student)
-        return {**terms, self._term(number): rank if self.clock is None else rank * self._share()}
+        return {**terms, self._term(number): rank if self.clock is None else rank * self._ramp()}
 
-    def _share(self):
+    def _ramp(self):
         """How much of the rank loss counts by now."""
         done = self.clock.progress() - self.rank_start
         if self.rank_ramp == 0.0:

@@ -91,7 +91,7 @@ class SelfTraining(Method):
         """One stage."""
         return (self.stage,)
 
-    def stage(self, batch, teacher):
+    def stage(self, batch, carry):
         """Both terms, of one pass."""
         images, masks = self.cut_out(batch)
         labeled = ops.shape(batch["labeled_image"])[0]
@@ -100,7 +100,7 @@ class SelfTraining(Method):
             "supervised": self.supervised_loss(batch["labeled_mask"], logits[:labeled]),
             "pseudo": self.pseudo_loss(masks, logits[labeled:]),
         }
-        return terms, teacher
+        return terms, carry
 
     def cut_out(self, batch):
         """The strong views and their labels, noise and nothing in the boxes."""

@@ -22,7 +22,7 @@ class SupervisedOnly(Method):
         """One stage."""
         return (self.labeled_stage,)
 
-    def labeled_stage(self, batch, teacher):
+    def labeled_stage(self, batch, carry):
         """The supervised loss alone."""
         logits = self.segmenter(batch["labeled_image"], training=True)["logits"]
-        return {"supervised": self.supervised_loss(batch["labeled_mask"], logits)}, teacher
+        return {"supervised": self.supervised_loss(batch["labeled_mask"], logits)}, carry

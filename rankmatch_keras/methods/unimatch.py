@@ -6,14 +6,14 @@ import keras
 from keras import ops
 
 from rankmatch_keras.layers import FeatureDropout
-from rankmatch_keras.methods.weak_to_strong import Decision, Teacher, WeakToStrong
+from rankmatch_keras.methods.fixmatch import PseudoLabels, Targets, WeakToStrong
 
 
 class WeakStream(NamedTuple):
     """What one pass over labelled images and weak view gives."""
 
     labeled_logits: Any  # (Bl, H, W, K)
-    weak: Decision  # the teacher's decision on the weak view
+    weak: PseudoLabels  # the teacher's decision on the weak view
     dropped_logits: Any  # (Bu, H, W, K), the weak view decoded with dropped features
     clean: dict[str, Any]  # the outputs for labelled images and weak view, (Bl + Bu, ...)
 
@@ -54,14 +54,14 @@ class UniMatch(WeakToStrong):
         last_weak = num_labeled + num_unlabeled
         return WeakStream(
             labeled_logits=decoded["logits"][:num_labeled],
-            weak=self.weak_decision(batch, {name: value[num_labeled:last_weak] for name, value in decoded.items()}),
+            weak=self.weak_labels(batch, {name: value[num_labeled:last_weak] for name, value in decoded.items()}),
             dropped_logits=decoded["logits"][last_weak:],
             clean={name: value[:last_weak] for name, value in decoded.items()},
         )
 
     def weak_stage(self, batch, carry):
         """The supervised term, pseudo-labels, and the term of the feature-dropped view."""
-        self.follow()
+        self.update_teacher()
         source = self.box_source(batch)
         stream = self.weak_stream(batch)
         terms = {
@@ -70,15 +70,15 @@ class UniMatch(WeakToStrong):
             **self.diagnose(stream.weak),
             **self.weak_terms(batch, stream),
         }
-        return terms, Teacher(stream.weak, source)
+        return terms, Targets(stream.weak, source)
 
     def weak_terms(self, batch, stream: WeakStream) -> dict[str, Any]:
         """Further terms of labelled images and weak view."""
         return {}
 
-    def strong_stage(self, batch, teacher):
+    def strong_stage(self, batch, targets):
         """The terms of both strong views, which pass the network together."""
-        views = tuple(self.strong_view(batch, number, teacher) for number in (1, 2))
+        views = tuple(self.strong_view(batch, number, targets) for number in (1, 2))
         num_unlabeled = ops.shape(batch["weak_image"])[0]
         outputs = self.segmenter(ops.concatenate([view.image for view in views]), training=True)
         first = {name: value[:num_unlabeled] for name, value in outputs.items()}
@@ -86,6 +86,6 @@ class UniMatch(WeakToStrong):
         terms = {**self.strong_terms(1, views[0].target, first), **self.strong_terms(2, views[1].target, second)}
         return terms, None
 
-    def strong_terms(self, number: int, target: Decision, student: dict[str, Any]) -> dict[str, Any]:
+    def strong_terms(self, number: int, target: PseudoLabels, student: dict[str, Any]) -> dict[str, Any]:
         """The terms of strong view `number`: the student's outputs against the teacher's decision."""
         return {f"strong_{number}": self.consistency(target, student["logits"])}

@@ -3,8 +3,9 @@
 import keras
 from keras import ops
 
-from rankmatch_keras.layers.complementary_dropout import ComplementaryDropout
-from rankmatch_keras.methods.weak_to_strong import Teacher, WeakToStrong
+from rankmatch_keras.backend.replicas import own_part, replicas
+from rankmatch_keras.layers.feature_dropout import Perturbation, each_map
+from rankmatch_keras.methods.fixmatch import Targets, WeakToStrong
 
 
 @keras.saving.register_keras_serializable("rankmatch_keras")
@@ -38,16 +39,16 @@ class UniMatchV2(WeakToStrong):
 
     def weak_stage(self, batch, carry):
         """The supervised term, and the teacher's decisions."""
-        self.follow()
+        self.update_teacher()
         source = self.box_source(batch)
-        weak = self.weak_decision(batch, {})  # the teacher decides, by a pass of its own
+        weak = self.weak_labels(batch, {})  # the teacher decides, by a pass of its own
         logits = self.segmenter(batch["labeled_image"], training=True)["logits"]
         supervised = self.supervised_loss(batch["labeled_mask"], logits)
-        return {"supervised": supervised, **self.diagnose(weak)}, Teacher(weak, source)
+        return {"supervised": supervised, **self.diagnose(weak)}, Targets(weak, source)
 
-    def strong_stage(self, batch, teacher):
+    def strong_stage(self, batch, targets):
         """The consistency terms of both strong views."""
-        views = [self.strong_view(batch, number, teacher) for number in (1, 2)]
+        views = [self.strong_view(batch, number, targets) for number in (1, 2)]
         maps = self.segmenter.encode(ops.concatenate([view.image for view in views]), training=True)
         logits = self.segmenter.decode(self.drop_channels(maps), training=True)["logits"]
         first, second = ops.split(logits, 2)
@@ -56,3 +57,43 @@ class UniMatchV2(WeakToStrong):
             "strong_2": self.consistency(views[1].target, second),
         }
         return terms, None
+
+
+@keras.saving.register_keras_serializable("rankmatch_keras")
+class ComplementaryDropout(Perturbation):
+    """Gives each channel, doubled, to one of two views of an image and zeroes it in the other.
+
+    The factor of a channel is m in {0, 2} in the first view and 2 - m in the second, drawn per image and map; half of
+    the images, drawn anew each time and rounded down, keep all channels as they are (Yang et al., TPAMI 2025, UniMatch
+    V2, Section 3.3).
+
+    Args:
+        seed: int or `None`.
+    """
+
+    def call(self, maps):
+        """Drops channels.
+
+        Args:
+            maps: dict of `(2 B, h, w, C)`, the images of the first view and then those of the second; maps without
+                channels pass unchanged.
+
+        Returns:
+            A dict like `maps`.
+        """
+        images = ops.shape(next(iter(maps.values())))[0] // 2
+        kept = self._kept(images * replicas().count)
+        return each_map(maps, lambda value: self._dropped(value, images, kept))
+
+    def _kept(self, images):
+        """Which images of the global batch keep all channels: (B, 1, 1, 1) bool."""
+        order = keras.random.uniform((images, 1), seed=self.seed_generator)
+        ranks = ops.sum(ops.cast(ops.transpose(order) < order, "int32"), axis=1)
+        return ops.reshape(ranks < images // 2, (images, 1, 1, 1))
+
+    def _dropped(self, value, images, kept):
+        shape = (images * replicas().count, 1, 1, value.shape[-1])
+        first = 2.0 * ops.cast(keras.random.uniform(shape, seed=self.seed_generator) >= 0.5, "float32")
+        first = own_part(ops.where(kept, 1.0, first))  # (B, 1, 1, C)
+        factors = ops.concatenate([first, 2.0 - first])
+        return value * ops.cast(factors, value.dtype)

@@ -49,3 +49,12 @@ def test_masked_mean_by_hand(mask, expected):
     values = np.float32([[1.0, 2.0], [3.0, 4.0]])
     mean = masked_mean(ops.convert_to_tensor(values), None if mask is None else np.array(mask))
     assert float(mean) == pytest.approx(expected) and keras.backend.standardize_dtype(mean.dtype) == "float32"
+
+
+@pytest.mark.parametrize(("size", "grid", "rows"), [(33, 9, range(0, 33, 4)), (33, 3, [0, 16, 32]), (10, 1, [0])])
+def test_the_corners_of_the_grid_are_the_images(size, grid, rows):
+    values = np.arange(size * size).reshape(1, size, size)
+    expected = values[:, list(rows)][:, :, list(rows)]
+    np.testing.assert_array_equal(ops.convert_to_numpy(on_grid(values, (grid, grid))), expected)
+    found = ops.convert_to_numpy(on_grid(values[..., None] > 3, (grid, grid)))
+    np.testing.assert_array_equal(found[..., 0], expected > 3)

@@ -4,7 +4,7 @@ import pytest
 from keras import ops
 
 from rankmatch_keras.layers import pseudo_labels
-from rankmatch_keras.layers.pseudo_labels import masked_quantiles
+from rankmatch_keras.layers.pseudo_labels import masked_quantiles, pixel_entropy
 
 
 def test_label_and_confidence_against_softmax():
@@ -45,3 +45,9 @@ def test_quantiles_match_numpy():
     np.testing.assert_allclose(found, np.quantile(values[mask], shares), rtol=1e-5, atol=1e-6)
     (nothing,) = masked_quantiles(values, np.zeros_like(mask), 0.5)
     assert float(nothing) == pytest.approx(1e30)
+
+
+def test_entropy_in_nats():
+    found = ops.convert_to_numpy(pixel_entropy(np.float32([[[[0.0, 0.0], [1000.0, 0.0], [np.log(3.0), 0.0]]]])))
+    expected = [np.log(2), 0.0, -(0.75 * np.log(0.75) + 0.25 * np.log(0.25))]
+    np.testing.assert_allclose(found[0, 0], expected, atol=1e-6)

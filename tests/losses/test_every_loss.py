@@ -11,10 +11,10 @@ from rankmatch_keras.losses import (
     PixelConsistencyLoss,
     ProbabilityConsistencyLoss,
     RankConsistencyLoss,
-    SoftConsistencyLoss,
     SupervisedLoss,
     WeightedConsistencyLoss,
 )
+from rankmatch_keras.methods.esl.method import SoftConsistencyLoss
 
 RNG = np.random.default_rng(0)
 MASK = RNG.integers(0, 3, (2, 4, 5)).astype("int32")

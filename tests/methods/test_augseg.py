@@ -6,7 +6,7 @@ import pytest
 from keras import ops
 
 from rankmatch_keras.methods import AugSeg
-from rankmatch_keras.methods.taught import View
+from rankmatch_keras.methods.teachers import View
 
 # The tests of parity compare the backends.
 pytestmark = pytest.mark.once
@@ -33,7 +33,7 @@ def test_sureness_by_hand(small_segmenter):
     valid = np.array([[[True, True], [True, False]]])
     entropy = -(probability * np.log(probability)).sum(-1)
     expected = ((1 - entropy / np.log(3)) * probability.max(-1))[valid].mean()
-    found = AugSeg(small_segmenter()).sureness(np.float32(np.log(probability)), valid)
+    found = AugSeg(small_segmenter()).image_certainty(np.float32(np.log(probability)), valid)
     assert float(ops.convert_to_numpy(found)[0]) == pytest.approx(expected, rel=1e-5)
 
 
@@ -45,8 +45,8 @@ def test_labels_are_injected_into_copies_and_boxes_come_from_these(small_segment
     # Past torch's modules, which take no function in a layer's place.
     object.__setattr__(method, "labeled_boxes", lambda *_: corner)
     object.__setattr__(method, "boxes", lambda *_: side)
-    for sureness, injected in ((0.0, True), (1.0, False)):
-        found = arrays(method.mixed(own, labeled, ops.full((2,), sureness)))
+    for image_certainty, injected in ((0.0, True), (1.0, False)):
+        found = arrays(method.mixed(own, labeled, ops.full((2,), image_certainty)))
         for value, mine, label in zip(found, own, labeled, strict=True):
             copy = mine.copy()
             if injected:

@@ -1,4 +1,4 @@
-"""Dual Teacher: whose turn it is decides the mixing, and begins with a copy of the student."""
+"""Dual Targets: whose turn it is decides the mixing, and begins with a copy of the student."""
 
 import keras
 import numpy as np
@@ -6,7 +6,7 @@ import pytest
 from keras import ops
 
 from rankmatch_keras.methods import DualTeacher
-from rankmatch_keras.methods.taught import View
+from rankmatch_keras.methods.teachers import View
 
 # The tests of parity compare the backends.
 pytestmark = pytest.mark.once
@@ -19,7 +19,7 @@ def test_a_turn_begins_with_a_copy_and_goes_on_as_an_average(small_segmenter):
     student, teacher = [], []
     for step in range(7):
         kernel.assign(ops.zeros(kernel.shape) + float(step**2))
-        method.follow()
+        method.update_teacher()
         method.turns.tick()
         student.append(float(step**2))
         teacher.append(float(ops.convert_to_numpy(copy.value).ravel()[0]))

@@ -1,6 +1,170 @@
-import keras
+"""Which passes a step runs, and what is pasted from where."""
 
-from rankmatch_keras import FixMatch
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from rankmatch_keras import FixMatch, RankMatch, UniMatch
+from rankmatch_keras.methods.fixmatch import PseudoLabels, Targets, pseudo_label
+from rankmatch_keras.models import Segmenter
+
+
+def gradients_are_recorded():
+    if keras.backend.backend() != "torch":
+        return None  # the other backends have no such mode
+    import torch
+
+    return torch.is_grad_enabled()
+
+
+class RecordingSegmenter(Segmenter):
+    """Notes every pass: which half, how many images, in which mode."""
+
+    def __init__(self, segmenter):
+        super().__init__(segmenter.encoder, segmenter.decoder)
+        self.recorder = type("Recorder", (), {"passes": [], "gradient": []})()
+
+    def note(self, half, value, training):
+        self.recorder.passes.append((half, int(value.shape[0]), training))
+        self.recorder.gradient.append(gradients_are_recorded())
+
+    def encode(self, images, training=None):
+        self.note("encode", images, training)
+        return super().encode(images, training=training)
+
+    def decode(self, features, training=None):
+        self.note("decode", features["high"], training)
+        return super().decode(features, training=training)
+
+
+@pytest.fixture
+def recording(small_segmenter):
+    return RecordingSegmenter(small_segmenter())
+
+
+# With 1 labelled and 2 unlabelled images.
+SOURCE_PASSES = [("encode", 2, False), ("decode", 2, False)]
+# One encoder pass for labelled and weak; the decoder sees those 3 and the 2 unlabelled ones with dropped features, but
+# never the labelled one dropped; then both strong views together.
+UNIMATCH_PASSES = [("encode", 3, True), ("decode", 5, True), ("encode", 4, True), ("decode", 4, True)]
+FIXMATCH_PASSES = [("encode", 3, True), ("decode", 3, True), ("encode", 2, True), ("decode", 2, True)]
+PASSES = [(FixMatch, FIXMATCH_PASSES), (UniMatch, UNIMATCH_PASSES), (RankMatch, UNIMATCH_PASSES)]
+
+
+@pytest.mark.parametrize("second_view", [False, True])
+@pytest.mark.parametrize(("kind", "passes"), PASSES)
+def test_passes_of_a_step(kind, passes, second_view, recording, random_batch):
+    kind(recording).compute_losses(random_batch(labeled=1, unlabeled=2, second_view=second_view))
+    assert recording.recorder.passes == [*(SOURCE_PASSES if second_view else []), *passes]
+    if keras.backend.backend() == "torch":
+        assert recording.recorder.gradient == [*([False, False] if second_view else []), True, True, True, True]
+
+
+def test_box_source_does_not_move_the_statistics(small_segmenter, random_batch):
+    batch = random_batch(second_view=True)
+    moved = []
+    for scale in (1.0, 50.0):
+        method = UniMatch(small_segmenter(), seed=0)
+        method.compute_losses({**batch, "source_weak_image": scale * batch["source_weak_image"]})
+        moved.append([ops.convert_to_numpy(v) for v in method.segmenter.encoder.non_trainable_variables])
+    # Only the strong views, whose pasted boxes are the same, and the weak ones count.
+    for one, other in zip(*moved, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def decision_of(label, valid=None, features=None):
+    label = np.int32(label)
+    return PseudoLabels(
+        label=ops.convert_to_tensor(label),
+        confidence=ops.convert_to_tensor(label.astype("float32") / 100),
+        valid=ops.convert_to_tensor(np.ones(label.shape, bool) if valid is None else valid),
+        features=ops.convert_to_tensor(features),
+    )
+
+
+def pasted(target, source, boxes):
+    """Slices, image by image."""
+    result = target.copy()
+    for b, (y0, x0, y1, x1) in enumerate(boxes):
+        result[b, y0:y1, x0:x1] = source[b, y0:y1, x0:x1]
+    return result
+
+
+@pytest.mark.parametrize("second_view", [False, True])
+@pytest.mark.parametrize("number", [1, 2])
+def test_boxes_are_pasted_from_the_source(number, second_view, small_segmenter, random_batch):
+    method = UniMatch(small_segmenter())
+    batch = random_batch(unlabeled=3, second_view=True)
+    boxes = batch[f"cutmix_box_{number}"]
+    rng = np.random.default_rng(1)
+    labels, other_labels = rng.integers(0, 90, (2, 3, 33, 33))
+    features, other_features = rng.normal(size=(2, 3, 33, 33, 4)).astype("float32")  # grid = image: pasted by slices
+    weak = decision_of(labels, batch["valid"], features)
+    source = decision_of(other_labels, batch["source_valid"], other_features)
+    images, other_images = batch[f"strong_image_{number}"], batch[f"source_strong_image_{number}"]
+    if not second_view:  # the batch in reverse order
+        source, other_labels, other_features, other_images = None, labels[::-1], features[::-1], images[::-1]
+    other_valid = batch["source_valid"] if second_view else batch["valid"][::-1]
+
+    tensors = {name: ops.convert_to_tensor(value) for name, value in batch.items()}
+    view = method.strong_view(tensors, number, Targets(weak, source))
+    for found, expected in (
+        (view.image, pasted(images, other_images, boxes)),
+        (view.target.label, pasted(labels, other_labels, boxes)),
+        (view.target.valid, pasted(batch["valid"], other_valid, boxes)),
+        (view.target.features, pasted(features, other_features, boxes)),
+        (view.target.confidence, pasted(labels, other_labels, boxes).astype("float32") / 100),
+    ):
+        np.testing.assert_array_equal(ops.convert_to_numpy(found), expected)
+
+
+def test_features_are_pasted_at_the_grid(small_segmenter, random_batch):
+    # A 3x3 grid on 33 pixels sits at 0, 16 and 32; the box of view 1, rows 4..19 and columns 6..24, holds its centre.
+    method = UniMatch(small_segmenter())
+    batch = {name: ops.convert_to_tensor(value) for name, value in random_batch().items()}
+    features = np.stack([np.zeros((3, 3, 1)), np.ones((3, 3, 1))]).astype("float32")
+    view = method.strong_view(batch, 1, Targets(decision_of(np.zeros((2, 33, 33)), None, features), None))
+    mixed = ops.convert_to_numpy(view.target.features)[..., 0]
+    assert mixed[0].tolist() == [[0, 0, 0], [0, 1, 0], [0, 0, 0]]
+    assert mixed[1].tolist() == [[1, 1, 1]] * 3
+
+
+def test_decision_has_no_gradient(value_and_gradient):
+    logits = np.random.default_rng(0).normal(size=(1, 4, 4, 3)).astype("float32")
+
+    def total(z):
+        decision = pseudo_label({"logits": z, "features": z}, np.ones((1, 4, 4), bool))
+        return ops.sum(decision.confidence) + ops.sum(decision.features) + 0.0 * ops.sum(z)
+
+    np.testing.assert_array_equal(value_and_gradient(total, logits)[1], np.zeros_like(logits))
+
+
+@pytest.mark.parametrize("second_view", [False, True])
+@pytest.mark.parametrize("kind", [FixMatch, UniMatch])
+def test_no_gradient_joins_the_stages(kind, second_view, small_segmenter, random_batch, gradients):
+    method = kind(small_segmenter())
+    batch = random_batch(second_view=second_view)
+
+    def teacher_says():
+        teacher = method.weak_stage(batch, None)[1]
+        decisions = (teacher.weak, teacher.source if second_view else teacher.weak)
+        return sum(ops.sum(d.confidence) + ops.sum(d.features) for d in decisions)
+
+    assert all((gradient == 0).all() for gradient in gradients(teacher_says, method.segmenter))
+
+
+def test_diagnostics_by_hand(small_segmenter):
+    method = UniMatch(small_segmenter(), threshold=0.9)
+    weak = PseudoLabels(
+        label=None,
+        confidence=ops.convert_to_tensor(np.float32([[[0.95, 0.9, 0.5, 0.99]]])),
+        valid=ops.convert_to_tensor(np.array([[[True, True, True, False]]])),
+        features=None,
+    )
+    values = method.diagnose(weak)
+    assert float(values["mask_ratio"]) == pytest.approx(2 / 3)
+    assert float(values["confidence"]) == pytest.approx((0.95 + 0.9 + 0.5) / 3)
 
 
 def test_weights(small_segmenter):

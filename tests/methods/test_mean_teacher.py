@@ -25,7 +25,7 @@ def logits_of(network, images, training):
 
 def apart(method):
     """Moves student and teacher apart: the next step takes the mean of both."""
-    method.follow()
+    method.update_teacher()
     for variable in method.segmenter.trainable_variables:
         variable.assign(variable.value * 1.1 + 0.01)
     return method
@@ -37,7 +37,7 @@ def test_squared_distance_on_labelled_and_unlabelled_images(small_segmenter, ran
     images = np.concatenate([batch["labeled_image"], batch["weak_image"]])
     student, teacher = (softmax(logits_of(each, images, True)) for each in (method.segmenter, method.teacher))
     assert number(terms["consistency"]) == pytest.approx(((student - teacher) ** 2).mean(), rel=1e-4)
-    assert method.weigh({"consistency": 1.0}) == 100.0
+    assert method.weighted_sum({"consistency": 1.0}) == 100.0
     assert method.strong_views() == 0
 
 

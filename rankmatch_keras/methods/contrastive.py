@@ -11,13 +11,12 @@ from rankmatch_keras.layers import RandomBoxes, mix
 from rankmatch_keras.layers.clock import Clock
 from rankmatch_keras.layers.sampling import random_scores
 from rankmatch_keras.losses import WeightedConsistencyLoss
-from rankmatch_keras.methods.taught import Taught, partners
-from rankmatch_keras.methods.teachers import AveragedTeacher
+from rankmatch_keras.methods.teachers import EMATeacher, MeanTeacherBase, partners
 from rankmatch_keras.models.deeplab_v3_plus import representation_head
 from rankmatch_keras.models.segmenter import class_count, decoded_channels
 
 
-class Represented(Taught):
+class ContrastiveBase(MeanTeacherBase):
     """Base of the methods with an averaged teacher whose pixels have representations besides logits.
 
     A head beside the classifier turns every `stride`-th pixel of the decoder's map (at stride 4, of what the
@@ -68,7 +67,7 @@ class Represented(Taught):
         self.seed_generator = keras.random.SeedGenerator(seed)
         self.random_boxes = RandomBoxes((0.5, 0.5), probability=0.5, seed=seed)
         self.head = representation_head(decoded_channels(segmenter), channels, **self.head_layers)
-        self.teacher_head = AveragedTeacher(self.head, self.ema_decay, self.teacher.statistics)
+        self.teacher_head = EMATeacher(self.head, self.ema_decay, self.teacher.statistics)
         self.consistency_loss = WeightedConsistencyLoss(self.normalizer)
 
     @property
@@ -81,19 +80,19 @@ class Represented(Taught):
         """The representation head."""
         return (self.head,)
 
-    def begin(self):
+    def begin_step(self):
         """Moves the teacher and the clock; returns the share of the training that is done."""
-        self.follow()
+        self.update_teacher()
         self.teacher_head.update(self.head, self.batches_per_step)
         done = self.clock.progress()
         self.clock.tick()
         return done
 
-    def learn(self, images) -> dict[str, Any]:
+    def student_outputs(self, images) -> dict[str, Any]:
         """The student's outputs in training mode, its map `"representation"` `(B, h, w, D)` among them."""
         return self._represented(self.segmenter(images, training=True), self.head, True)
 
-    def teach(self, images, training: bool) -> dict[str, Any]:
+    def teacher_outputs(self, images, training: bool) -> dict[str, Any]:
         """The teacher's outputs without gradient, its `"representation"` among them."""
         with backend.step.no_gradient():
             return self._represented(self.teacher(images, training=training), self.teacher_head, training)
@@ -118,19 +117,19 @@ class Represented(Taught):
         return ops.concatenate([*parts])
 
 
-def truth_of(batch, ignore_index):
+def mask_and_known(batch, ignore_index):
     """The labelled masks with a class for ignored pixels too, and which pixels are not ignored."""
     mask = ops.cast(batch["labeled_mask"], "int32")
     known = mask != ignore_index
     return ops.where(known, mask, 0), known
 
 
-def paste(values, boxes):
+def paste_partners(values, boxes):
     """Fills the boxes of `(B, H, W)` or `(B, H, W, C)` with each image's partner."""
     return mix(values, partners(values), boxes)
 
 
-def share_of_valid(marked, valid):
+def fraction_of_valid(marked, valid):
     """The share of the valid pixels that are marked, both `(B, H, W)` bool, over all replicas."""
     valid = ops.cast(valid, "float32")
     return ratio(ops.sum(ops.cast(marked, "float32") * valid), ops.sum(valid))

@@ -5,18 +5,17 @@ from typing import Any
 import keras
 from keras import ops
 
+from rankmatch_keras.backend.replicas import ratio
 from rankmatch_keras.layers import pseudo_labels
-from rankmatch_keras.layers.class_parts import ClassParts
 from rankmatch_keras.layers.pixels import on_grid, pixel_rows
 from rankmatch_keras.layers.resize import resize_align_corners
-from rankmatch_keras.layers.soft_labels import dynamic_soft_labels
-from rankmatch_keras.losses.part_contrast import PartContrast
-from rankmatch_keras.losses.soft import SoftConsistencyLoss
-from rankmatch_keras.methods.represented import Represented, paste, share_of_valid, truth_of
+from rankmatch_keras.losses.base import Loss
+from rankmatch_keras.methods.contrastive import ContrastiveBase, fraction_of_valid, mask_and_known, paste_partners
+from rankmatch_keras.methods.esl.parts import ClassParts, PartContrast
 
 
 @keras.saving.register_keras_serializable("rankmatch_keras")
-class ESL(Represented):
+class ESL(ContrastiveBase):
     """`L = L_sup + w_s L_soft + w_c L_c` (Ma et al., ICCV 2023: Enhanced Soft Label, Section 3).
 
     L_soft is the cross-entropy of all pixels of box-mixed weak views against the averaged teacher's probabilities of
@@ -41,7 +40,7 @@ class ESL(Represented):
         capacity: means kept per part; 21 classes of 5 parts take 55 MB with 256.
         anchors: anchors per class and step.
         negatives: negatives per step.
-        **kwargs: see `Represented` and `Method`.
+        **kwargs: see `ContrastiveBase` and `Method`.
     """
 
     head_layers = {"kernel_sizes": (1, 1, 1), "linear": False}
@@ -82,24 +81,24 @@ class ESL(Represented):
         """One stage."""
         return (self.joint_stage,)
 
-    def joint_stage(self, batch, _):
+    def joint_stage(self, batch, carry):
         """All terms, from one pass of each network."""
-        started = self.begin() >= self.warm_up
+        started = self.begin_step() >= self.warm_up
         num_labeled = ops.shape(batch["labeled_image"])[0]
-        teacher = self.teach(ops.concatenate([batch["labeled_image"], batch["weak_image"]]), training=False)
+        teacher = self.teacher_outputs(ops.concatenate([batch["labeled_image"], batch["weak_image"]]), training=False)
         logits = teacher["logits"][num_labeled:]
         label, confidence = pseudo_labels(logits)
         sure = ops.logical_and(batch["valid"], confidence > self.threshold)
         pixels = self.divide(batch, teacher, label, sure)
 
         boxes = self.boxes(batch)
-        image, valid = paste(batch["weak_image"], boxes), paste(batch["valid"], boxes)
-        soft_label = paste(dynamic_soft_labels(logits, self.mass), boxes)
-        student = self.learn(ops.concatenate([batch["labeled_image"], image]))
+        image, valid = paste_partners(batch["weak_image"], boxes), paste_partners(batch["valid"], boxes)
+        soft_label = paste_partners(dynamic_soft_labels(logits, self.mass), boxes)
+        student = self.student_outputs(ops.concatenate([batch["labeled_image"], image]))
         representation = student["representation"]
         coarse_boxes = on_grid(boxes, ops.shape(representation)[1:3])
         label, part, counted = (
-            ops.concatenate([maps[:num_labeled], paste(maps[num_labeled:], coarse_boxes)]) for maps in pixels
+            ops.concatenate([maps[:num_labeled], paste_partners(maps[num_labeled:], coarse_boxes)]) for maps in pixels
         )
         scores = self.scores(representation, num_labeled)
         contrast = self.contrast(
@@ -113,7 +112,7 @@ class ESL(Represented):
             "supervised": self.supervised_loss(batch["labeled_mask"], student["logits"][:num_labeled]),
             "soft": self.soft_loss(soft_label, valid, student["logits"][num_labeled:]) * ops.cast(started, "float32"),
             "contrast": contrast,
-            "mask_ratio": share_of_valid(sure, batch["valid"]),
+            "mask_ratio": fraction_of_valid(sure, batch["valid"]),
         }, None
 
     def divide(self, batch, teacher, label, sure) -> tuple[Any, ...]:
@@ -124,7 +123,7 @@ class ESL(Represented):
         """
         representation = teacher["representation"]
         images, *grid = ops.shape(representation)[:3]
-        truth, known = truth_of(batch, self.ignore_index)
+        truth, known = mask_and_known(batch, self.ignore_index)
         num_labeled = ops.shape(truth)[0]
         maps = (ops.concatenate([truth, label]), ops.concatenate([known, sure]))
         label, counted = (on_grid(values, grid) for values in maps)
@@ -143,3 +142,48 @@ class ESL(Represented):
             order=ops.reshape(scores, per_image)[:, 0],
         )
         return label, ops.reshape(part, (images, *grid)), ops.reshape(rows, (images, *grid))
+
+
+@keras.saving.register_keras_serializable("rankmatch_keras")
+class SoftConsistencyLoss(Loss):
+    """Cross-entropy against soft labels, `L = -sum_valid sum_c y_c log p_c / sum [valid]` (Ma et al., ICCV 2023)."""
+
+    def call(self, soft_label, valid, logits):
+        """Computes the loss of a batch.
+
+        Args:
+            soft_label: `(B, H, W, K)` float that sums to 1; no gradient flows into it.
+            valid: `(B, H, W)` bool, False on padding.
+            logits: `(B, H, W, K)` float, the student's.
+
+        Returns:
+            Scalar float32; 0 where nothing is valid.
+        """
+        valid = ops.cast(valid, "float32")
+        log_probabilities = ops.log_softmax(ops.cast(logits, "float32"), axis=-1)
+        cross_entropy = -ops.sum(ops.stop_gradient(soft_label) * log_probabilities, axis=-1)
+        return ratio(ops.sum(cross_entropy * valid), ops.sum(valid))
+
+
+def dynamic_soft_labels(logits, mass: float):
+    """Keeps the fewest most probable classes of each pixel that hold a mass of probability, and weighs them anew.
+
+    Args:
+        logits: `(B, H, W, K)` float.
+        mass: 0 to 1.
+
+    Returns:
+        `(B, H, W, K)` float32 that sums to 1, without gradient. Equally probable classes stay or go together.
+
+    Example:
+        >>> import numpy as np
+        >>> logits = np.log(np.float32([[[[0.6, 0.3, 0.1]]]]))
+        >>> np.round(keras.ops.convert_to_numpy(dynamic_soft_labels(logits, 0.8)), 3).tolist()
+        [[[[0.667, 0.333, 0.0]]]]
+    """
+    probabilities = ops.softmax(ops.stop_gradient(ops.cast(logits, "float32")), axis=-1)
+    ordered = ops.top_k(probabilities, probabilities.shape[-1])[0]
+    before = ops.cumsum(ordered, axis=-1) - ordered  # what the classes above each hold
+    least = ops.min(ops.where(before < mass, ordered, 1.0), axis=-1, keepdims=True)
+    kept = ops.where(probabilities >= least, probabilities, 0.0)
+    return kept / ops.sum(kept, axis=-1, keepdims=True)

@@ -1,14 +1,11 @@
-"""What tells pixels of one class apart: parts, densities, soft labels; and maps read on a coarser grid."""
+"""ESL's parts of classes and soft labels."""
 
 import numpy as np
 import pytest
 from keras import ops
 
-from rankmatch_keras.layers.class_parts import ClassParts, k_means
-from rankmatch_keras.layers.density import density
-from rankmatch_keras.layers.pixels import on_grid
-from rankmatch_keras.layers.pseudo_labels import pixel_entropy
-from rankmatch_keras.layers.soft_labels import dynamic_soft_labels
+from rankmatch_keras.methods.esl.method import SoftConsistencyLoss, dynamic_soft_labels
+from rankmatch_keras.methods.esl.parts import ClassParts, k_means
 
 
 def numpy(value):
@@ -58,22 +55,6 @@ def test_fewer_pixels_than_parts_give_equal_centres():
     assert np.isfinite(found).all() and {tuple(row) for row in found[0]} <= {(1.0, 1.0), (7.0, 7.0)}
 
 
-@pytest.mark.parametrize("stored", [0, 5, 20, 40])
-def test_density_is_the_mean_of_the_nearest(stored):
-    rng = np.random.default_rng(stored)
-    features, memory = (rng.normal(size=(2, count, 3)).astype("float32") for count in (4, 40))
-    filled = np.arange(40)[None] < np.array([[stored], [40]])
-    found = numpy(density(*map(ops.convert_to_tensor, (features, memory, filled))))
-    for c in range(2):
-        there = memory[c][filled[c]]
-        for p in range(4):
-            cosine = sorted(
-                (features[c, p] @ m / np.linalg.norm(features[c, p]) / np.linalg.norm(m) for m in there), reverse=True
-            )
-            expected = np.mean([np.mean(cosine[:k]) for k in (8, 16, 32)]) if len(there) else 0.0
-            assert found[c, p] == pytest.approx(expected, abs=1e-5)
-
-
 def test_soft_labels_hold_the_mass():
     probabilities = np.float32([[[[0.6, 0.3, 0.1], [0.96, 0.03, 0.01], [0.4, 0.2, 0.4]]]])
     found = numpy(dynamic_soft_labels(np.log(probabilities), 0.8))
@@ -87,16 +68,8 @@ def test_soft_labels_of_certain_pixels_are_finite():
     np.testing.assert_allclose(found[0, 0], [[1, 0, 0], [1 / 3] * 3], atol=1e-6)
 
 
-def test_entropy_in_nats():
-    found = numpy(pixel_entropy(np.float32([[[[0.0, 0.0], [1000.0, 0.0], [np.log(3.0), 0.0]]]])))
-    expected = [np.log(2), 0.0, -(0.75 * np.log(0.75) + 0.25 * np.log(0.25))]
-    np.testing.assert_allclose(found[0, 0], expected, atol=1e-6)
-
-
-@pytest.mark.parametrize(("size", "grid", "rows"), [(33, 9, range(0, 33, 4)), (33, 3, [0, 16, 32]), (10, 1, [0])])
-def test_the_corners_of_the_grid_are_the_images(size, grid, rows):
-    values = np.arange(size * size).reshape(1, size, size)
-    expected = values[:, list(rows)][:, :, list(rows)]
-    np.testing.assert_array_equal(numpy(on_grid(values, (grid, grid))), expected)
-    found = numpy(on_grid(values[..., None] > 3, (grid, grid)))
-    np.testing.assert_array_equal(found[..., 0], expected > 3)
+def test_soft_labels_weigh_the_cross_entropies():
+    label = np.float32([[[[0.75, 0.25], [1.0, 0.0], [0.5, 0.5]]]])
+    logits = np.log(np.float32([[[[0.5, 0.5], [0.25, 0.75], [0.9, 0.1]]]]))
+    value = float(SoftConsistencyLoss()(label, np.array([[[True, True, False]]]), logits))
+    assert value == pytest.approx((np.log(2) + np.log(4)) / 2, rel=1e-6)
