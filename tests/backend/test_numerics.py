@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from small_network import small_segmenter
 
-from rankmatch_keras import methods, training
+from rankmatch_keras import backend, methods, training
 from rankmatch_keras.backend import numerics
 from rankmatch_keras.errors import UserError
 
@@ -101,7 +101,7 @@ def test_losses_and_agents_stay_in_float32(precision):
 
 
 def test_a_precision_that_the_device_lacks(monkeypatch):
-    monkeypatch.setattr(numerics.numerics(), "missing", lambda dtype: f"no {dtype} units")
+    monkeypatch.setattr(backend.device, "missing", lambda dtype: f"no {dtype} units")
     with pytest.raises(UserError, match=r"a device that computes in bfloat16; found none \(no bfloat16 units\)"):
         numerics.set_precision("mixed_bfloat16")
     assert keras.mixed_precision.dtype_policy().name == "float32"
