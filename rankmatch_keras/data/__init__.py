@@ -107,12 +107,7 @@ _MODULES = {
         "ImageFile",
     ),
     "readers.tiff": ("count_pages",),
-    "masks.detection": ("detect_encoding",),
-    "masks.encodings": (
-        "Ids",
-        "Lookup",
-        "TwoValues",
-    ),
+    "masks.encodings": ("Ids", "Lookup", "TwoValues", "detect_encoding"),
     "masks.legends": (
         "Legend",
         "legend_of",
