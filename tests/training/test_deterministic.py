@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import pytest
 
-CHECKOUT = pathlib.Path(__file__).resolve().parents[1]
+CHECKOUT = pathlib.Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.skipif(keras.backend.backend() == "jax", reason="XLA is deterministic on processors, and takes a minute")
