@@ -14,7 +14,8 @@ from rankmatch_keras.training.run_folder import STAGES, Run
 
 BASELINE = "supervised"  # the method that the others are measured against
 # Options that are part of a run's label where runs of one method differ in them.
-NAMED = names_where(CATALOG, in_comparison="named")
+NAMED = names_where(CATALOG, in_comparison="named", of_method=False)
+OF_METHOD = names_where(CATALOG, of_method=True)
 PER_METHOD = names_where(CATALOG, in_comparison="per method")
 
 
@@ -129,14 +130,14 @@ def read_runs(folders: Sequence[Path]) -> list[Record]:
 def labels_of(configs: Sequence[Mapping[str, Any]]) -> list[str]:
     """Name runs as `method[options]`, with the backend if runs of that name differ in it.
 
-    The name includes optimizer options that differ from the baseline's (or the first run's, without a baseline), and
-    the method of the run that a warm start comes from.
+    The name includes options of the method that differ between the runs, optimizer options that differ from the
+    baseline's (or the first run's, without a baseline), and the method of the run that a warm start comes from.
 
     Args:
         configs: the configurations of the runs.
     """
     options = [config.get("options", {}) for config in configs]
-    parts = [[*o.get("set", ()), *_own_optimizer(o, options)] for o in options]
+    parts = [[*o.get("set", ()), *_own_method_options(o, options), *_own_optimizer(o, options)] for o in options]
     for part, config in zip(parts, configs, strict=True):
         if config.get("start"):
             part.append(f"start_from={config['start']['method']}")
@@ -153,6 +154,12 @@ def labels_of(configs: Sequence[Mapping[str, Any]]) -> list[str]:
     backends = [config.get("backend") for config in configs]
     mixed = {name for name in names if len({b for n, b in zip(names, backends, strict=True) if n == name}) > 1}
     return [f"{name} ({b})" if name in mixed else name for name, b in zip(names, backends, strict=True)]
+
+
+def _own_method_options(options, all_options):
+    """Return the method's options that a run gives and that are not the same in all runs."""
+    given = [name for name in OF_METHOD if options.get(name) is not None]
+    return [f"{name}={options[name]}" for name in given if any(o.get(name) != options[name] for o in all_options)]
 
 
 def _own_optimizer(options, all_options):
