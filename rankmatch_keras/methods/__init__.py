@@ -1,4 +1,4 @@
-"""The methods: each a `keras.Model` whose `fit` trains a segmenter its way; and how to make them by name."""
+"""The methods, one `keras.Model` per article whose `fit` trains a segmenter, and their construction by name."""
 
 import inspect
 from collections.abc import Iterable, Mapping
@@ -59,7 +59,7 @@ METHODS: dict[str, type[Method]] = {
 
 
 def method_named(name: str) -> type[Method]:
-    """The class of a method.
+    """Return the class of a method.
 
     Raises:
         UserError: there is none of that name; the message says which comes nearest.
@@ -70,18 +70,18 @@ def method_named(name: str) -> type[Method]:
 
 
 def takes_second(kind: type[Method]) -> bool:
-    """Whether a method trains a second network, which its constructor takes as `second`."""
+    """Return whether a method trains a second network, the argument `second` of its constructor."""
     return "second" in inspect.signature(kind.__init__).parameters
 
 
 def needs_second(kind: type[Method]) -> bool:
-    """Whether it cannot make that network itself."""
+    """Return whether a method cannot make its second network itself."""
     parameter = inspect.signature(kind.__init__).parameters.get("second")
     return parameter is not None and parameter.default is parameter.empty
 
 
 def check_options(name: str, given: Iterable[str], further: Iterable[str] = ()) -> None:
-    """Checks that a method has the options that a person asks for.
+    """Check that a method has the given options.
 
     Args:
         name: the method's name.
@@ -110,7 +110,7 @@ def build(
 
     Args:
         name: the method's name.
-        segmenter: the network that is trained.
+        segmenter: the network to train.
         given: options that the user asks for; each must be one of the method's. They win over the preset.
         usual: defaults for the options that the method has; the preset wins over them.
         second: another network, for methods that train two.

@@ -1,4 +1,4 @@
-"""AEL: classes that the student does badly are pasted, sampled and weighed more."""
+"""AEL: paste, sample and weight the classes most on which the student does badly."""
 
 import keras
 from keras import ops
@@ -19,31 +19,32 @@ FAR_BELOW = -1e9
 class AEL(MeanTeacherBase):
     """`L = L_sup + L_labeled + L_unlabeled` (Hu et al., Adaptive Equalization Learning, NeurIPS 2021, Section 3).
 
-    s_c is the moving average of the student's mean probability of class c on the labelled pixels of c; a batch without
-    them counts as 0. The smaller it is, the more the class is used:
+    s_c is the moving average of the student's mean probability of class c on the labeled pixels of c; a batch without
+    such pixels adds 0. The smaller s_c, the more the class is used:
 
-    - copy-paste: with probability 1/2 a labelled image receives the pixels of a few classes of another one, drawn with
+    - copy-paste: with probability 1/2 a labeled image receives the pixels of a few classes of another one, sampled with
       `softmax sqrt(1 - s)`;
-    - CutMix: an unlabelled image receives the box around one class of another one, drawn with `softmax(1 - s)` among
-      those that cover a share of it, or a random box of half the area where there is none;
+    - CutMix: an unlabeled image receives the box around one class of another one, sampled with `softmax(1 - s)` among
+      the classes that cover at least `min_area` of it; a random box of half the area where there is none;
     - sampling: a pixel that the teacher labels c is kept with probability `(1 - s_c) / max (1 - s)`. L_labeled and
-      L_unlabeled are cross-entropies with its labels, weighed by its confidence squared; the weights sum up to 1.
+      L_unlabeled are cross-entropies with the teacher's labels, weighted by its confidence squared; the weights sum to
+      1.
 
-    The teacher labels in training mode, with statistics of its own. What differs, as nothing is sampled from the whole
-    data set: the other image is an image's partner in the batch in reverse order, unscaled, where the publication keeps
-    a bank of the classes that every image shows and draws the class first and an image of it then; the box is around
-    all pixels of the class, not one connected part; s begins with 0 instead of random numbers. No auxiliary head;
-    pixels without truth do not count in L_labeled; no class is taken as frequent unless it is named.
+    The teacher labels in training mode, with batch statistics. Differences from the publication, because nothing is
+    sampled from the whole data set: the other image is the partner in the batch in reverse order, unscaled, where the
+    publication keeps a bank of the classes that every image shows, samples the class first and then an image of it; the
+    box is around all pixels of the class, not one connected part; s begins with 0 instead of random numbers. No
+    auxiliary head; ignored pixels are left out of L_labeled; no class is taken as frequent unless it is named.
 
     Args:
         segmenter: the student.
         threshold: smallest confidence of a label that counts: 0.7 on Pascal VOC, 0 on Cityscapes.
-        pasted_classes: classes that copy-paste draws: 1 on Pascal VOC, 3 on Cityscapes.
+        pasted_classes: classes that copy-paste samples: 1 on Pascal VOC, 3 on Cityscapes.
         paste_probability: how often an image receives them.
         frequent_classes: classes that copy-paste leaves out.
-        min_area: smallest share of an image that makes a class present in it.
-        momentum: share of the old s.
-        seed: int or `None`, for all draws.
+        min_area: smallest fraction of an image that makes a class present in it.
+        momentum: weight of the old s.
+        seed: int or `None`, of all samples.
         **kwargs: see `MeanTeacherBase`.
     """
 
@@ -78,11 +79,11 @@ class AEL(MeanTeacherBase):
         self.term_weights = {"supervised": 1.0, "labeled_consistency": 1.0, "consistency": 1.0}
 
     def stages(self):
-        """First the labelled images, then the mixed ones."""
+        """Return a stage of the labeled images and one of the mixed ones."""
         return (self.pasted_stage, self.mixed_stage)
 
     def pasted_stage(self, batch, carry):
-        """Both terms of the labelled images, with copy-paste."""
+        """Compute both terms of the labeled images, with copy-paste."""
         self.update_teacher()
         images, mask = self.pasted(batch["labeled_image"], ops.cast(batch["labeled_mask"], "int32"))
         label, confidence = pseudo_labels(self.teacher_logits(images))
@@ -98,7 +99,7 @@ class AEL(MeanTeacherBase):
         return terms, None
 
     def mixed_stage(self, batch, carry):
-        """The term of the unlabelled images, with boxes around a class."""
+        """Compute the term of the unlabeled images, with boxes around a class."""
         label, confidence = pseudo_labels(self.teacher_logits(batch["weak_image"]))
         view = View(batch["weak_image"], label, confidence, batch["valid"])
         view = view.pasted(view.partners(), self.class_boxes(view.partners()))
@@ -106,11 +107,11 @@ class AEL(MeanTeacherBase):
         return {"consistency": self.equalized(view.label, view.confidence, view.valid, logits)}, None
 
     def uniform(self, images, *shape):
-        """Uniform numbers `(images, *shape)`, drawn for the images of all replicas."""
+        """Return uniform numbers `(images, *shape)`, sampled for the images of all replicas."""
         return uniform((images, *shape), self.draws)
 
     def pasted(self, images, mask):
-        """Labelled images and masks with the pixels of their partners' drawn classes."""
+        """Return labeled images and masks with the pixels of the sampled classes of their partners."""
         count = ops.shape(images)[0]
         rare = ops.arange(self.num_classes)
         rare = ops.all(rare[:, None] != ops.convert_to_tensor([-1, *self.frequent_classes], dtype="int32"), axis=1)
@@ -123,7 +124,7 @@ class AEL(MeanTeacherBase):
         return mix(images, partners(images), there), mix(mask, other, there)
 
     def class_boxes(self, source: View):
-        """Masks of the boxes around one drawn class of each image, or of random boxes: `(B, H, W)` bool."""
+        """Return masks of the box around one sampled class of each image, or of a random box: `(B, H, W)` bool."""
         count, size = ops.shape(source.label)[0], ops.shape(source.label)[1:3]
         present = class_fractions(source.label, self.num_classes, source.valid) >= self.min_area
         chosen = draw_classes(1.0 - self.confidences.values(), present, self.uniform(count, self.num_classes), 1)
@@ -132,7 +133,7 @@ class AEL(MeanTeacherBase):
         return ops.where(ops.any(present, axis=-1)[:, None, None], around, self.boxes(count, size))
 
     def equalized(self, label, confidence, valid, logits):
-        """Cross-entropy with the teacher's labels on the pixels that sampling keeps."""
+        """Compute the cross-entropy with the teacher's labels on the pixels that sampling keeps."""
         rarity = 1.0 - self.confidences.values()
         keep = ops.take(rarity / ops.maximum(ops.max(rarity), 1e-6), label, axis=0)  # (B, H, W)
         kept = ops.logical_and(self.uniform(*ops.shape(label)) < keep, confidence >= self.threshold)
@@ -140,15 +141,15 @@ class AEL(MeanTeacherBase):
 
 
 def draw_classes(scores, allowed, draws, count: int):
-    """Draws different classes with the probabilities `softmax(scores)` over those that are allowed.
+    """Sample different classes with probabilities `softmax(scores)` over the allowed ones.
 
-    The largest sums of scores and Gumbel numbers are such a draw.
+    The largest sums of scores and Gumbel noise are such a sample.
 
     Args:
         scores: `(K,)` or `(B, K)` float.
         allowed: bool of a shape that broadcasts to `(B, K)`.
         draws: `(B, K)` float, uniform in 0..1.
-        count: classes to draw; of fewer allowed ones all.
+        count: classes to sample; all, where fewer are allowed.
 
     Returns:
         `(B, K)` bool.
@@ -160,7 +161,7 @@ def draw_classes(scores, allowed, draws, count: int):
 
 
 def bounding_boxes(mask):
-    """The smallest box around the marked pixels of each image.
+    """Return the smallest box around the marked pixels of each image.
 
     Args:
         mask: `(B, H, W)` bool.

@@ -1,4 +1,4 @@
-"""AugSeg: random intensities, and CutMix that injects labels into images of which the teacher is unsure."""
+"""AugSeg: random intensities, and CutMix that pastes labeled boxes into images with uncertain pseudo-labels."""
 
 import math
 from typing import ClassVar
@@ -18,22 +18,22 @@ from rankmatch_keras.methods.teachers import MeanTeacherBase, View
 class AugSeg(MeanTeacherBase):
     """`L = L_sup + w L_u` on strong views with pasted boxes (Zhao et al., CVPR 2023, Section 3).
 
-    The teacher labels the weak view, in inference mode. Its confidence in an image is `r = mean (1 - H(p) / ln K)
-    max p`. A copy of the image receives a box of a labelled image with probability 1 - r (its area is 1 - lambda,
-    lambda of Beta(8, 2); labels count as sure). Then every image receives a box of another one's copy (lambda of
-    Beta(4, 4)); labels and confidences follow. L_u is the cross-entropy of the pixels whose confidence reaches the
-    threshold, divided by the number of all pixels. The strong views have one to three random intensity operations.
+    The teacher labels the weak view in inference mode. Its confidence in an image is `r = mean (1 - H(p) / ln K) max
+    p`. A copy of the image receives a box of a labeled image with probability 1 - r (its area is 1 - lambda, lambda of
+    Beta(8, 2); labels have confidence 1). Then every image receives a box of another one's copy (lambda of Beta(4, 4));
+    labels and confidences follow. L_u is the cross-entropy of the pixels whose confidence reaches the threshold,
+    divided by the number of all pixels. The strong views have one to three random intensity operations.
 
-    What differs: padding does not count, neither in L_u nor in r; a pasted box lies in the image as a whole and comes
-    from the batch in reverse order instead of a random one; the teacher's average begins with the first step, where
-    the publication copies the student during the first epoch.
+    Differences from the publication: padding is left out of both L_u and r; a pasted box lies wholly in the image and
+    comes from the batch in reverse order instead of a random one; the EMA begins with the first step, where the
+    publication copies the student during the first epoch.
 
     Args:
         segmenter: the student.
-        threshold: smallest confidence that counts: 0.95 on Pascal VOC, 0 on Cityscapes.
+        threshold: smallest confidence of a pseudo-label that is kept: 0.95 on Pascal VOC, 0 on Cityscapes.
         consistency_weight: w: 1; 2 with ResNet-50 on Cityscapes.
         ema_decay: decay of the teacher: 0.999 on Pascal VOC, 0.996 on Cityscapes.
-        seed: int or `None`, for boxes and injections.
+        seed: int or `None`, of boxes and injections.
         **kwargs: see `Method`.
     """
 
@@ -62,11 +62,11 @@ class AugSeg(MeanTeacherBase):
         self.term_weights = {"supervised": 1.0, "consistency": consistency_weight}
 
     def stages(self):
-        """One stage."""
+        """Return the only stage."""
         return (self.joint_stage,)
 
     def joint_stage(self, batch, carry):
-        """Both terms, from one pass of labelled images and mixed views."""
+        """Compute both terms from one pass of labeled images and mixed views."""
         self.update_teacher()
         logits = self.teacher_logits(batch["weak_image"])
         image_certainty = self.image_certainty(logits, batch["valid"])
@@ -89,18 +89,18 @@ class AugSeg(MeanTeacherBase):
         }, None
 
     def further_terms(self, batch, view: View, outputs) -> dict:
-        """What another network's classifier adds, see `NPSemiSeg`."""
+        """Return the terms that a subclass adds."""
         return {}
 
     def image_certainty(self, logits, valid):
-        """The teacher's confidence r in each image, `(B,)` in 0..1."""
+        """Return the teacher's confidence r in each image, `(B,)` in 0..1."""
         certainty = 1.0 - pixel_entropy(logits) / math.log(logits.shape[-1])
         valid = ops.cast(valid, "float32")
         score = certainty * pseudo_labels(logits)[1] * valid
         return ops.sum(score, axis=(1, 2)) / ops.maximum(ops.sum(valid, axis=(1, 2)), 1.0)
 
     def labeled_view(self, batch) -> View:
-        """A labelled image for each unlabelled one, taken in turn; its pixels without truth do not count."""
+        """Return a labeled image for each unlabeled one, in turn; its ignored pixels are not valid."""
         count, labeled = ops.shape(batch["weak_image"])[0], ops.shape(batch["labeled_image"])[0]
         index = ops.arange(count) % labeled
         image, mask = (ops.take(batch[name], index, axis=0) for name in ("labeled_image", "labeled_mask"))
@@ -108,7 +108,7 @@ class AugSeg(MeanTeacherBase):
         return View(image, ops.where(has_truth, mask, 0), ops.ones(ops.shape(mask)), has_truth)
 
     def mixed(self, own: View, labeled: View, image_certainty) -> View:
-        """The strong views with a box of their partners' copies, which may have one of a labelled image."""
+        """Return the strong views with a box of their partners' copies, which may hold a labeled box."""
         count, size = ops.shape(own.image)[0], ops.shape(own.image)[1:3]
         draws = uniform((count,), self.injections)
         injected = (draws >= image_certainty)[:, None, None]

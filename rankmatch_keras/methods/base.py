@@ -1,4 +1,4 @@
-"""What every method shares: one segmenter, named loss terms, and a training step per backend."""
+"""Base of all methods: a segmenter, named loss terms, and the training step of the running backend."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
@@ -15,7 +15,7 @@ NETWORKS = ("segmenter", "second")
 
 
 def joined_when_replicated(stages: tuple[Callable, ...]) -> tuple[Callable, ...]:
-    """Stages of which some do not use all weights, for `Method.stages`: with several replicas as a single one.
+    """Return the stages as a single one where several replicas run; for stages that do not use all weights.
 
     PyTorch's replicas exchange the gradients of all weights in the last stage.
     """
@@ -33,17 +33,17 @@ def joined_when_replicated(stages: tuple[Callable, ...]) -> tuple[Callable, ...]
 class Method(ConfigFromArguments, keras.Model):
     """A way to train a segmenter: forward passes, loss terms and their weights.
 
-    A subclass names its terms in `term_weights` and computes them in its `stages`; `fit` takes batches as
-    `data.training_batches` makes them, and logs every term by its name, with the running mean over the epoch.
+    A subclass names its terms in `term_weights` and computes them in its `stages`. `fit` takes batches as
+    `data.training_batches` makes them and logs the running mean over the epoch of every term, by its name.
 
     A stage is a function `(batch, carry) -> (terms, carry)`: it runs some forward passes and returns the terms that
-    follow from them, and what the next stage must know of it, without gradient. So no gradient joins two stages, and
-    the gradient of the loss is the sum of theirs: a training step may finish one with its backward pass, and forget
-    its activations, before it starts the next one.
+    follow from them, and what the next stage needs of them, without gradient. As no gradient connects two stages, the
+    gradient of the loss is the sum of theirs, and a training step may run the backward pass of a stage, and free its
+    activations, before it starts the next one.
 
     Args:
-        segmenter: the network that is trained, see `models.Segmenter`.
-        ignore_index: mask value of pixels without truth.
+        segmenter: the network to train, see `models.Segmenter`.
+        ignore_index: mask value of pixels that are left out.
         ohem: hard example mining of the supervised loss, see `losses.SupervisedLoss`.
     """
 
@@ -75,43 +75,43 @@ class Method(ConfigFromArguments, keras.Model):
 
     @classmethod
     def strong_views(cls) -> int:
-        """How many strong views of each unlabelled image it needs, 0 to 2."""
+        """Return how many strong views of each unlabeled image it needs, 0 to 2."""
         return sum(f"strong_image_{number}" in cls.required for number in (1, 2))
 
     @property
     def students(self) -> tuple:
-        """The segmenters that are trained."""
+        """Segmenters in training."""
         return (self.segmenter,)
 
     @property
     def teachers(self) -> tuple:
-        """The segmenters that only label, other than the students."""
+        """Segmenters that only label and are no students."""
         return ()
 
     @property
     def heads(self) -> tuple:
-        """Built layers beside the segmenters that are trained, with the learning rate of the head."""
+        """Built layers in training beside the segmenters, at the learning rate of the head."""
         return ()
 
     @property
     def evaluated(self):
-        """The segmenter that predicts after the training."""
+        """Segmenter that predicts after training."""
         return self.segmenter
 
     @property
     def batches_per_step(self) -> int:
-        """Batches whose gradients make up one optimizer step."""
-        # Not compiled yet, there is no optimizer.
+        """Number of batches whose gradients make up one optimizer step."""
+        # There is no optimizer before `compile`.
         return getattr(getattr(self, "optimizer", None), "gradient_accumulation_steps", None) or 1
 
     def compile(self, optimizer="sgd", jit_compile="auto", **kwargs):
-        """Sets the optimizer; the losses are the method's own.
+        """Set the optimizer; the losses are the method's own.
 
         Args:
-            optimizer: a Keras optimizer or its name. With `training.SGD(head_multiplier=...)` the segmenter's decoder
-                is the head.
+            optimizer: a Keras optimizer or its name. The head of `training.SGD(head_multiplier=...)` is the segmenter's
+                decoder.
             jit_compile: whether XLA compiles the step; `"auto"` decides per backend and device.
-            **kwargs: other arguments of `keras.Model.compile`, but `loss`.
+            **kwargs: other arguments of `keras.Model.compile`, except `loss`.
 
         Raises:
             ValueError: `loss` is given.
@@ -128,17 +128,17 @@ class Method(ConfigFromArguments, keras.Model):
         if not self.trackers:
             names = ("loss", *self.term_weights, *self.diagnostics)
             self.trackers = {name: keras.metrics.Mean(name=name) for name in names}
-        # Built now, so that a resumed run finds variables to restore before its first step.
+        # Built here so that a resumed run finds variables to restore before its first step.
         self.optimizer.build(self.trainable_variables)
         # Not `self.optimizer`: Keras may have wrapped it for loss scaling.
         backend.step.prepare((*self.students, *self.teachers, *self.heads), optimizer)
 
     def stages(self) -> tuple[Callable, ...]:
-        """The stages of a step, in order; see the class."""
+        """Return the stages of a step in order, see the class."""
         raise NotImplementedError
 
     def compute_terms(self, batch: Mapping[str, Any]) -> dict[str, Any]:
-        """Computes every loss term of `term_weights` and every value of `diagnostics` for one batch."""
+        """Compute every loss term of `term_weights` and every value of `diagnostics` for one batch."""
         terms: dict[str, Any] = {}
         carry = None
         for stage in self.stages():
@@ -147,17 +147,17 @@ class Method(ConfigFromArguments, keras.Model):
         return terms
 
     def weighted_sum(self, terms: Mapping[str, Any]):
-        """The weighted sum of one stage's terms, or of all: the part of the loss that they make up."""
+        """Return the weighted sum of the given terms: a stage's part of the loss, or all of it."""
         return sum(weight * terms[name] for name, weight in self.term_weights.items() if name in terms)
 
     def compute_losses(self, batch: Mapping[str, Any]) -> dict[str, Any]:
-        """Computes `{"loss": weighted sum, term: scalar, ...}` for one training batch, with gradient.
+        """Compute `{"loss": weighted sum, term: scalar, ...}` for one training batch, with gradient.
 
         Args:
-            batch: the flat dict of DESIGN's training batch: channels-last images float32, masks int32.
+            batch: flat dict as `data.training_batches` makes it: channels-last images float32, masks int32.
 
         Returns:
-            Float32 scalars by name; `"loss"` is what the optimizer minimises.
+            Float32 scalars by name; `"loss"` is what the optimizer minimizes.
 
         Raises:
             ValueError: the batch lacks an entry that the method needs.
@@ -175,18 +175,18 @@ class Method(ConfigFromArguments, keras.Model):
         return self._run_step(self, *args)
 
     def log(self, losses: Mapping[str, Any]) -> dict[str, Any]:
-        """Adds the step's values to the running means and returns those."""
+        """Add the step's values to the running means and return those."""
         for name, value in losses.items():
             self.trackers[name].update_state(value)
         return {name: tracker.result() for name, tracker in self.trackers.items()}
 
     def call(self, inputs, training=None):
-        """Returns the logits `(B, H, W, K)` of normalised images `(B, H, W, C)` (or of a batch's labelled images)."""
+        """Return the logits `(B, H, W, K)` of normalized images `(B, H, W, C)`, or of a batch's labeled images."""
         images = inputs["labeled_image"] if isinstance(inputs, Mapping) else inputs
         return self.segmenter(images, training=training)["logits"]
 
     def check(self, batch: Mapping[str, Any]):
-        """Checks the first batch for the entries that the method needs.
+        """Check that the first batch has the entries that the method needs.
 
         Raises:
             ValueError: one is missing.

@@ -1,4 +1,4 @@
-"""CCT: auxiliary decoders on perturbed encoder maps learn to say what the main decoder says of the clean ones."""
+"""CCT: auxiliary decoders on perturbed encoder maps learn the main decoder's prediction on the clean ones."""
 
 from collections.abc import Callable
 from typing import Any
@@ -19,11 +19,11 @@ from rankmatch_keras.models.segmenter import CANVAS
 
 SMALLEST_OBJECT = 50  # pixels
 TINY = 1e-8
-RAMP = 0.1  # share of the run in which the weight grows
+RAMP = 0.1  # fraction of the run in which the weight grows
 
 
 def keep_where(maps, mask):
-    """Zeroes the maps where a mask `(B, H, W)` bool of the image is False."""
+    """Zero the maps where a mask `(B, H, W)` bool of the image is False."""
 
     def kept(value):
         return value * ops.cast(on_grid(mask, value.shape[1:3])[..., None], value.dtype)
@@ -33,12 +33,12 @@ def keep_where(maps, mask):
 
 @keras.saving.register_keras_serializable("rankmatch_keras")
 class FeatureNoise(Perturbation):
-    """Multiplies by 1 + n, n uniform in -0.3 to 0.3 for each value of a map, the same for all images."""
+    """Multiplication by 1 + n, n uniform in -0.3 to 0.3 for each value of a map, the same for all images."""
 
     limit = 0.3
 
     def call(self, maps, logits=None):
-        """See the class."""
+        """Perturb the maps, see the class."""
         return each_map(maps, lambda value: value * ops.cast(1.0 + self._noise(value.shape[1:]), value.dtype))
 
     def _noise(self, shape):
@@ -47,10 +47,10 @@ class FeatureNoise(Perturbation):
 
 @keras.saving.register_keras_serializable("rankmatch_keras")
 class FeatureDrop(Perturbation):
-    """Drops the most active places: where a map's mean over the channels reaches U(0.7, 0.9) of its image's maximum."""
+    """Zeros at the most active places, where a map's mean over channels reaches U(0.7, 0.9) of its image's maximum."""
 
     def call(self, maps, logits=None):
-        """See the class."""
+        """Perturb the maps, see the class."""
         share = self.sample((), 0.7, 0.9)
 
         def dropped(value):
@@ -63,25 +63,25 @@ class FeatureDrop(Perturbation):
 
 @keras.saving.register_keras_serializable("rankmatch_keras")
 class ObjectMasking(Perturbation):
-    """Keeps what is predicted as class 0, the background."""
+    """Zeros wherever another class than 0, the background, is predicted."""
 
     def call(self, maps, logits):
-        """See the class."""
+        """Perturb the maps, see the class."""
         return keep_where(maps, ops.argmax(logits, axis=-1) == 0)
 
 
 @keras.saving.register_keras_serializable("rankmatch_keras")
 class ContextMasking(Perturbation):
-    """Keeps what is predicted as another class than 0."""
+    """Zeros wherever class 0, the background, is predicted."""
 
     def call(self, maps, logits):
-        """See the class."""
+        """Perturb the maps, see the class."""
         return keep_where(maps, ops.argmax(logits, axis=-1) > 0)
 
 
 @keras.saving.register_keras_serializable("rankmatch_keras")
 class GuidedCutout(Perturbation):
-    """Zeroes a random box within what is predicted of each class but 0, of 0.4 of the sides of its bounding box.
+    """Zeros in a random box within the prediction of each class but 0, of 0.4 of the sides of its bounding box.
 
     The publication takes each contour's bounding box by a library on the host; here all pixels of a class in an image
     share one, and classes of fewer than 50 pixels are left alone.
@@ -90,18 +90,18 @@ class GuidedCutout(Perturbation):
     share = 0.4
 
     def call(self, maps, logits):
-        """See the class."""
+        """Perturb the maps, see the class."""
         boxes, counted = bounding_boxes(ops.argmax(logits, axis=-1), logits.shape[-1])
         draws = uniform((ops.shape(logits)[0], logits.shape[-1] - 1, 2), self.seed_generator)
         return keep_where(maps, ops.logical_not(self.cut(boxes, counted, draws, logits.shape[1:3])))
 
     def cut(self, boxes, counted, draws, size):
-        """Marks the pixels of the boxes that are cut.
+        """Mark the pixels of the boxes to cut.
 
         Args:
             boxes: `(B, K - 1, 4)` int32, `y0, x0, y1, x1`, ends excluded.
             counted: `(B, K - 1)` bool, whether the class is there.
-            draws: `(B, K - 1, 2)` in 0 to 1, where in its bounding box each cut lies.
+            draws: `(B, K - 1, 2)` in 0 to 1, the place of each cut in its bounding box.
             size: `(H, W)`.
 
         Returns:
@@ -119,7 +119,7 @@ class GuidedCutout(Perturbation):
 
 
 def bounding_boxes(label, num_classes: int):
-    """Bounding boxes of the classes from 1 on.
+    """Return the bounding boxes of the classes from 1 on.
 
     Args:
         label: `(B, H, W)` int.
@@ -127,7 +127,7 @@ def bounding_boxes(label, num_classes: int):
 
     Returns:
         `(B, K - 1, 4)` int32, `y0, x0, y1, x1`, ends excluded, and `(B, K - 1)` bool, whether the class has 50 pixels
-        or more; the box of an absent class says nothing.
+        or more; the box of an absent class is meaningless.
     """
     classes = ops.reshape(ops.arange(1, num_classes, dtype="int32"), (1, -1, 1, 1))
     of_class = ops.cast(label, "int32")[:, None] == classes  # (B, K - 1, H, W)
@@ -144,20 +144,20 @@ def bounding_boxes(label, num_classes: int):
 
 @keras.saving.register_keras_serializable("rankmatch_keras")
 class AdversarialMove(Perturbation):
-    """Moves each map of each image by a norm of 2 to where the prediction diverges fastest (Miyato et al., 2018).
+    """Move of each map of each image, of norm 2, to where the prediction diverges fastest (VAT, Miyato et al., 2018).
 
     The direction is the gradient of the divergence KL(p(x) || p(x + d)) at a random move d of norm 1, one step of power
     iteration. The published programs take a norm of 1e-6, which float32 rounds away against maps of that size.
 
     Args:
-        seed: int or `None`, for the random moves.
+        seed: int or `None`, of the random moves.
     """
 
     epsilon = 2.0
     probe = 1.0
 
     def move(self, maps, decode, gradient):
-        """Moves the maps.
+        """Move the maps.
 
         Args:
             maps: dict of `(B, h, w, C)`.
@@ -174,7 +174,7 @@ class AdversarialMove(Perturbation):
         def divergence(moves):
             moved = {name: clean[name] + self.probe * moves[name] for name in clean}
             after = ops.log_softmax(ops.cast(decode(moved), "float32"), axis=-1)
-            # A sum: the direction of an image must not depend on how many there are.
+            # A sum, as the direction of an image must not depend on how many there are.
             return ops.sum(ops.exp(before) * (before - after))
 
         directions = gradient(divergence, each_map(clean, lambda value: unit(self._random(value))))
@@ -186,7 +186,7 @@ class AdversarialMove(Perturbation):
 
 
 def unit(move):
-    """A map `(B, h, w, C)` divided by its norm in each image."""
+    """Return a map `(B, h, w, C)` divided by its norm in each image."""
     norm = ops.sqrt(ops.sum(ops.square(ops.cast(move, "float32")), axis=(1, 2, 3), keepdims=True))
     return move / ops.cast(norm + TINY, move.dtype)
 
@@ -207,20 +207,20 @@ class CCT(Method):
     """`L = L_sup + w(t) mean_k MSE(softmax aux_k, softmax main)` (Ouali et al., CVPR 2020, Section 3).
 
     `w(t) = 30 exp(-5 (1 - t)^2)`, t growing from 0 to 1 in the first tenth of the run. Auxiliary decoder k reads the
-    encoder's maps of the weak view after its own perturbation; the main decoder reads them as they are and gets no
-    gradient of the second term, the encoder does. The main decoder predicts.
+    encoder's maps of the weak view after its own perturbation (Section 3.2); the main decoder reads them as they are.
+    The second term sends gradient to the encoder, not to the main decoder, which predicts after training.
 
-    Beside the publication: the auxiliary decoders have the structure of the segmenter's decoder, with weights of their
-    own, in place of a 1x1 convolution and pixel shuffling; every map of the encoder is perturbed, not one; padding
-    does not count; guided cutout takes one box per class (`GuidedCutout`). The adversarial direction is found with a
-    probe of norm 1, as the published 1e-6 is lost in the rounding of float32, on each map by itself, and with the
+    Differences from the publication: the auxiliary decoders have the structure of the segmenter's decoder, with weights
+    of their own, in place of a 1x1 convolution and pixel shuffling; every map of the encoder is perturbed, not one;
+    padding is left out; guided cutout takes one box per class (`GuidedCutout`). The adversarial direction is found with
+    a probe of norm 1, as the published 1e-6 is lost in the rounding of float32, on each map by itself, and with the
     decoder in inference mode. 14 decoders are what follow-ups run; the publication takes 30 (2 vat, 6 channel_dropout,
     6 guided_cutout, 2 context_masking, 2 object_masking, 6 feature_drop, 6 feature_noise).
 
     Args:
-        segmenter: the network that is trained.
+        segmenter: the network to train.
         total_steps: batches of the run.
-        vat: decoders with an adversarial perturbation of norm 2.
+        vat: number of decoders with an adversarial perturbation of norm 2.
         channel_dropout: with half of the channels dropped.
         guided_cutout: with a part of each object cut out.
         context_masking: that see objects alone.
@@ -228,7 +228,7 @@ class CCT(Method):
         feature_drop: with the most active places dropped.
         feature_noise: with multiplicative noise.
         consistency_weight: w(1).
-        seed: int or `None`, for all perturbations.
+        seed: int or `None`, of all perturbations.
         **kwargs: see `Method`.
     """
 
@@ -260,13 +260,13 @@ class CCT(Method):
         self.feature_noise = feature_noise
         self.kinds = tuple(kind for kind in PERTURBATIONS for _ in range(getattr(self, kind)))
         if not self.kinds:
-            raise ValueError("Expected one auxiliary decoder at least. Received: none of any kind")
+            raise ValueError("Expected at least one auxiliary decoder. Received: none of any kind")
         self.total_steps = total_steps
         self.consistency_weight = consistency_weight
         self.seed = seed
         seeds = [None if seed is None else seed + number for number in range(len(self.kinds))]
         self.perturbations = [PERTURBATIONS[kind](seed=seed) for kind, seed in zip(self.kinds, seeds, strict=True)]
-        # Attributes, no list: torch finds the weights of modules there alone, and tells them apart by their names.
+        # Attributes rather than a list: torch finds the weights of modules there alone, and tells them apart by name.
         for number in range(len(self.kinds)):
             setattr(self, f"auxiliary_{number}", copy_decoder(segmenter))
         self.clock = Clock(total_steps)
@@ -275,15 +275,15 @@ class CCT(Method):
 
     @property
     def heads(self):
-        """The auxiliary decoders."""
+        """Auxiliary decoders."""
         return tuple(getattr(self, f"auxiliary_{number}") for number in range(len(self.kinds)))
 
     def stages(self):
-        """One stage, which uses all weights."""
+        """Return the only stage; it uses all weights."""
         return (self.stage,)
 
     def stage(self, batch, carry):
-        """Both terms."""
+        """Compute both terms."""
         labeled = ops.shape(batch["labeled_image"])[0]
         encoded = self.segmenter.encode(ops.concatenate([batch["labeled_image"], batch["weak_image"]]), training=True)
         logits = self.segmenter.decode(encoded, training=True)["logits"]
@@ -299,7 +299,7 @@ class CCT(Method):
         return terms, carry
 
     def _consistency(self, number, maps, target, valid):
-        """The loss of one auxiliary decoder."""
+        """Compute the loss of one auxiliary decoder."""
         perturb, decoder = self.perturbations[number], self.heads[number]
         changed = {name: value for name, value in maps.items() if name != CANVAS}
         if self.kinds[number] == "vat":

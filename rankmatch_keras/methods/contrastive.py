@@ -1,4 +1,4 @@
-"""What the contrastive methods share: an averaged teacher, and representations of pixels beside their classes."""
+"""Base of the contrastive methods: an EMA teacher, and a representation of each pixel beside its logits."""
 
 from typing import Any, ClassVar
 
@@ -17,22 +17,22 @@ from rankmatch_keras.models.segmenter import class_count, decoded_channels
 
 
 class ContrastiveBase(MeanTeacherBase):
-    """Base of the methods with an averaged teacher whose pixels have representations besides logits.
+    """Base of the methods with an EMA teacher whose pixels have representations beside logits.
 
-    A head beside the classifier turns every `stride`-th pixel of the decoder's map (at stride 4, of what the
-    classifier reads) into a vector; the publications run theirs at stride 4 or 8. The teacher has an average of it.
-    Unlabelled images are mixed by boxes of half the image, each with the image at the other end of the batch, with
-    probability 1/2; the publications pair neighbours and draw once for the whole batch.
+    A head beside the classifier turns every `stride`-th pixel of the decoder's map (at stride 4, the classifier's
+    input) into a vector; the publications run theirs at stride 4 or 8. The teacher has an EMA of the head. With
+    probability 1/2 an unlabeled image receives a box of half its area from the image at the other end of the batch; the
+    publications pair neighbors and sample once for the whole batch.
 
-    A step has one stage: labelled and unlabelled pixels are contrasted with each other.
+    A step has one stage, because labeled and unlabeled pixels are contrasted with each other.
 
     Args:
-        segmenter: the network that is trained.
+        segmenter: the network to train.
         total_steps: batches of the whole run.
         channels: length of the representations.
-        stride: which pixels of the decoder's map are represented: every `stride`-th.
-        warm_up: share of the training at its beginning with labelled images alone.
-        seed: int or `None`, for boxes and drawn pixels.
+        stride: every `stride`-th pixel of the decoder's map has a representation.
+        warm_up: fraction of the training, at its beginning, on labeled images alone.
+        seed: int or `None`, of boxes and sampled pixels.
         **kwargs: see `Method`.
     """
 
@@ -72,16 +72,16 @@ class ContrastiveBase(MeanTeacherBase):
 
     @property
     def teachers(self):
-        """The averages of the segmenter and of its head."""
+        """EMA networks of the segmenter and of its head."""
         return (self.teacher.network, self.teacher_head.network)
 
     @property
     def heads(self):
-        """The representation head."""
+        """Representation head."""
         return (self.head,)
 
     def begin_step(self):
-        """Moves the teacher and the clock; returns the share of the training that is done."""
+        """Update the teacher, advance the clock, and return the fraction of the training that is done."""
         self.update_teacher()
         self.teacher_head.update(self.head, self.batches_per_step)
         done = self.clock.progress()
@@ -89,11 +89,11 @@ class ContrastiveBase(MeanTeacherBase):
         return done
 
     def student_outputs(self, images) -> dict[str, Any]:
-        """The student's outputs in training mode, its map `"representation"` `(B, h, w, D)` among them."""
+        """Return the student's outputs in training mode, with its `"representation"` `(B, h, w, D)`."""
         return self._represented(self.segmenter(images, training=True), self.head, True)
 
     def teacher_outputs(self, images, training: bool) -> dict[str, Any]:
-        """The teacher's outputs without gradient, its `"representation"` among them."""
+        """Return the teacher's outputs without gradient, with its `"representation"`."""
         with backend.step.no_gradient():
             return self._represented(self.teacher(images, training=training), self.teacher_head, training)
 
@@ -103,14 +103,14 @@ class ContrastiveBase(MeanTeacherBase):
         return {**outputs, "pixels": pixels, "representation": representation}
 
     def boxes(self, batch):
-        """Draws which pixels of each unlabelled image come from another one: `(B, H, W)` bool."""
+        """Sample which pixels of each unlabeled image come from its partner: `(B, H, W)` bool."""
         batch_size, height, width, _ = ops.shape(batch["weak_image"])
         return self.random_boxes(batch_size, (height, width))
 
     def scores(self, representation, num_labeled):
-        """A random number for each pixel of representations `(B, h, w, D)`, labelled images first: `(B * h * w,)`."""
+        """Sample a number for each pixel of `(B, h, w, D)`, labeled images first: `(B * h * w,)`."""
         images, height, width, _ = ops.shape(representation)
-        # Apart, as each half has its own share of the rows on every replica.
+        # Separately, as each half has its own part of the rows on every replica.
         parts = (
             random_scores(count, height * width, self.seed_generator) for count in (num_labeled, images - num_labeled)
         )
@@ -118,18 +118,18 @@ class ContrastiveBase(MeanTeacherBase):
 
 
 def mask_and_known(batch, ignore_index):
-    """The labelled masks with a class for ignored pixels too, and which pixels are not ignored."""
+    """Return the labeled masks with class 0 for ignored pixels, and which pixels are not ignored."""
     mask = ops.cast(batch["labeled_mask"], "int32")
     known = mask != ignore_index
     return ops.where(known, mask, 0), known
 
 
 def paste_partners(values, boxes):
-    """Fills the boxes of `(B, H, W)` or `(B, H, W, C)` with each image's partner."""
+    """Fill the boxes of `(B, H, W)` or `(B, H, W, C)` with each image's partner."""
     return mix(values, partners(values), boxes)
 
 
 def fraction_of_valid(marked, valid):
-    """The share of the valid pixels that are marked, both `(B, H, W)` bool, over all replicas."""
+    """Return the fraction of the valid pixels that are marked, both `(B, H, W)` bool, over all replicas."""
     valid = ops.cast(valid, "float32")
     return ratio(ops.sum(ops.cast(marked, "float32") * valid), ops.sum(valid))

@@ -1,4 +1,4 @@
-"""UniMatch with the contrast of U2PL: what RankMatch's article compares its correlations with."""
+"""UniMatch with U2PL's contrast, the baseline that RankMatch's article compares its correlations with."""
 
 import keras
 from keras import ops
@@ -17,16 +17,16 @@ from rankmatch_keras.models.segmenter import class_count, decoded_channels
 class ContrastiveUniMatch(UniMatch):
     """`L = L_UniMatch + w L_c` with U2PL's contrast L_c (Mai et al., CVPR 2024, Table 4, "Contrastive").
 
-    As in UniMatch the student is its own teacher: labelled images and the weak view are contrasted with what it says of
-    them itself, see `losses.unreliable.UnreliableContrast`. The article does not give w; here L_c weighs as much as the
-    supervised term, like in U2PL.
+    As in UniMatch the student labels itself: labeled images and the weak view are contrasted by its own predictions,
+    see `u2pl.UnreliableContrast`. The article does not give w; here L_c weighs as much as the supervised term, as in
+    U2PL.
 
     Args:
-        segmenter: the network that is trained.
+        segmenter: the network to train.
         total_steps: batches of the whole run.
         contrast_weight: w.
         channels: length of the representations.
-        stride: which pixels of the decoder's map are represented: every `stride`-th.
+        stride: every `stride`-th pixel of the decoder's map has a representation.
         capacity: negatives kept per class; 21 classes take 645 MB with 30000.
         added: negatives stored per class and step, at most.
         anchors: anchors per class and step.
@@ -66,15 +66,15 @@ class ContrastiveUniMatch(UniMatch):
 
     @property
     def heads(self):
-        """The representation head."""
+        """Representation head."""
         return (self.head,)
 
     def stages(self):
-        """UniMatch's; the head is used in the first."""
+        """Return UniMatch's stages; the first one uses the head."""
         return joined_when_replicated(super().stages())
 
     def weak_terms(self, batch, stream):
-        """The contrast."""
+        """Compute the contrast."""
         share = DROPPED * (1.0 - self.clock.progress())
         self.clock.tick()
         pixels = stream.clean["decoded"][:, :: self.stride, :: self.stride]

@@ -1,4 +1,4 @@
-"""CorrMatch: labels and predictions spread along the correlations of an image's pixels, above a moving threshold."""
+"""CorrMatch: labels and predictions propagate along the correlations of pixels, above an adaptive threshold."""
 
 from typing import Any, NamedTuple
 
@@ -15,11 +15,11 @@ from rankmatch_keras.methods.fixmatch import Targets, WeakToStrong
 from rankmatch_keras.models.segmenter import class_count
 
 EPSILON = 1e-12
-MARGIN = 1e-4  # pixels halfway between the least and the largest are common, and rounding must not decide on them
+MARGIN = 1e-4  # pixels halfway from minimum to maximum are common; rounding must not decide on them
 
 
 class Spread(NamedTuple):
-    """What the stage of the weak view leaves to that of the strong view: no gradient."""
+    """Carry from the stage of the weak view to that of the strong view; without gradient."""
 
     targets: Targets
     logits: Any  # (Bu, H, W, K) of the weak view
@@ -28,26 +28,26 @@ class Spread(NamedTuple):
 
 @keras.saving.register_keras_serializable("rankmatch_keras")
 class CorrMatch(WeakToStrong):
-    """FixMatch with feature dropout, propagated labels and predictions (Sun et al., CVPR 2024, Section 3).
+    """FixMatch with feature dropout, propagated labels and propagated predictions (Sun et al., CVPR 2024, Section 3).
 
     `L = [L_sup / 2 + L_sup_c / 2 + (L_s + L_kl + L_fp + (L_wc + L_sc) / 2) / 4] / 2`. The terms with c teach the second
-    output, the logits spread by the correlation of the features (`CorrelationPropagation`), of labelled, weak and
+    output, the logits propagated by the correlation of the features (`CorrelationPropagation`), of labeled, weak and
     strong view. L_s and L_sc take the pseudo-labels of the strong view, grown over the regions that some rows of the
     correlation mark (`propagate_labels`); L_kl is the divergence of the strong view's probabilities from the weak
-    view's. What is sure is decided by a threshold that follows the confidence (`ClassConfidenceThreshold`).
+    view's. The confidence threshold is adaptive (`ClassConfidenceThreshold`).
 
-    Beside the publication: the correlation reads "features", the output of the segmenter's pyramid, in place of a
-    projection of the encoder's last map; regions vote together rather than one after another; L_kl leaves out the
-    pasted boxes, where the released program compares two different images; the threshold counts the pixels that are
+    Differences from the publication: the correlation reads "features", the output of the segmenter's pyramid, in place
+    of a projection of the encoder's last map; regions vote together rather than one after another; L_kl leaves out the
+    pasted boxes, where the released program compares two different images; the threshold follows the pixels that are
     valid in the weak view, not in the pasted one.
 
     Args:
-        segmenter: the network that is trained.
-        threshold: where the moving threshold begins.
-        threshold_momentum: how slowly it moves.
-        num_regions: rows of the correlation whose regions may grow, drawn anew in each step.
-        feature_dropout: share of channels dropped for L_fp.
-        seed: int or `None`, for the dropped channels and the rows.
+        segmenter: the network to train.
+        threshold: the adaptive threshold before the first step.
+        threshold_momentum: its momentum.
+        num_regions: rows of the correlation whose regions may grow, sampled anew in each step.
+        feature_dropout: fraction of channels dropped for L_fp.
+        seed: int or `None`, of the dropped channels and the rows.
         **kwargs: see `WeakToStrong`.
     """
 
@@ -85,11 +85,11 @@ class CorrMatch(WeakToStrong):
 
     @property
     def heads(self):
-        """The convolutions of the correlation."""
+        """Convolutions of the correlation."""
         return (self.propagate,)
 
     def weak_stage(self, batch, carry):
-        """All terms of labelled images and weak view, the threshold, and what the strong view must know."""
+        """Compute all terms of labeled images and weak view, and what the strong view needs."""
         self.update_teacher()
         source = self.box_source(batch)
         labeled = ops.shape(batch["labeled_image"])[0]
@@ -115,7 +115,7 @@ class CorrMatch(WeakToStrong):
         return terms, Spread(Targets(weak, source), ops.stop_gradient(logits[labeled:]), rows)
 
     def strong_stage(self, batch, spread):
-        """The terms of the strong view."""
+        """Compute the terms of the strong view."""
         view = self.strong_view(batch, 1, spread.targets)
         outputs = self.segmenter(view.image, training=True)
         second = self.propagate(outputs["features"], outputs["logits"])
@@ -135,7 +135,7 @@ class CorrMatch(WeakToStrong):
         return terms, None
 
     def _draw_rows(self, correlation):
-        """Indices of random rows, the same for all images: (M,) int32."""
+        """Sample rows, the same for all images: (M,) int32."""
         pixels = correlation.shape[1]
         draws = keras.random.uniform((self.num_regions,), seed=self.draw)
         return ops.cast(ops.floor(draws * pixels), "int32")
@@ -143,9 +143,9 @@ class CorrMatch(WeakToStrong):
 
 @keras.saving.register_keras_serializable("rankmatch_keras")
 class ClassConfidenceThreshold(Float32Layer):
-    """The moving average of how sure the teacher is of the surest pixel of each class (Sun et al., CVPR 2024, Eq. 8).
+    """Moving average of the teacher's confidence in each class's most confident pixel (Sun et al., CVPR 2024, Eq. 8).
 
-    `tau <- momentum * tau + (1 - momentum) * mean_c max {confidence of a valid pixel labelled c}`, the mean over the
+    `tau <- momentum * tau + (1 - momentum) * mean_c max {confidence of a valid pixel labeled c}`, the mean over the
     classes that the batch shows; without any valid pixel it stays. Its state is saved with the method.
 
     Args:
@@ -165,11 +165,11 @@ class ClassConfidenceThreshold(Float32Layer):
         self.threshold = self.add_state("threshold", initial=initial)
 
     def value(self):
-        """The threshold, float32 scalar without gradient."""
+        """Return the threshold, a float32 scalar without gradient."""
         return ops.stop_gradient(ops.convert_to_tensor(self.threshold))
 
     def update(self, label, confidence, valid, num_classes: int):
-        """Moves the threshold by one batch of all replicas.
+        """Move the threshold by one batch of all replicas.
 
         Args:
             label: `(B, H, W)` int32, the teacher's classes.
@@ -187,7 +187,7 @@ class ClassConfidenceThreshold(Float32Layer):
 
 
 class Propagated(NamedTuple):
-    """What `CorrelationPropagation` gives."""
+    """Result of `CorrelationPropagation`."""
 
     logits: Any  # (B, H, W, K) float32
     correlation: Any  # (B, h w, h w) float32, each row sums to 1
@@ -195,7 +195,7 @@ class Propagated(NamedTuple):
 
 @keras.saving.register_keras_serializable("rankmatch_keras")
 class CorrelationPropagation(ConfigFromArguments, layers.Layer):
-    """Spreads an image's logits over the pixels that look alike (Sun et al., CVPR 2024, Eq. 4-5).
+    """Propagation of an image's logits to the pixels that look alike (Sun et al., CVPR 2024, Eq. 4-5).
 
     Two 1x1 convolutions of K channels turn the feature map into A and B; `C = softmax(A B^T / sqrt(K))` over the second
     pixel; the second output at pixel j is `sum_i C_ij z_i`, with the logits z at the grid of the features and without
@@ -212,13 +212,13 @@ class CorrelationPropagation(ConfigFromArguments, layers.Layer):
         self.receiver = layers.Conv2D(num_classes, 1, use_bias=False, dtype=self.dtype_policy, name="receiver")
 
     def build(self, features_shape, logits_shape=None):
-        """Builds both convolutions for the channels of the feature map."""
+        """Build both convolutions for the channels of the feature map."""
         self.sender.build(features_shape)
         self.receiver.build(features_shape)
         self.built = True
 
     def call(self, features, logits):
-        """Propagates.
+        """Propagate the logits.
 
         Args:
             features: `(B, h, w, D)`, through which the gradient flows.
@@ -241,7 +241,7 @@ class CorrelationPropagation(ConfigFromArguments, layers.Layer):
 
 
 def correlated_regions(correlation, grid, size):
-    """Turns rows of a correlation into regions: where the row, between its least and largest, is above one half.
+    """Turn rows of a correlation into regions: where a row, scaled from its minimum to its maximum, exceeds one half.
 
     Args:
         correlation: `(B, M, h w)` float, M rows.
@@ -252,7 +252,7 @@ def correlated_regions(correlation, grid, size):
         `(B, M, H, W)` bool.
     """
     rows = ops.shape(correlation)[1]
-    # As channels of one map, which is resized in one go.
+    # As channels of one map, so that one resize does.
     maps = ops.reshape(ops.transpose(ops.stop_gradient(correlation), (0, 2, 1)), (-1, *grid, rows))
     maps = resize_align_corners(maps, size)
     low, high = ops.min(maps, axis=(1, 2), keepdims=True), ops.max(maps, axis=(1, 2), keepdims=True)
@@ -260,11 +260,11 @@ def correlated_regions(correlation, grid, size):
 
 
 def propagate_labels(label, sure, regions, threshold, num_classes: int):
-    """Gives a whole region the class of its sure pixels where these are many and agree (Sun et al., Eq. 6-7).
+    """Give whole regions the class of their confident pixels where these are many and agree (Sun et al., Eq. 6-7).
 
-    A region is taken if the share of its pixels that are sure reaches the threshold, and the share of the most frequent
-    class among those exceeds it. All regions vote by the labels as they come in; where several are taken, the last one
-    wins.
+    A region is taken if the fraction of its pixels that are confident reaches the threshold, and the fraction of the
+    most frequent class among those exceeds it. All regions vote by the given labels; where several are taken, the last
+    one wins.
 
     Args:
         label: `(B, H, W)` int32.
@@ -297,7 +297,7 @@ class DivergenceLoss(Loss):
     """Kullback-Leibler divergence of the student from the teacher, `L = sum w KL(p || q) [valid] / sum [valid]`."""
 
     def call(self, teacher_logits, weight, valid, logits):
-        """Computes the loss of a batch.
+        """Compute the loss of a batch.
 
         Args:
             teacher_logits: `(B, H, W, K)` float, of which p is the softmax, without gradient.

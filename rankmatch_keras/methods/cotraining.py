@@ -1,4 +1,4 @@
-"""Diverse Co-training: two networks of different architecture label for each other where they are sure."""
+"""Diverse Co-training: two networks of different architecture label for each other where they are confident."""
 
 from typing import ClassVar
 
@@ -18,16 +18,16 @@ class CoTraining(TwoNetworks):
     """`L = 1/2 sum_i (L_sup_i + w L_i)` over two networks (Li et al., ICCV 2023: Diverse Cotraining, Section 4).
 
     L_i is the cross-entropy of network i on a strong view of its own against the hard labels of the other network on
-    the weak view, where its confidence reaches the threshold. Both strong views have the same box, from the image at
-    the other end of the batch.
+    the weak view, where that network's confidence reaches the threshold. Both strong views have the same box, from the
+    image at the other end of the batch.
 
-    What differs from the publication: both networks see colours. There the second one may see frequencies (DCT), and a
+    Differences from the publication: both networks see colors. There the second one may see frequencies (DCT), and a
     third network may join.
 
     Args:
         segmenter: the first network, which predicts after the training.
         second: a network of another architecture.
-        threshold: smallest confidence of a pseudo-label that counts.
+        threshold: smallest confidence of a pseudo-label that is kept.
         weight: w.
         **kwargs: see `Method`.
     """
@@ -51,15 +51,15 @@ class CoTraining(TwoNetworks):
         self.term_weights = {**halves, "cross_1": weight / 2, "cross_2": weight / 2}
 
     def network_stages(self):
-        """The weak view of each network, then the strong view of each."""
+        """Return the stages: the weak view of each network, then the strong view of each."""
         return (self.first_weak_stage, self.second_weak_stage, self.first_strong_stage, self.second_strong_stage)
 
     def first_weak_stage(self, batch, carry):
-        """The supervised term and the labels of the first network."""
+        """Compute the supervised term and the pseudo-labels of the first network."""
         return self.weak_terms(1, batch)
 
     def second_weak_stage(self, batch, first):
-        """The supervised term and the labels of the second network; keeps those of the first."""
+        """Compute the supervised term and the pseudo-labels of the second network, and keep the first one's."""
         terms, second = self.weak_terms(2, batch)
         valid = ops.cast(batch["valid"], "float32")
         sure = sum(ops.cast(confidence >= self.threshold, "float32") for _, confidence in (first, second)) / 2.0
@@ -68,15 +68,15 @@ class CoTraining(TwoNetworks):
         return terms, (first, second)
 
     def first_strong_stage(self, batch, decisions):
-        """The first network learns from the second."""
+        """Compute the term by which the first network learns from the second."""
         return {"cross_1": self.cross(1, batch, decisions[1])}, decisions
 
     def second_strong_stage(self, batch, decisions):
-        """The second network learns from the first."""
+        """Compute the term by which the second network learns from the first."""
         return {"cross_2": self.cross(2, batch, decisions[0])}, None
 
     def weak_terms(self, number, batch):
-        """A network's supervised term, and its labels and confidences `(B, H, W)` of the weak view."""
+        """Compute a network's supervised term, and its labels and confidences `(B, H, W)` on the weak view."""
         num_labeled = ops.shape(batch["labeled_image"])[0]
         images = ops.concatenate([batch["labeled_image"], batch["weak_image"]])
         logits = self.students[number - 1](images, training=True)["logits"]
@@ -84,7 +84,7 @@ class CoTraining(TwoNetworks):
         return {f"supervised_{number}": supervised}, pseudo_labels(logits[num_labeled:])
 
     def cross(self, number, batch, decision):
-        """The consistency of a network's own strong view with the other network's decision."""
+        """Compute the consistency of a network's own strong view with the other network's pseudo-labels."""
         image = batch[f"strong_image_{number}"]
         boxes = box_mask(batch["cutmix_box_1"], ops.shape(image)[1:3])
         values = (image, *decision, batch["valid"])

@@ -1,4 +1,4 @@
-"""CPS: two networks of one architecture label for each other, without threshold or average."""
+"""CPS: two networks of one architecture label for each other, without a threshold or an EMA teacher."""
 
 from typing import ClassVar
 
@@ -16,9 +16,10 @@ from rankmatch_keras.models.segmenter import class_count
 
 
 class TwoNetworks(Method):
-    """Base of the methods with two students; one optimizer moves both, as two of the same settings would.
+    """Base of the methods with two students that label for each other.
 
-    The first network predicts after the training.
+    One optimizer moves both, which equals two optimizers of the same settings. The first network predicts after
+    training.
 
     Args:
         segmenter: the first network.
@@ -40,11 +41,11 @@ class TwoNetworks(Method):
         return (self.segmenter, self.second)
 
     def network_stages(self) -> tuple:
-        """The stages, each of one network."""
+        """Return the stages, each of one network."""
         raise NotImplementedError
 
     def stages(self):
-        """A stage for each pass of a network, so that no two of them hold activations at once."""
+        """Return a stage for each pass of a network, so that no two passes hold activations at once."""
         return joined_when_replicated(self.network_stages())
 
 
@@ -63,20 +64,20 @@ def _check_alike(first, second):
 class CPS(TwoNetworks):
     """`L = L_sup1 + L_sup2 + w (L_12 + L_21)` (Chen et al., CVPR 2021, Section 3).
 
-    L_ij is the cross-entropy of network j against the hard labels of network i, all pixels alike. With `cutmix` both
-    networks label the unlabelled images, in training mode and without gradient, and learn from the mixed image with the
-    mixed labels of the other; masks are three boxes of 25 to 50 % of the image together, which flip each other. Without
-    it they label what they are trained on, labelled images included (with their ignored pixels).
+    L_ij is the cross-entropy of network j against the hard labels of network i, with equal weights for all pixels. With
+    `cutmix` both networks label the unlabeled images, in training mode and without gradient, and learn from the mixed
+    image with the mixed labels of the other; masks are three boxes of 25 to 50 % of the image together, which flip each
+    other. Without it they label what they are trained on, labeled images included (with their ignored pixels).
 
-    What differs from the publication: an image is mixed with the one at the other end of the batch, and a network's
-    labelled and unlabelled images share their batch statistics.
+    Differences from the publication: an image is mixed with the one at the other end of the batch, and a network's
+    labeled and unlabeled images share their batch statistics.
 
     Args:
         segmenter: the first network.
         second: the second one; by default it has the first one's encoder weights and a decoder of its own.
-        cutmix: whether unlabelled images are mixed.
+        cutmix: whether unlabeled images are mixed.
         weight: w; by default 1 with `cutmix` and 1.5 without, as for Pascal VOC (Cityscapes: 5 and 6).
-        seed: int or `None`, for the boxes.
+        seed: int or `None`, of the boxes.
         **kwargs: see `Method`.
     """
 
@@ -104,11 +105,11 @@ class CPS(TwoNetworks):
         self.term_weights = {"supervised_1": 1.0, "supervised_2": 1.0, "cross_1": self.weight, "cross_2": self.weight}
 
     def network_stages(self):
-        """With CutMix one for each network; without it each one's labels come from the pass of the other."""
+        """Return a stage per network with CutMix; without it, one for both, as each labels in its own pass."""
         return (self.first_stage, self.second_stage) if self.cutmix else (self.plain_stage,)
 
     def plain_stage(self, batch, carry):
-        """All terms, without mixing."""
+        """Compute all terms, without mixing."""
         images = ops.concatenate([batch["labeled_image"], batch["weak_image"]])
         everywhere = ops.ones_like(batch["labeled_mask"], dtype="bool")
         valid = ops.concatenate([everywhere, ops.cast(batch["valid"], "bool")])
@@ -122,7 +123,7 @@ class CPS(TwoNetworks):
         return terms, None
 
     def first_stage(self, batch, carry):
-        """The labels of both networks, mixed, and the terms of the first one."""
+        """Compute the mixed labels of both networks, and the terms of the first one."""
         images = batch["weak_image"]
         with backend.step.no_gradient():
             labels = [pseudo_labels(network(images, training=True)["logits"])[0] for network in self.students]
@@ -134,11 +135,11 @@ class CPS(TwoNetworks):
         return {**terms, "agreement": agreement(first, second, valid)}, (image, first, valid)
 
     def second_stage(self, batch, mixed):
-        """The terms of the second network."""
+        """Compute the terms of the second network."""
         return self.terms_of(2, self.second, batch, *mixed), None
 
     def terms_of(self, number, network, batch, image, label, valid):
-        """The terms of one network, on labelled images and mixed ones with the other's labels."""
+        """Compute the terms of one network, on labeled images and on mixed ones with the other network's labels."""
         num_labeled = ops.shape(batch["labeled_image"])[0]
         logits = network(ops.concatenate([batch["labeled_image"], image]), training=True)["logits"]
         return {
@@ -148,6 +149,6 @@ class CPS(TwoNetworks):
 
 
 def agreement(first, second, valid):
-    """The share of the valid pixels that both networks label alike, over all replicas: scalar float32."""
+    """Return the fraction of the valid pixels that both networks label alike, over all replicas: scalar float32."""
     valid = ops.cast(valid, "float32")
     return ratio(ops.sum(ops.cast(first == second, "float32") * valid), ops.sum(valid))

@@ -1,4 +1,4 @@
-"""CSS: a label counts where classifier and prototypes agree on it, in logit space and in representation space."""
+"""CSS: a pseudo-label is kept where the classifier and the class prototypes agree on it."""
 
 import keras
 from keras import ops
@@ -19,27 +19,27 @@ HARD = 0.8  # probability of its class by the prototypes that a hard pixel does 
 
 @keras.saving.register_keras_serializable("rankmatch_keras")
 class CSS(ContrastiveBase):
-    """`L = L_sup + L_u + w exp(-5 t^2) L_c`, t the share that is done (Wang et al., ICCV 2023, Space Engage).
+    """`L = L_sup + L_u + w exp(-5 t^2) L_c`, t the finished part of training (Wang et al., Space Engage, ICCV 2023).
 
-    The averaged teacher labels twice: by its classifier, and by the prototype of a class nearest to its representation.
-    L_u takes box-mixed strong views and the labels that both agree on, every image weighed by the share of its pixels
-    whose confidence reaches `threshold`. Prototypes are moving averages of the teacher's representations, of labelled
+    The EMA teacher labels twice: by its classifier, and by the prototype of a class nearest to its representation. L_u
+    takes box-mixed strong views and the labels that both agree on, every image weighted by the fraction of its pixels
+    whose confidence reaches `threshold`. Prototypes are moving averages of the teacher's representations, of labeled
     pixels and of those whose confidence reaches `representation_threshold`; these pixels are contrasted too, see
-    `losses.prototype_contrast.PrototypeContrast`.
+    `PrototypeContrast`.
 
-    What differs from the publication: the head reads the map that the classifier reads instead of that before the
-    decoder; t counts the whole training, there 200 epochs; negatives of a class are drawn for all its anchors together,
-    from `pool` pixels per class. The variant whose labels come from the prototypes alone is left out.
+    Differences from the publication: the head reads the classifier's input instead of the decoder's; t spans the whole
+    training, there 200 epochs; negatives of a class are sampled for all its anchors together, from `pool` pixels per
+    class. The variant whose labels come from the prototypes alone is left out.
 
     Args:
-        segmenter: the network that is trained.
+        segmenter: the network to train.
         contrast_weight: w.
-        threshold: confidence of pixels that count for their image's weight.
-        representation_threshold: confidence of unlabelled pixels that are represented.
+        threshold: confidence of pixels that add to their image's weight.
+        representation_threshold: confidence from which unlabeled pixels are contrasted and move prototypes.
         prototype_decay: decay of the prototypes.
         anchors: anchors per class and step.
         negatives: negatives per class and step.
-        pool: pixels of each class that negatives are drawn from.
+        pool: pixels of each class that negatives are sampled from.
         **kwargs: see `ContrastiveBase` and `Method`.
     """
 
@@ -75,11 +75,11 @@ class CSS(ContrastiveBase):
         self.term_weights = {"supervised": 1.0, "unsupervised": 1.0, "contrast": contrast_weight}
 
     def stages(self):
-        """One stage."""
+        """Return the only stage."""
         return (self.joint_stage,)
 
     def joint_stage(self, batch, carry):
-        """All terms, from one pass of each network."""
+        """Compute all terms from one pass of each network."""
         done = self.begin_step()
         started = done >= self.warm_up
         num_labeled = ops.shape(batch["labeled_image"])[0]
@@ -110,18 +110,18 @@ class CSS(ContrastiveBase):
         }, None
 
     def move_prototypes(self, representation, label, counted):
-        """Moves the prototypes to representations `(B, h, w, D)` of the pixels that count at image size."""
+        """Move the prototypes to representations `(B, h, w, D)` of the pixels marked at image size."""
         label, counted = (pixel_rows(on_grid(values, ops.shape(representation)[1:3])) for values in (label, counted))
         means = mean_vectors(pixel_rows(representation), class_members(label, self.num_classes, counted))
         self.prototypes.update(*means)
 
     def nearest(self, representation, size):
-        """The class of the nearest prototype: `(B, H, W)` int32 from representations `(B, h, w, D)`."""
+        """Return the class of the nearest prototype: `(B, H, W)` int32 from representations `(B, h, w, D)`."""
         similarity = self.prototypes.similarity(representation, TEMPERATURE)
         return ops.cast(ops.argmax(resize_align_corners(similarity, size), axis=-1), "int32")
 
     def contrast_of(self, representation, label, counted, num_labeled):
-        """The contrast of representations `(B, h, w, D)` of the pixels that count at image size."""
+        """Compute the contrast of representations `(B, h, w, D)` of the pixels marked at image size."""
         label, counted = (pixel_rows(on_grid(values, ops.shape(representation)[1:3])) for values in (label, counted))
         return self.contrast(pixel_rows(representation), label, counted, self.scores(representation, num_labeled))
 
@@ -132,14 +132,14 @@ class PrototypeContrast(Float32Layer):
 
     For each class: anchors are pixels whose probability of the class, by the softmax of their similarities to all
     prototypes, is below 0.8; the positive is the prototype; negatives are pixels of the batch, of other classes that
-    are drawn by the softmax of the prototypes' similarities.
+    are sampled by the softmax of the prototypes' similarities.
 
     Args:
         prototypes: `ClassPrototypes`, which the method keeps.
         num_classes: number of classes C.
         anchors: anchors per class and step.
-        negatives: negatives per class and step, drawn for all its anchors together.
-        pool: pixels of each class that negatives are drawn from.
+        negatives: negatives per class and step, sampled for all its anchors together.
+        pool: pixels of each class that negatives are sampled from.
         seed: int or `None`.
     """
 
@@ -164,12 +164,12 @@ class PrototypeContrast(Float32Layer):
         self.loss = ContrastiveLoss(TEMPERATURE)
 
     def call(self, student, label, counted, scores):
-        """Computes the loss.
+        """Compute the loss.
 
         Args:
             student: `(N, D)` float32, representations with gradient.
             label: `(N,)` int.
-            counted: `(N,)` bool, the pixels whose label counts.
+            counted: `(N,)` bool, the pixels to use.
             scores: `(N,)` float32, random.
 
         Returns:
@@ -186,7 +186,7 @@ class PrototypeContrast(Float32Layer):
         return self.loss(ops.take(student, choice.indices, axis=0), choice.exist, positives, negatives, counted)
 
     def draw_negatives(self, pool, count):
-        """Draws negatives of each class from the pools `(C, P, D)` of the others with `count` `(C,)` vectors.
+        """Sample negatives of each class from the pools `(C, P, D)` of the others, of `count` `(C,)` vectors.
 
         Returns:
             `(C, M, D)` float32 and `(C, 1, M)` bool.

@@ -1,4 +1,4 @@
-"""CutMix with a mean teacher: its probabilities of two images, mixed like the images (French et al.)."""
+"""CutMix with Mean Teacher: the teacher's probabilities of two images, mixed like the images (French et al.)."""
 
 from typing import ClassVar
 
@@ -15,19 +15,20 @@ from rankmatch_keras.methods.teachers import MeanTeacherBase, partners
 class CutMixMeanTeacher(MeanTeacherBase):
     """`L = L_sup + w r mean |softmax z - softmax z_t|^2` on mixed images (French et al., BMVC 2020, Sections 3, 4).
 
-    The teacher sees the weak views, the student strong ones, of which a box of half the area comes from another image;
-    the teacher's logits are mixed alike. r is the share of all pixels of the batch where the teacher's confidence
-    reaches the threshold: it weighs the term as a whole, not the single pixel. Padding counts 0.
+    The teacher sees the weak views, the student strong ones, with a box of half the area from another image; the
+    teacher's logits are mixed alike. r is the fraction of all pixels of the batch where the teacher's confidence
+    reaches the threshold: it weights the term as a whole, not the single pixel. Padding has weight 0.
 
-    What differs: an image's partner is that of the batch in reverse order, where the publication draws two batches;
-    normalisation is not frozen, but the teacher's follows the student's; SGD of the recipes instead of Adam.
+    Differences from the publication: an image's partner is that of the batch in reverse order, where the publication
+    samples two batches; normalization is not frozen, but the teacher's follows the student's; SGD of the recipes
+    instead of Adam.
 
     Args:
         segmenter: the student.
-        threshold: smallest confidence that counts into r.
+        threshold: smallest confidence of a pixel that adds to r.
         consistency_weight: w.
         ema_decay: decay of the teacher, which is evaluated.
-        seed: int or `None`, for the boxes.
+        seed: int or `None`, of the boxes.
         **kwargs: see `Method`.
     """
 
@@ -54,15 +55,15 @@ class CutMixMeanTeacher(MeanTeacherBase):
 
     @property
     def evaluated(self):
-        """The teacher."""
+        """EMA teacher."""
         return self.teacher.network
 
     def stages(self):
-        """First the labelled images, then the mixed ones."""
+        """Return a stage of the labeled images and one of the mixed ones."""
         return (self.labeled_stage, self.mixed_stage)
 
     def mixed_stage(self, batch, carry):
-        """The consistency of student and teacher on mixed images."""
+        """Compute the consistency of student and teacher on mixed images."""
         images, valid = batch["strong_image_1"], batch["valid"]
         boxes = self.boxes(ops.shape(images)[0], ops.shape(images)[1:3])
         target = self.teacher_logits(batch["weak_image"])
@@ -74,6 +75,6 @@ class CutMixMeanTeacher(MeanTeacherBase):
         return {"consistency": self.consistency_loss(target, weight, logits), "mask_ratio": rate}, None
 
     def confident_fraction(self, confidence):
-        """Share of the pixels of all replicas whose confidence reaches the threshold."""
+        """Return the fraction of the pixels of all replicas whose confidence reaches the threshold."""
         sure = ops.cast(confidence >= self.threshold, "float32")
         return replicas().sum(ops.sum(sure)) / replicas().sum(ops.sum(ops.ones_like(sure)))

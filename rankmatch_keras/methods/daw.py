@@ -1,4 +1,4 @@
-"""DAW: UniMatch whose threshold weighs right against wrong labels, and whose labels are aligned with the truth's."""
+"""DAW: UniMatch with a threshold between right and wrong predictions, and distribution alignment."""
 
 import keras
 from keras import ops
@@ -16,22 +16,22 @@ from rankmatch_keras.models.segmenter import class_count
 
 @keras.saving.register_keras_serializable("rankmatch_keras")
 class DAW(UniMatch):
-    """UniMatch's loss with another threshold and other pseudo-labels (Sun et al., NeurIPS 2023, Section 3).
+    """UniMatch's loss with another threshold and aligned pseudo-labels (Sun et al., NeurIPS 2023, Section 3).
 
-    The threshold is where the confidences of right and of wrong predictions on labelled pixels are equally likely, see
-    `GaussianThreshold`; it follows the batch before it is applied. Probabilities on unlabelled images are multiplied by
-    `a_c / b_c`, moving averages of the mean confidence of the pixels predicted as class c on labelled and on unlabelled
-    images, and divided by their sum, before label and confidence are taken.
+    The threshold is where the confidences of right and of wrong predictions on labeled pixels are equally likely, see
+    `GaussianThreshold`; it follows the batch before it is applied. Before label and confidence are taken, probabilities
+    on unlabeled images are multiplied by `a_c / b_c`, moving averages of the mean confidence of the pixels predicted as
+    class c on labeled and on unlabeled images, and divided by their sum.
 
-    The average of the student's weights is evaluated and nothing else; the publication reports the better one of it
-    and the student. What differs: both averages begin with 1, which aligns nothing, and where boxes come from a second
-    view b follows it and the weak view one after the other.
+    The EMA of the student's weights is evaluated and used for nothing else; the publication reports the better one of
+    it and the student. Differences from the publication: both averages begin with 1, which aligns nothing, and where
+    boxes come from a second view b follows it and the weak view one after the other.
 
     Args:
-        segmenter: the network that is trained.
+        segmenter: the network to train.
         threshold: the threshold before the first step.
-        momentum: share of the old value in all moving averages of confidences.
-        average_decay: decay of the evaluated average.
+        momentum: weight of the old value in all moving averages of confidences.
+        average_decay: decay of the evaluated EMA.
         **kwargs: see `UniMatch`.
     """
 
@@ -50,21 +50,21 @@ class DAW(UniMatch):
 
     @property
     def teachers(self):
-        """The average, and a deciding teacher where there is one."""
+        """EMA network that is evaluated, and the one that labels where there is one."""
         return (*super().teachers, self.average.network)
 
     @property
     def evaluated(self):
-        """The average of the student."""
+        """EMA of the student."""
         return self.average.network
 
     def update_teacher(self):
-        """Moves the average after the student."""
+        """Move the EMA networks towards the student."""
         super().update_teacher()
         self.average.update(self.segmenter, self.batches_per_step)
 
     def weak_stream(self, batch):
-        """UniMatch's, from whose labelled part threshold and alignment learn."""
+        """Return UniMatch's; threshold and alignment learn from its labeled part."""
         stream = super().weak_stream(batch)
         mask = ops.cast(batch["labeled_mask"], "int32")
         label, confidence = pseudo_labels(stream.labeled_logits)
@@ -74,7 +74,7 @@ class DAW(UniMatch):
         return stream
 
     def pseudo_label(self, outputs, valid):
-        """The decision of the aligned probabilities."""
+        """Return the pseudo-labels of the aligned probabilities."""
         label, confidence = pseudo_labels(outputs["logits"])
         self.unlabeled_confidences.update(confidence, label, valid)
         factors = self.labeled_confidences.values() / ops.maximum(self.unlabeled_confidences.values(), 1e-6)
@@ -82,29 +82,29 @@ class DAW(UniMatch):
         return pseudo_label({**outputs, "logits": aligned}, valid)
 
     def consistency(self, target, logits):
-        """Pixel consistency where the confidence reaches the adaptive threshold."""
+        """Compute the pixel consistency where the confidence reaches the adaptive threshold."""
         sure = target.confidence >= self.adaptive_threshold.value()
         return self.consistency_loss(target.label, sure, target.valid, logits)
 
     def diagnose(self, weak, threshold=None):
-        """UniMatch's values with the adaptive threshold, and the threshold itself."""
+        """Return UniMatch's values at the adaptive threshold, and the threshold itself."""
         threshold = self.adaptive_threshold.value() if threshold is None else threshold
         return {**super().diagnose(weak, threshold), "threshold": threshold}
 
 
 @keras.saving.register_keras_serializable("rankmatch_keras")
 class GaussianThreshold(Float32Layer):
-    """Follows the confidences of correct and of wrong predictions on labelled pixels as two normal distributions.
+    """Threshold where correct predictions become likelier than wrong ones, by normal distributions of confidences.
 
-    Mean and variance of each move towards the batch's with a momentum, and stay where the batch has fewer than ten
-    such pixels. The threshold is where the two densities are equal: the root `(-B + sqrt(B^2 - 4AC)) / 2A` of the
-    quadratic with `A = s+^2 - s-^2`, `B = 2 (m+ s-^2 - m- s+^2)` and
-    `C = (m- s+)^2 - (m+ s-)^2 + 2 (s+ s-)^2 ln(s- / s+)`, clipped to 1 / K up to 1. Without a real root it stays.
+    Mean and variance of each, on labeled pixels, move towards the batch's with a momentum, and stay where the batch has
+    fewer than ten such pixels. The threshold is where the two densities are equal: the root `(-B + sqrt(B^2 - 4AC)) /
+    2A` of the quadratic with `A = s+^2 - s-^2`, `B = 2 (m+ s-^2 - m- s+^2)` and `C = (m- s+)^2 - (m+ s-)^2 + 2 (s+
+    s-)^2 ln(s- / s+)`, clipped to 1 / K up to 1. Without a real root it stays.
 
     Args:
         num_classes: number of classes K.
         initial: the threshold before the first batch.
-        momentum: share of the old value, 0 to 1.
+        momentum: weight of the old value, 0 to 1.
 
     Raises:
         ValueError: an argument is out of range.
@@ -125,11 +125,11 @@ class GaussianThreshold(Float32Layer):
         self.threshold = self.add_state("threshold", (), initial)
 
     def value(self):
-        """The threshold, a float32 scalar."""
+        """Return the threshold, a float32 scalar."""
         return ops.convert_to_tensor(self.threshold)
 
     def update(self, confidence, correct, valid):
-        """Takes in one labelled batch.
+        """Move the distributions and the threshold by one labeled batch.
 
         Args:
             confidence: `(B, H, W)` float, of the predicted class.
@@ -172,5 +172,5 @@ def _sum(group, value):
 
 
 def _sums(groups, value):
-    """Sum over the pixels of each group, of all replicas: `(2,)`."""
+    """Return the sum over the pixels of each group, of all replicas: `(2,)`."""
     return replicas().sum(ops.stack([_sum(group, value) for group in groups]))

@@ -13,8 +13,8 @@ from rankmatch_keras.losses.contrast import ContrastiveLoss
 from rankmatch_keras.methods.contrastive import ContrastiveBase, fraction_of_valid, mask_and_known, paste_partners
 from rankmatch_keras.models.segmenter import decoded_channels
 
-DROPPED = 0.2  # share of the pixels that do not teach at the beginning; 0 at the end
-APART = (0.8, 0.1)  # share of the unlabelled pixels that are not contrasted, at the beginning and at the end
+DROPPED = 0.2  # fraction of the pixels without L_u at the beginning; 0 at the end
+APART = (0.8, 0.1)  # fraction of the unlabeled pixels that are not contrasted, at the beginning and at the end
 TEMPERATURE = 0.5
 ABOVE = 2.0  # makes scores of densities positive
 NEIGHBOURS = (8, 16, 32)
@@ -24,21 +24,21 @@ NEIGHBOURS = (8, 16, 32)
 class DGCL(ContrastiveBase):
     """`L = L_sup + w_u L_u + w_c L_c` (Wang et al., CVPR 2023: density-guided contrastive learning, Section 3).
 
-    L_u is the cross-entropy on box-mixed weak views against the averaged teacher's labels, without the pixels of
-    highest entropy, 20 % at first and none at the end; it grows where few pixels are kept. L_c is
-    `losses.density_contrast.DensityContrast` of labelled pixels and of the unlabelled ones of least entropy, 20 % at
-    first and 90 % at the end. The teacher passes in training mode.
+    L_u is the cross-entropy on box-mixed weak views against the EMA teacher's labels, without the pixels of highest
+    entropy, 20 % at first and none at the end; it grows where few pixels are kept. L_c is the `DensityContrast` of
+    labeled pixels and of the unlabeled ones of lowest entropy, 20 % at first and 90 % at the end. The teacher runs in
+    training mode.
 
-    What differs from the publication: a class is contrasted once its own memory is full, not once all are, as a rare
+    Differences from the publication: a class is contrasted once its own memory is full, not once all are, as a rare
     class would keep all waiting; anchors come from `candidates` random pixels per class (there up to 10000, some 50
     billion multiplications per class and step); memory and negatives are the teacher's.
 
     Args:
-        segmenter: the network that is trained.
+        segmenter: the network to train.
         unsupervised_weight: w_u.
         contrast_weight: w_c.
         ema_decay: decay of the teacher.
-        warm_up: share of the training with labelled images alone: 1/80 on Pascal VOC, 10/200 on Cityscapes.
+        warm_up: fraction of the training with labeled images alone: 1/80 on Pascal VOC, 10/200 on Cityscapes.
         capacity: pixels kept per class; 21 classes take 431 MB with 10000.
         added: pixels stored per class and step, at most.
         candidates: pixels per class that anchors are chosen from.
@@ -92,11 +92,11 @@ class DGCL(ContrastiveBase):
         self.term_weights = {"supervised": 1.0, "unsupervised": unsupervised_weight, "contrast": contrast_weight}
 
     def stages(self):
-        """One stage."""
+        """Return the only stage."""
         return (self.joint_stage,)
 
     def joint_stage(self, batch, carry):
-        """All terms, from one pass of each network."""
+        """Compute all terms from one pass of each network."""
         done = self.begin_step()
         num_labeled = ops.shape(batch["labeled_image"])[0]
         truth, known = mask_and_known(batch, self.ignore_index)
@@ -130,7 +130,7 @@ class DGCL(ContrastiveBase):
 
 
 def _rows(outputs):
-    """Features and projections of the pixels that have a representation: `(N, F)` and `(N, D)` float32."""
+    """Return features `(N, F)` and projections `(N, D)` of the pixels that have a representation, float32."""
     return tuple(ops.cast(pixel_rows(outputs[name]), "float32") for name in ("pixels", "representation"))
 
 
@@ -138,10 +138,10 @@ def _rows(outputs):
 class DensityContrast(Float32Layer):
     """Contrast of the sparsest pixels of a class with its densest ones (Wang et al., CVPR 2023, Section 3).
 
-    Density is measured among the features of the class in a memory, see `layers.density`. For each class: anchors are
-    the student's projections of the pixels of least density; the positive is the mean of the teacher's projections of
-    the densest pixels of batch and memory, half of each; negatives are the teacher's projections of random pixels of
-    other classes. A class counts once its memory is full.
+    Density is measured among the features of the class in a memory, see `density`. For each class: anchors are the
+    student's projections of the pixels of least density; the positive is the mean of the teacher's projections of the
+    densest pixels of batch and memory, half of each; negatives are the teacher's projections of random pixels of other
+    classes. A class is contrasted once its memory is full.
 
     Args:
         num_classes: number of classes C.
@@ -190,14 +190,14 @@ class DensityContrast(Float32Layer):
         self.loss = ContrastiveLoss(TEMPERATURE)
 
     def call(self, student, teacher, student_label, teacher_label, student_counted, teacher_counted, scores):
-        """Updates the memory and computes the loss.
+        """Update the memory and compute the loss.
 
         Args:
             student: pair of features `(N, F)` and projections `(N, D)`, float32, the latter with gradient.
             teacher: the same of the teacher.
             student_label: `(N,)` int, the classes of the student's pixels.
             teacher_label: `(N,)` int, those of the teacher's.
-            student_counted: `(N,)` bool, the pixels of the student whose label counts.
+            student_counted: `(N,)` bool, the student's pixels to use.
             teacher_counted: `(N,)` bool, those of the teacher.
             scores: `(N,)` float32, random.
 
@@ -223,7 +223,7 @@ class DensityContrast(Float32Layer):
         return self.loss(anchors, ops.logical_and(chosen, counted), positives, negatives, exist[:, None])
 
     def densest(self, entries, counted):
-        """The mean projection of the densest entries of each list: `(C, 1, D)` from `(C, P, F + D + 1)`, `(C, P)`."""
+        """Return the mean projection of the densest entries: `(C, 1, D)` from `(C, P, F + D + 1)`, `(C, P)`."""
         total, number = 0.0, 0.0
         for vectors, marks in zip(entries, counted, strict=True):
             scores = ops.where(marks, vectors[..., -1] + ABOVE, -1.0)
@@ -234,7 +234,7 @@ class DensityContrast(Float32Layer):
         return total / ops.maximum(number, 1.0)
 
     def sparsest(self, student, members, scores):
-        """Of some random pixels of each class the projections of least density: `(C, A, D)`, and which exist."""
+        """Return the projections of least density among random pixels of each class: `(C, A, D)`, and which exist."""
         features, projections = student
         random = choose(members, scores, self.candidates)  # (C, P)
         stored = ops.convert_to_tensor(self.memory.vectors)[..., : self.feature_channels]
@@ -245,7 +245,7 @@ class DensityContrast(Float32Layer):
 
 
 def density(features, memory, filled):
-    """Mean over k = 8, 16, 32 of the mean cosine similarity to the k nearest stored features of the same class.
+    """Compute the mean over k = 8, 16, 32 of the mean cosine to the k nearest stored features of the same class.
 
     One class after the other, so that no more than `P * M` similarities are held at once. A memory of fewer than k
     features gives all of them.

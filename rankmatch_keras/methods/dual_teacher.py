@@ -1,4 +1,4 @@
-"""Dual Targets: two temporary teachers take turns, one with CutMix, one with ClassMix."""
+"""Dual Teacher: two temporary teachers take turns, one with CutMix, one with ClassMix."""
 
 from typing import ClassVar
 
@@ -18,22 +18,22 @@ class DualTeacher(MeanTeacherBase):
     """`L = L_sup + L_mix + 0.2 L_ic` (Na et al., Switching Temporary Teachers, NeurIPS 2023; "Switch").
 
     In even periods the first teacher labels the weak views and images are mixed by CutMix (lambda of Beta(4, 4)), in
-    odd ones the second, with ClassMix. Only the teacher whose turn it is follows the student, and it begins its turn
-    as a copy of it: a teacher that rests is never used again as it is, so one set of weights serves both, at the cost
-    of one teacher. L_mix is the cross-entropy of all pixels, weighed in CutMix periods by the share of sure pixels of
-    their image and in ClassMix periods by that of the batch; L_ic the consistency of a strong view without mixing.
+    odd ones the second, with ClassMix. Only the teacher whose turn it is follows the student, and it begins its turn as
+    a copy of it. As a resting teacher is never used again, one set of weights serves both, at the cost of one teacher.
+    L_mix is the cross-entropy of all pixels, weighted in CutMix periods by the fraction of confident pixels of their
+    image and in ClassMix periods by that of the batch; L_ic is the consistency of a strong view without mixing.
 
-    What differs: the mixed view is mixed of strong views, each with its own colours and without another flip; an
-    image's partner is that of the batch in reverse order; the padding's mask is that of the unlabelled images, where
-    the published program takes the labelled masks; no stochastic depth, which our networks lack.
+    Differences from the publication: the mixed view is made of strong views, each with its own colors and without
+    another flip; an image's partner is that of the batch in reverse order; the padding's mask is that of the unlabeled
+    images, where the published program takes the labeled masks; no stochastic depth, which our networks lack.
 
     Args:
         segmenter: the student.
-        switch_every: batches of a period; the publication switches after each pass over the labelled images.
-        threshold: smallest confidence of a sure pixel.
+        switch_every: batches of a period; the publication switches after each pass over the labeled images.
+        threshold: confidence from which a pixel is confident.
         implicit_weight: weight of L_ic.
         ema_decay: decay of the teachers.
-        seed: int or `None`, for the masks.
+        seed: int or `None`, of the masks.
         **kwargs: see `Method`.
     """
 
@@ -64,16 +64,16 @@ class DualTeacher(MeanTeacherBase):
         self.term_weights = {"supervised": 1.0, "mixed": 1.0, "strong_2": implicit_weight}
 
     def update_teacher(self):
-        """Moves the active teacher after the student, or makes it a copy where its turn begins."""
+        """Move the active teacher towards the student, or copy the student where its turn begins."""
         _, begins = self.turns.now()
         self.teacher.update(self.segmenter, self.batches_per_step, restart=begins)
 
     def stages(self):
-        """First the labelled images, then the strong views."""
+        """Return a stage of the labeled images and one of the strong views."""
         return (self.labeled_stage, self.strong_stage)
 
     def strong_stage(self, batch, carry):
-        """The terms of the mixed and of the plain strong view, from one pass."""
+        """Compute the terms of the mixed and of the plain strong view from one pass."""
         turn, _ = self.turns.now()
         self.turns.tick()
         label, confidence = pseudo_labels(self.teacher_logits(batch["weak_image"]))
@@ -90,7 +90,7 @@ class DualTeacher(MeanTeacherBase):
         }, None
 
     def mixed(self, view: View, by_boxes) -> View:
-        """The strong views, with boxes or with half of the classes of their partners."""
+        """Return the strong views with a box, or half of the classes, of their partners."""
         source = view.partners()
         boxes = self.boxes(ops.shape(view.image)[0], ops.shape(view.image)[1:3])
         return view.pasted(source, ops.where(by_boxes, boxes, self.classes(source.label, valid=source.valid)))

@@ -1,4 +1,4 @@
-"""FixMatch for segmentation: one strong view learns from confident pseudo-labels of the weak view."""
+"""FixMatch, one strong view that learns from confident pseudo-labels, and the base of its descendants."""
 
 from typing import Any, ClassVar, NamedTuple
 
@@ -14,7 +14,7 @@ from rankmatch_keras.methods.teachers import EMATeacher
 
 
 class PseudoLabels(NamedTuple):
-    """What the teacher says of a batch of images: no gradient flows back through it."""
+    """Labels of a batch of images, with confidences and the labeling network's features; without gradient."""
 
     label: Any  # (B, H, W) int32
     confidence: Any  # (B, H, W) float32
@@ -23,39 +23,40 @@ class PseudoLabels(NamedTuple):
 
 
 class Targets(NamedTuple):
-    """What the stage of the weak view leaves to that of the strong views: no gradient."""
+    """Pseudo-labels that the stage of the weak view passes to that of the strong views; without gradient."""
 
     weak: PseudoLabels
     source: PseudoLabels | None  # of the images that boxes are cut from, where the batch brings them
 
 
 class StrongView(NamedTuple):
-    """A strong view with its pasted box, and the teacher's decision pasted alike."""
+    """A strong view with its pasted box, and the pseudo-labels pasted alike."""
 
     image: Any  # (B, H, W, C) float32
     target: PseudoLabels
 
 
 def pseudo_label(outputs, valid) -> PseudoLabels:
-    """Turns the segmenter's outputs on weak views into the teacher's decision."""
+    """Turn a segmenter's outputs on weak views into pseudo-labels."""
     label, confidence = pseudo_labels(outputs["logits"])
     return PseudoLabels(label, confidence, valid, ops.stop_gradient(outputs["features"]))
 
 
 class WeakToStrong(Method):
-    """Base of the methods whose student is also its teacher: the weak view labels the strong views.
+    """Base of the methods whose strong views learn from pseudo-labels of the weak view.
 
-    CutMix boxes are pasted from a second view of the same images where the batch brings one
-    (`box_source="second_view"` of `data.training_batches`, labelled by an extra pass in inference mode without
-    gradient), otherwise from the batch in reverse order (`"in_batch"`, no extra pass).
+    CutMix boxes are pasted from a second view of the same images where the batch brings one (`box_source="second_view"`
+    of `data.training_batches`, labeled by an extra pass in inference mode without gradient), otherwise from the batch
+    in reverse order (`"in_batch"`, no extra pass).
 
-    A step has two stages: the teacher's decisions are all that the strong views need of the weak one.
+    The student labels itself, or an EMA teacher does. A step has two stages, as the pseudo-labels are all that the
+    strong views need of the weak one.
 
     Args:
-        segmenter: the network that is trained.
-        threshold: smallest confidence of a pseudo-label that counts, 0 to 1.
-        ema_decay: decay of an averaged teacher that decides in the student's place, see `EMATeacher`; `None`:
-            the student decides itself.
+        segmenter: the network to train.
+        threshold: smallest confidence of a pseudo-label that is kept, 0 to 1.
+        ema_decay: decay of an EMA teacher that labels in the student's place, see `EMATeacher`; `None`: the
+            student labels itself.
         **kwargs: see `Method`.
     """
 
@@ -71,49 +72,49 @@ class WeakToStrong(Method):
 
     @property
     def teachers(self):
-        """The averaged teacher's network, where there is one."""
+        """EMA teacher's network, where there is one."""
         return () if self.teacher is None else (self.teacher.network,)
 
     def stages(self):
-        """First labelled images and weak view, then the strong views."""
+        """Return a stage of labeled images and weak view, and one of the strong views."""
         return (self.weak_stage, self.strong_stage)
 
     def weak_stage(self, batch, carry) -> tuple[dict[str, Any], Targets]:
-        """The terms of the labelled images and of the weak view, and the teacher's decisions."""
+        """Compute the terms of labeled images and weak view, and the pseudo-labels."""
         raise NotImplementedError
 
     def strong_stage(self, batch, targets: Targets) -> tuple[dict[str, Any], None]:
-        """The terms of the strong views."""
+        """Compute the terms of the strong views."""
         raise NotImplementedError
 
     def update_teacher(self):
-        """Moves the averaged teacher, if any, after the student; at the beginning of each step."""
+        """Move the EMA teacher, if any, towards the student; at the beginning of each step."""
         if self.teacher is not None:
             self.teacher.update(self.segmenter, self.batches_per_step)
 
     def weak_labels(self, batch, outputs) -> PseudoLabels:
-        """The decision on the weak view: of the averaged teacher, or by the student's own outputs."""
+        """Return the pseudo-labels of the weak view, by the EMA teacher or by the student's own outputs."""
         if self.teacher is None:
             return self.pseudo_label(outputs, batch["valid"])
         with backend.step.no_gradient():
             return self.pseudo_label(self.teacher(batch["weak_image"]), batch["valid"])
 
     def pseudo_label(self, outputs, valid) -> PseudoLabels:
-        """What any outputs on weak views decide; for methods that correct them."""
+        """Turn outputs on weak views into pseudo-labels; for methods that correct them."""
         return pseudo_label(outputs, valid)
 
     def box_source(self, batch) -> PseudoLabels | None:
-        """The teacher's decision on the second view, or `None` where the batch brings none."""
+        """Return the pseudo-labels of the second view, or `None` where the batch brings none."""
         if "source_weak_image" not in batch:
             return None
-        # Nothing is learnt from this pass, so it keeps no activations.
+        # No gradient flows through this pass, so it keeps no activations.
         with backend.step.no_gradient():
             network = self.segmenter if self.teacher is None else self.teacher
             outputs = network(batch["source_weak_image"], training=False)
             return self.pseudo_label(outputs, batch["source_valid"])
 
     def strong_view(self, batch, number: int, targets: Targets) -> StrongView:
-        """Pastes the boxes of strong view `number` into its images and into the teacher's decision."""
+        """Paste the boxes of strong view `number` into its images and their pseudo-labels."""
         weak, source = targets
         image, boxes = batch[f"strong_image_{number}"], batch[f"cutmix_box_{number}"]
         if source is None:
@@ -132,11 +133,11 @@ class WeakToStrong(Method):
         return StrongView(mix(image, other_image, pixels), target)
 
     def consistency(self, target: PseudoLabels, logits):
-        """Pixel consistency of the student's logits with the teacher's decision (Eq. 2-3)."""
+        """Compute the pixel consistency of the student's logits with the pseudo-labels (Eq. 2-3)."""
         return self.consistency_loss(target.label, target.confidence, target.valid, logits)
 
     def diagnose(self, weak: PseudoLabels, threshold=None) -> dict[str, Any]:
-        """Share of valid pixels whose pseudo-label counts, and mean confidence of the valid pixels."""
+        """Return the fraction of valid pixels whose pseudo-label is kept, and the valid pixels' mean confidence."""
         valid = ops.cast(weak.valid, "float32")
         kept = ops.cast(weak.confidence >= (self.threshold if threshold is None else threshold), "float32")
         return {
@@ -150,8 +151,8 @@ class FixMatch(WeakToStrong):
     """`L = (L_sup + L_s) / 2` with one strong view (Sohn et al., NeurIPS 2020, as in UniMatch, CVPR 2023, Section 3.1).
 
     Args:
-        segmenter: the network that is trained.
-        threshold: smallest confidence of a pseudo-label that counts.
+        segmenter: the network to train.
+        threshold: smallest confidence of a pseudo-label that is kept.
         **kwargs: see `Method`.
     """
 
@@ -160,7 +161,7 @@ class FixMatch(WeakToStrong):
         self.term_weights = {"supervised": 0.5, "strong_1": 0.5}
 
     def weak_stage(self, batch, carry):
-        """The supervised term, and pseudo-labels from the same pass."""
+        """Compute the supervised term, and pseudo-labels from the same pass."""
         self.update_teacher()
         source = self.box_source(batch)
         num_labeled = ops.shape(batch["labeled_image"])[0]
@@ -171,7 +172,7 @@ class FixMatch(WeakToStrong):
         return {"supervised": supervised, **self.diagnose(weak)}, Targets(weak, source)
 
     def strong_stage(self, batch, targets):
-        """The consistency term of the strong view."""
+        """Compute the consistency term of the strong view."""
         view = self.strong_view(batch, 1, targets)
         logits = self.segmenter(view.image, training=True)["logits"]
         return {"strong_1": self.consistency(view.target, logits)}, None

@@ -1,4 +1,4 @@
-"""iMAS: how strongly an image is augmented, mixed and weighed follows how far student and teacher agree on it."""
+"""iMAS: strength of augmentation, mixing and weight of an image follow how far student and teacher agree on it."""
 
 from typing import Any, ClassVar
 
@@ -17,27 +17,27 @@ from rankmatch_keras.models.segmenter import class_count
 class IMAS(MeanTeacherBase):
     """`L = L_sup + w (L_strong + L_cutmix) / 2` (Zhao et al., Instance-specific ... Supervision, CVPR 2023, Section 3).
 
-    Student and teacher both predict the weak view in inference mode. They agree on image i by
-    `g = (s_t wIoU(student, teacher) + s wIoU(teacher, student)) / 2`, where s and s_t are the shares of sure pixels and
-    wIoU weighs the classes by their share of the second map, background left out. The more they agree, the easier the
-    image and the harder its training:
+    Student and teacher both predict the weak view in inference mode. Their agreement on image i is `g = (s_t
+    wIoU(student, teacher) + s wIoU(teacher, student)) / 2`, where s and s_t are the fractions of confident pixels and
+    wIoU weights the classes by their fraction of the second map, background left out. The more they agree, the easier
+    the image and the harder its training:
 
     - its strong view, two random intensity operations, is blended with the weak one: `g strong + (1 - g) weak`;
     - weak views receive a box (side 0.1 to 0.9 of the image's) of another one with probability `mean g` for the whole
       batch; the image of the largest g is paired with that of the smallest;
-    - its term weighs g: both L are `mean_i g_i CE_i` over sure pixels, divided by the number of all pixels.
+    - its term has weight g: both L are `mean_i g_i CE_i` over confident pixels, divided by the number of all pixels.
 
-    Where no box is drawn, L_strong counts twice. What differs: padding does not count; an image without foreground
-    is compared by its background; with several replicas each pairs its own images.
+    Where no box is sampled, L_strong has twice the weight. Differences from the publication: padding is left out; an
+    image without foreground is compared by its background; with several replicas each pairs its own images.
 
     Args:
         segmenter: the student.
-        threshold: smallest confidence that counts: 0.95 on Pascal VOC, 0.7 on Cityscapes.
+        threshold: smallest confidence of a pseudo-label that is kept: 0.95 on Pascal VOC, 0.7 on Cityscapes.
         consistency_weight: w.
         background: class that wIoU leaves out; `None` where no class is background (Cityscapes, whose class 0 the
             publication's program leaves out too).
         ema_decay: decay of the teacher.
-        seed: int or `None`, for the boxes.
+        seed: int or `None`, of the boxes.
         **kwargs: see `Method`.
     """
 
@@ -69,11 +69,11 @@ class IMAS(MeanTeacherBase):
         self.term_weights = {"supervised": 1.0, "strong_1": half, "cutmix": half}
 
     def stages(self):
-        """One stage."""
+        """Return the only stage."""
         return (self.joint_stage,)
 
     def joint_stage(self, batch, carry):
-        """All terms, from one pass; the weak views are in it for the normalisation's statistics."""
+        """Compute all terms from one pass; the weak views are part of it for the batch statistics."""
         self.update_teacher()
         weak, strong, valid = (ops.convert_to_tensor(batch[name]) for name in ("weak_image", "strong_image_1", "valid"))
         target = self.teacher_logits(weak)
@@ -94,12 +94,12 @@ class IMAS(MeanTeacherBase):
         }, None
 
     def own_logits(self, images):
-        """The student's own logits in inference mode, without gradient."""
+        """Return the student's logits in inference mode, without gradient."""
         with backend.step.no_gradient():
             return ops.stop_gradient(self.segmenter(images, training=False)["logits"])
 
     def agreement(self, student_logits, teacher_logits, valid):
-        """The agreement g of each image, `(B,)` in 0..1."""
+        """Return the agreement g of each image, `(B,)` in 0..1."""
         (mine, sure_mine), (its, sure_its) = (
             self._labels(logits, valid) for logits in (student_logits, teacher_logits)
         )
@@ -115,7 +115,7 @@ class IMAS(MeanTeacherBase):
         return label, ops.sum(sure, axis=(1, 2)) / ops.maximum(ops.sum(valid, axis=(1, 2)), 1.0)
 
     def cut_view(self, weak: View, ease, probability) -> tuple[View, Any]:
-        """The weak views, with boxes or without, and which of both: 1.0 or 0.0."""
+        """Return the weak views, with boxes or without, and which of both: 1.0 or 0.0."""
         applied = keras.random.uniform((), seed=self.applications) < probability
         boxes = self.boxes(ops.shape(weak.image)[0], ops.shape(weak.image)[1:3])
         partner = opposite_ranks(ease)
@@ -123,20 +123,20 @@ class IMAS(MeanTeacherBase):
         return weak.pasted(source, ops.logical_and(boxes, applied)), ops.cast(applied, "float32")
 
     def weighted_loss(self, view: View, ease, logits):
-        """The mean over images of their cross-entropies on sure pixels, each weighed by its agreement."""
+        """Compute the mean of the images' cross-entropies on confident pixels, weighted by their agreement."""
         weight = ops.cast(view.confidence >= self.threshold, "float32") * ease[:, None, None]
         return self.consistency_loss(view.label, weight, view.valid, logits)
 
 
 def class_weighted_iou(prediction, reference, valid, num_classes: int, background: int | None = 0):
-    """Intersection over union of each image's classes, weighted by their share of the reference.
+    """Return each image's intersection over union of its classes, weighted by their fraction of the reference.
 
     Args:
         prediction: `(B, H, W)` int.
         reference: `(B, H, W)` int.
-        valid: `(B, H, W)` bool: other pixels do not count.
+        valid: `(B, H, W)` bool, the pixels to use.
         num_classes: number of classes K.
-        background: class that is left out; it counts where the reference shows nothing else. `None`: none is left out.
+        background: class that is left out unless the reference shows nothing else; `None`: none is left out.
 
     Returns:
         `(B,)` float32 in 0..1, without gradient; 0 where nothing is valid.
@@ -158,13 +158,13 @@ def class_weighted_iou(prediction, reference, valid, num_classes: int, backgroun
 
 
 def opposite_ranks(score):
-    """Pairs the largest score with the smallest, the second with the last but one, and so on.
+    """Pair the largest score with the smallest, the second with the last but one, and so on.
 
     Args:
         score: `(B,)` float.
 
     Returns:
-        `(B,)` int32, the index of each one's partner; of equal scores the first counts as the smaller.
+        `(B,)` int32, the index of each one's partner; of equal scores the first is taken as the smaller.
     """
     count = ops.shape(score)[0]
     index = ops.arange(count)

@@ -1,4 +1,4 @@
-"""Mean Targets: an averaged teacher's probabilities on the same images, labelled and unlabelled."""
+"""Mean Teacher: consistency with an EMA teacher's probabilities on the same images, labeled and unlabeled."""
 
 from typing import ClassVar
 
@@ -14,10 +14,9 @@ from rankmatch_keras.methods.teachers import MeanTeacherBase
 class MeanTeacher(MeanTeacherBase):
     """`L = L_sup + w mean (softmax z - softmax z_t)^2` (Tarvainen and Valpola, NeurIPS 2017, Section 2).
 
-    The mean is over all pixels and classes of labelled and unlabelled images, which student and teacher see alike, in
-    training mode both: the teacher keeps statistics of its own. No threshold and no ramp. This is the form that CPS
-    (Chen et al., CVPR 2021) compares with. It differs in one point: labelled and unlabelled images pass the networks
-    together.
+    The mean is over all pixels and classes of labeled and unlabeled images, which student and teacher see alike, both
+    in training mode with batch statistics of their own. No threshold and no ramp. This is the form that CPS (Chen et
+    al., CVPR 2021) compares with. It differs in one point: labeled and unlabeled images pass the networks together.
 
     Args:
         segmenter: the student.
@@ -36,11 +35,11 @@ class MeanTeacher(MeanTeacherBase):
         self.term_weights = {"supervised": 1.0, "consistency": consistency_weight}
 
     def stages(self):
-        """One stage."""
+        """Return the only stage."""
         return (self.joint_stage,)
 
     def joint_stage(self, batch, carry):
-        """Both terms, from one pass of each network."""
+        """Compute both terms from one pass of each network."""
         self.update_teacher()
         images = ops.concatenate([batch["labeled_image"], batch["weak_image"]])
         target = self.teacher_logits(images)

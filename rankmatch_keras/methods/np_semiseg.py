@@ -1,4 +1,4 @@
-"""NP-SemiSeg: AugSeg whose networks classify by a neural process, with memories of what the classes look like."""
+"""NP-SemiSeg: AugSeg whose networks classify by a neural process, with memories of the classes' codes."""
 
 from typing import ClassVar
 
@@ -19,22 +19,22 @@ NEW = 64  # pixels per class and memory that a step stores
 class NPSemiSeg(AugSeg):
     """AugSeg's loss + `0.005 KL(q_target || q_context)` (Wang et al., ICML 2023, Section 3), see `NeuralProcess`.
 
-    Student and teacher classify by a neural process, whose centres are the means of two memories per class: of codes of
-    labelled pixels (context), and of those and of pixels that the teacher is sure of (target). The teacher's labels are
-    the mean of the probabilities of its draws, the student's losses read the mean of its logits. The segmenter with the
+    Student and teacher classify by a neural process, whose centers are the means of two memories per class: of codes of
+    labeled pixels (context), and of those and of confident pixels of the teacher (target). The teacher's labels are the
+    mean of the probabilities of its samples, the student's losses read the mean of its logits. The segmenter with the
     neural process predicts.
 
-    Beside the publication: the analytic divergence of Gaussians in place of one that takes deviations for variances
-    and the diagonal of a product over the batch; a step stores at most 64 random pixels of each class; the codes are
-    the student's of the map before the classifier; gradients are not clipped (`training.SGD(global_clipnorm=5)` does
-    it). What `NeuralProcess` says of its head.
+    Differences from the publication: the analytic divergence of Gaussians in place of one that takes deviations for
+    variances and the diagonal of a product over the batch; a step stores at most 64 random pixels of each class; the
+    codes are the student's of the map before the classifier; gradients are not clipped
+    (`training.SGD(global_clipnorm=5)` does it). `NeuralProcess` names those of its head.
 
     Args:
         segmenter: the student; its classifier is replaced.
         divergence_weight: of the last term.
         memory: codes per class in each memory.
-        draws: latent vectors drawn for each image.
-        seed: int or `None`, for all that is random.
+        draws: latent vectors sampled for each image.
+        seed: int or `None`, of all that is random.
         **kwargs: see `AugSeg`.
     """
 
@@ -63,11 +63,11 @@ class NPSemiSeg(AugSeg):
 
     @property
     def process(self):
-        """The student's neural process."""
+        """Student's neural process."""
         return neural_process_of(self.segmenter)
 
     def further_terms(self, batch, view, outputs):
-        """The divergence; then the memories take up the step's codes."""
+        """Compute the divergence, then store the step's codes in the memories."""
         codes = outputs["decoded"]
         labeled = ops.shape(batch["labeled_image"])[0]
         divergence = self.process.divergence(codes[labeled:])
@@ -82,7 +82,7 @@ class NPSemiSeg(AugSeg):
         return {"divergence": divergence}
 
     def _store(self, bank, codes, label, counted):
-        """Stores the codes of random pixels of each class."""
+        """Store the codes of random pixels of each class."""
         images, height, width, _ = ops.shape(codes)
         label, counted = (pixel_rows(on_grid(value, (height, width))) for value in (label, counted))
         scores = random_scores(images, height * width, self.chances)
@@ -90,7 +90,7 @@ class NPSemiSeg(AugSeg):
         bank.push(*gather_chosen(pixel_rows(codes), choice))
 
     def _center(self, bank, centers):
-        """Moves the centres of the classes that a memory holds to their means."""
+        """Move the centers of the classes that a memory holds to their means."""
         filled = ops.cast(bank.filled(), "float32")[..., None]  # (K, capacity, 1)
         count = ops.sum(filled, axis=1)
         means = ops.sum(ops.convert_to_tensor(bank.vectors) * filled, axis=1) / ops.maximum(count, 1.0)

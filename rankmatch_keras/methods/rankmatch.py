@@ -32,7 +32,7 @@ class RankMatch(UniMatch):
         RankMatch(segmenter, **{**RankMatch.presets["reference"], "num_agents": 128}, threshold=0.9)
 
     Args:
-        segmenter: the network that is trained.
+        segmenter: the network to train.
         num_agents: N; a grid with fewer pixels uses them all.
         top_k: K, agents whose K! rankings are compared, 2 to 10.
         reduction: `"per_pixel"` (Eq. 8) or `"mean_all"`, which also divides by K!.
@@ -53,7 +53,7 @@ class RankMatch(UniMatch):
         threshold: smallest confidence of a pseudo-label that is kept, 0 to 1.
         feature_dropout: fraction of channels dropped for L_fp.
         ema_decay: decay of an EMA teacher that labels in the student's place; `None`: the student labels itself.
-        seed: int or `None`, for agents and dropped channels.
+        seed: int or `None`, of agents and dropped channels.
         **kwargs: `ignore_index`, `ohem` and `name`, see `Method`.
 
     Raises:
@@ -145,7 +145,7 @@ class RankMatch(UniMatch):
         return super().weak_stage(batch, carry)
 
     def strong_terms(self, number, target, student):
-        """UniMatch's term and the rank loss of strong view `number`."""
+        """Compute UniMatch's term and the rank loss of strong view `number`."""
         grid = ops.shape(target.features)[1:3]
         valid = on_grid(target.valid, grid) if self.leave_out_padding else None
         weight = on_grid(target.confidence, grid) if self.weight_by_confidence else None
@@ -154,7 +154,7 @@ class RankMatch(UniMatch):
         return {**terms, self._term(number): rank if self.clock is None else rank * self._ramp()}
 
     def _ramp(self):
-        """How much of the rank loss counts by now."""
+        """Return the current fraction of the rank loss's full weight."""
         done = self.clock.progress() - self.rank_start
         if self.rank_ramp == 0.0:
             return ops.cast(done >= 0.0, "float32")

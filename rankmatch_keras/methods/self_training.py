@@ -1,4 +1,4 @@
-"""Self-training: the step that learns from labelled and pseudo-labelled images, and how the latter get their labels."""
+"""ST and ST++: training on labeled and pseudo-labeled images, and the options of the labeling between stages."""
 
 import dataclasses
 
@@ -10,13 +10,13 @@ from rankmatch_keras.layers.base import uniform
 from rankmatch_keras.losses import SupervisedLoss
 from rankmatch_keras.methods.base import LABELED, Method
 
-NOISE = 2.2  # about the range of 8-bit colours by ImageNet's mean and deviation
+NOISE = 2.2  # about the range of 8-bit colors by ImageNet's mean and deviation
 IGNORED = 255
 
 
 @dataclasses.dataclass(frozen=True)
 class Labeling:
-    """How the unlabelled images get their labels, see `SelfTraining`.
+    """Options of the labeling of the unlabeled images, see `SelfTraining`.
 
     Raises:
         ValueError: an option is out of its range.
@@ -40,26 +40,26 @@ class Labeling:
 class SelfTraining(Method):
     """`L = (L_sup + L_pseudo) / 2`, a retraining of ST and ST++ (Yang et al., CVPR 2022, Sections 3.2-3.4).
 
-    Both are cross-entropies, over the labelled images and over strong views (jitter, grey, blur) of images that an
-    earlier network labelled; half of the latter lose a box of 2 to 40 % of their area to noise, and its labels.
+    Both are cross-entropies, over the labeled images and over strong views (jitter, gray, blur) of images that an
+    earlier network labeled; half of the latter lose a box of 2 to 40 % of their area to noise, and its labels.
 
-    The command line runs the stages around it (`rankmatch train ... --method selftraining`), each a run of its own in
-    `stages/` of the run's folder, but the last one, which is the run itself; each takes `--steps` and begins with new
-    weights. ST: train on the labelled images alone, label, retrain. ST++: train, keeping networks after 1/3, 2/3 and
-    all of it; select the images that they agree on (mean of the IoU of either early prediction with the last); label
-    the first half; retrain; label the rest; retrain on all. Labels are the classes of whole images with the largest sum
-    of probabilities over scales and mirror images, by the network with the best validation score.
+    The command line runs the stages around it (`rankmatch train ... --method selftraining`), each as a run of its own
+    in `stages/` of the run directory, but for the last one, which is the run itself; each takes `--steps` and begins
+    with new weights. ST: train on the labeled images alone, label, retrain. ST++: train, keeping networks after 1/3,
+    2/3 and all of it; select the images that they agree on (mean of the IoU of either early prediction with the last);
+    label the first half; retrain; label the rest; retrain on all. Labels are the classes of whole images with the
+    largest sum of probabilities over scales and mirror images, by the network with the best validation score.
 
-    Beside the publication: batches are half labelled, half pseudo-labelled, not so only on average; noise is uniform
-    in the normalised image.
+    Differences from the publication: each batch is half labeled and half pseudo-labeled, not only on average; noise is
+    uniform in the normalized image.
 
     Args:
-        segmenter: the network that is trained.
+        segmenter: the network to train.
         plus_plus: ST++ rather than ST.
-        reliable_share: share of the images that ST++ trusts first.
-        label_scales: sizes at which the images are labelled.
-        label_flip: whether their mirror images are asked too.
-        seed: int or `None`, for the noise.
+        reliable_share: fraction of the images that ST++ labels first.
+        label_scales: sizes at which the images are labeled.
+        label_flip: whether mirror images are predicted too.
+        seed: int or `None`, of the noise.
         **kwargs: see `Method`.
     """
 
@@ -88,11 +88,11 @@ class SelfTraining(Method):
         self.term_weights = {"supervised": 0.5, "pseudo": 0.5}
 
     def stages(self):
-        """One stage."""
+        """Return the only stage."""
         return (self.stage,)
 
     def stage(self, batch, carry):
-        """Both terms, of one pass."""
+        """Compute both terms from one pass."""
         images, masks = self.cut_out(batch)
         labeled = ops.shape(batch["labeled_image"])[0]
         logits = self.segmenter(ops.concatenate([batch["labeled_image"], images]), training=True)["logits"]
@@ -103,7 +103,7 @@ class SelfTraining(Method):
         return terms, carry
 
     def cut_out(self, batch):
-        """The strong views and their labels, noise and nothing in the boxes."""
+        """Return the strong views with noise in their boxes, and the labels without them."""
         images, masks = batch["strong_image_1"], batch["pseudo_mask"]
         shape = ops.shape(images)
         boxes = box_mask(batch["cutmix_box_1"], shape[1:3])

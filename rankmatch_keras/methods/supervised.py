@@ -1,4 +1,4 @@
-"""Supervised only: what the labelled images alone can teach; the baseline of every table."""
+"""Supervised training on the labeled images alone, the baseline of every table."""
 
 import keras
 
@@ -7,10 +7,10 @@ from rankmatch_keras.methods.base import Method
 
 @keras.saving.register_keras_serializable("rankmatch_keras")
 class SupervisedOnly(Method):
-    """`L = L_sup`: cross-entropy on the labelled images (Mai et al., CVPR 2024, Eq. 1).
+    """`L = L_sup`: cross-entropy on the labeled images (Mai et al., CVPR 2024, Eq. 1).
 
     Args:
-        segmenter: the network that is trained.
+        segmenter: the network to train.
         **kwargs: see `Method`.
     """
 
@@ -19,10 +19,10 @@ class SupervisedOnly(Method):
         self.term_weights = {"supervised": 1.0}
 
     def stages(self):
-        """One stage."""
+        """Return the only stage."""
         return (self.labeled_stage,)
 
     def labeled_stage(self, batch, carry):
-        """The supervised loss alone."""
+        """Compute the supervised loss."""
         logits = self.segmenter(batch["labeled_image"], training=True)["logits"]
         return {"supervised": self.supervised_loss(batch["labeled_mask"], logits)}, carry

@@ -1,4 +1,4 @@
-"""The teacher that is not the student itself: the moving average of the student's weights."""
+"""EMA teacher, and the base of the methods in which it always labels."""
 
 from typing import Any, ClassVar, NamedTuple
 
@@ -12,17 +12,17 @@ from rankmatch_keras.models.copies import copy_network
 
 
 class EMATeacher(keras.layers.Layer):
-    """A network whose weights are the exponential moving average of a student's (Tarvainen and Valpola, NeurIPS 2017).
+    """EMA teacher: the exponential moving average of a student's weights (Tarvainen and Valpola, NeurIPS 2017).
 
-    `update`, called at the beginning of step t = 0, 1, ..., sets `teacher = d * teacher + (1 - d) * student` with
-    `d = min(1 - 1 / (t + 1), decay)`: the first update is a copy, and the average is plain until it reaches the decay.
-    No gradient reaches the teacher, its weights are no trainable variables, and they are saved with the method.
+    `update`, called at the beginning of step t = 0, 1, ..., sets `teacher = d * teacher + (1 - d) * student` with `d =
+    min(1 - 1 / (t + 1), decay)`: the first update is a copy, and the average is plain until it reaches the decay. No
+    gradient reaches the teacher, its weights are not trainable variables, and they are saved with the method.
 
     Args:
         student: the segmenter or head that it follows; its structure is copied, and its weights to begin with.
         decay: 0 to 1.
-        statistics: moving statistics of the normalisation: `"average"` follows the student's as the weights do,
-            `"own"` leaves them to the teacher's own passes in training mode.
+        statistics: `"average"` for an EMA of the student's moving statistics of normalization, `"own"` for those of
+            the teacher's own passes in training mode.
 
     Raises:
         ValueError: an argument is out of range.
@@ -38,18 +38,18 @@ class EMATeacher(keras.layers.Layer):
         self.statistics = statistics
         self.network = copy_network(student)
         for variable in self.network.variables:
-            # Not `network.trainable`, which would freeze the normalisation: some teachers run in training mode.
+            # Not `network.trainable`, which would freeze the normalization: some teachers run in training mode.
             variable.trainable = False
         self.updates = self.add_weight(shape=(), dtype="int32", initializer="zeros", trainable=False, name="updates")
         self.built = True
 
     def update(self, student, batches_per_step: int = 1, restart=False):
-        """Moves the teacher towards the student; the first call copies it.
+        """Move the teacher towards the student; the first call copies it.
 
         Args:
             student: the segmenter as it is now.
             batches_per_step: calls per optimizer step, of which only the first moves the teacher.
-            restart: bool, a tensor or not: whether this call counts as the first again.
+            restart: bool or bool tensor, whether to copy the student again.
         """
         number = ops.where(restart, 0, ops.convert_to_tensor(self.updates))
         step = ops.cast(number // batches_per_step, "float32")
@@ -67,7 +67,7 @@ class EMATeacher(keras.layers.Layer):
         return is_number and (variable.trainable or self.statistics == "average")
 
     def call(self, images, training=False):
-        """Runs the teacher like its segmenter; `training` says whose statistics its normalisation takes."""
+        """Run the teacher like its segmenter; in training mode with batch statistics."""
         return self.network(images, training=training)
 
 
@@ -75,12 +75,12 @@ AveragedTeacher = EMATeacher  # its name in earlier versions
 
 
 def partners(value):
-    """What belongs to each image's partner: the batch in reverse order, which keeps pairs together on one replica."""
+    """Return the values of each image's partner: the batch in reverse order, which keeps pairs on one replica."""
     return ops.flip(value, axis=0)
 
 
 class View(NamedTuple):
-    """Images as the student sees them, and what the teacher says of their pixels."""
+    """Images as the student sees them, with the teacher's labels of their pixels."""
 
     image: Any  # (B, H, W, C) float32
     label: Any  # (B, H, W) int32
@@ -88,16 +88,16 @@ class View(NamedTuple):
     valid: Any  # (B, H, W) bool, False on padding
 
     def pasted(self, source: "View", mask) -> "View":
-        """These views with the pixels of others where the mask `(B, H, W)` is True."""
+        """Return these views with the pixels of others where the mask `(B, H, W)` is True."""
         return View(*(mix(mine, its, mask) for mine, its in zip(self, source, strict=True)))
 
     def partners(self) -> "View":
-        """The partner of each."""
+        """Return the partner of each."""
         return View(*(partners(value) for value in self))
 
 
 class MeanTeacherBase(Method):
-    """Base of the methods with an averaged teacher that always labels.
+    """Base of the methods in which an EMA teacher always labels.
 
     Args:
         segmenter: the student.
@@ -106,7 +106,7 @@ class MeanTeacherBase(Method):
     """
 
     required: ClassVar[tuple[str, ...]] = (*LABELED, "weak_image", "valid")
-    # Whether the teacher labels in training mode and keeps statistics of its own: then they are not averaged.
+    # Whether the teacher labels in training mode: then it keeps moving statistics of its own, not an EMA of them.
     teacher_trains: ClassVar[bool] = False
 
     def __init__(self, segmenter, *, ema_decay: float = 0.99, **kwargs):
@@ -116,20 +116,20 @@ class MeanTeacherBase(Method):
 
     @property
     def teachers(self):
-        """The averaged teacher's network."""
+        """EMA teacher's network."""
         return (self.teacher.network,)
 
     def update_teacher(self):
-        """Moves the teacher after the student; at the beginning of each step."""
+        """Move the teacher towards the student; at the beginning of each step."""
         self.teacher.update(self.segmenter, self.batches_per_step)
 
     def teacher_logits(self, images):
-        """The teacher's logits `(B, H, W, K)`, without gradient."""
+        """Return the teacher's logits `(B, H, W, K)`, without gradient."""
         with backend.step.no_gradient():
             return ops.stop_gradient(self.teacher(images, training=self.teacher_trains)["logits"])
 
     def labeled_stage(self, batch, carry) -> tuple[dict[str, Any], None]:
-        """The supervised term, in a pass of its own."""
+        """Compute the supervised term in a pass of its own."""
         self.update_teacher()
         logits = self.segmenter(batch["labeled_image"], training=True)["logits"]
         return {"supervised": self.supervised_loss(batch["labeled_mask"], logits)}, None

@@ -1,4 +1,4 @@
-"""U2PL: unreliable pseudo-labels are not lost, they tell which classes a pixel does not belong to."""
+"""U2PL: unreliable pseudo-labels still tell which classes a pixel does not belong to."""
 
 import keras
 from keras import ops
@@ -13,7 +13,7 @@ from rankmatch_keras.layers.sampling import choose, class_members, gather_chosen
 from rankmatch_keras.losses.contrast import ContrastiveLoss
 from rankmatch_keras.methods.contrastive import ContrastiveBase, fraction_of_valid, mask_and_known, paste_partners
 
-DROPPED = 0.2  # share of the pixels that are unreliable at the beginning; 0 at the end
+DROPPED = 0.2  # fraction of the pixels that are unreliable at the beginning; 0 at the end
 SURE = 0.3  # probability of its class that an anchor exceeds
 FIRST_RANKS = 3  # classes that are likely; those after them are not, down to
 LAST_RANK = 20
@@ -24,21 +24,20 @@ TEMPERATURE = 0.5
 class U2PL(ContrastiveBase):
     """`L = L_sup + L_u + w L_c` (Wang et al., CVPR 2022, Section 3).
 
-    L_u is the cross-entropy on box-mixed weak views against the averaged teacher's labels, without the
-    `20 % * (1 - t)` of the pixels whose entropy is highest, t being the share of the training that is done; it grows by
-    the share of pixels that are kept. L_c is `losses.unreliable.UnreliableContrast`. The teacher labels in inference
-    mode; a second pass in training mode, of what the student sees, gives its entropies, its representations and its
-    statistics.
+    L_u is the cross-entropy on box-mixed weak views against the EMA teacher's labels, without the `20 % * (1 - t)` of
+    the pixels whose entropy is highest, t being the finished fraction of the training; it grows by the fraction of
+    pixels that are kept. L_c is the `UnreliableContrast`. The teacher labels in inference mode; a second pass in
+    training mode, over the student's images, gives its entropies, its representations and its batch statistics.
 
-    What differs from the publication: the bank keeps the same number for every class (there 50000 for class 0) and
-    takes a limited number per step; anchors are drawn without replacement, and the negatives of a class for all its
-    anchors together; the head has no dropout. The published program stores a negative under a class only if it has
-    that very label, and mispairs late classes; here both follow the article.
+    Differences from the publication: the bank keeps the same number for every class (there 50000 for class 0) and takes
+    a limited number per step; anchors are sampled without replacement, and the negatives of a class for all its anchors
+    together; the head has no dropout. The published program stores a negative under a class only if it has that very
+    label, and mispairs late classes; here both follow the article.
 
     Args:
-        segmenter: the network that is trained.
+        segmenter: the network to train.
         contrast_weight: w.
-        warm_up: share of the training with labelled images alone; 1 of 80 epochs on Pascal VOC, 0 on Cityscapes.
+        warm_up: fraction of the training with labeled images alone; 1 of 80 epochs on Pascal VOC, 0 on Cityscapes.
         capacity: negatives kept per class; 21 classes take 645 MB with 30000.
         added: negatives stored per class and step, at most.
         anchors: anchors per class and step.
@@ -72,11 +71,11 @@ class U2PL(ContrastiveBase):
         self.term_weights = {"supervised": 1.0, "unsupervised": 1.0, "contrast": contrast_weight}
 
     def stages(self):
-        """One stage."""
+        """Return the only stage."""
         return (self.joint_stage,)
 
     def joint_stage(self, batch, carry):
-        """All terms, from one pass of the student and two of the teacher."""
+        """Compute all terms from one pass of the student and two of the teacher."""
         done = self.begin_step()
         share = DROPPED * (1.0 - done)
         with backend.step.no_gradient():
@@ -112,17 +111,17 @@ class U2PL(ContrastiveBase):
 
 @keras.saving.register_keras_serializable("rankmatch_keras")
 class UnreliableContrast(Float32Layer):
-    """Contrast of reliable pixels with pixels that are of another class for sure (Wang et al., CVPR 2022, Section 3).
+    """Contrast of reliable pixels with pixels that are surely of another class (Wang et al., CVPR 2022, Section 3).
 
     For each class of the batch: anchors are the student's representations of reliable pixels whose probability of the
     class exceeds 0.3; the positive is the mean of the teacher's representations of the reliable pixels; negatives come
     from a bank of the teacher's representations of pixels that are probably not of the class, namely
 
-    - unreliable unlabelled pixels for which the class is ranked 3 to 19, counted from 0, by the teacher;
-    - labelled pixels of another class for which it is among the first 3.
+    - unreliable unlabeled pixels for which the teacher ranks the class 3 to 19, counted from 0;
+    - labeled pixels of another class for which it is among the first 3.
 
-    Reliable are labelled pixels and the `share` of least entropy among the unlabelled ones, unreliable the `share` of
-    most entropy. With three classes or fewer the last one stands for the ranks from 3 on.
+    Reliable are labeled pixels and the `share` of lowest entropy among the unlabeled ones, unreliable the `share` of
+    highest entropy. With three classes or fewer the last one stands for the ranks from 3 on.
 
     Args:
         num_classes: number of classes C.
@@ -130,7 +129,7 @@ class UnreliableContrast(Float32Layer):
         capacity: negatives that the bank keeps per class.
         added: how many of them are new in each step, at most.
         anchors: anchors per class and step.
-        negatives: negatives per class and step, drawn for all its anchors together.
+        negatives: negatives per class and step, sampled for all its anchors together.
         seed: int or `None`.
     """
 
@@ -158,17 +157,17 @@ class UnreliableContrast(Float32Layer):
         self.loss = ContrastiveLoss(TEMPERATURE)
 
     def call(self, student, teacher, logits, label, valid, entropy, share, num_labeled):
-        """Updates the bank and computes the loss; labelled images come first.
+        """Update the bank and compute the loss; labeled images come first.
 
         Args:
             student: `(B, h, w, D)` float32, representations with gradient.
             teacher: `(B, h, w, D)` float32.
             logits: `(B, H, W, K)` float, the teacher's.
             label: `(B, H, W)` int, the truth or pseudo-labels.
-            valid: `(B, H, W)` bool, the pixels that count at all.
+            valid: `(B, H, W)` bool, the pixels to use.
             entropy: `(B, H, W)` float32 of the teacher.
-            share: share of the pixels that are reliable, and of those that are unreliable.
-            num_labeled: how many of the images are labelled.
+            share: fraction of the pixels that are reliable, and of those that are unreliable.
+            num_labeled: how many of the images are labeled.
 
         Returns:
             Scalar float32.
@@ -201,7 +200,7 @@ class UnreliableContrast(Float32Layer):
         return self.loss(anchors, choice.exist, positives[:, None], negatives, counted[:, None])
 
     def negative_pixels(self, probabilities, label, labeled, counted):
-        """Which pixels are probably not of each class: `(C, N)` bool from probabilities `(N, K)` and rows `(N,)`."""
+        """Return which pixels are probably not of each class: `(C, N)` bool from `(N, K)` and rows `(N,)`."""
         ranks = ops.transpose(ops.argsort(ops.argsort(-probabilities, axis=-1), axis=-1))  # (C, N), 0 the likeliest
         first = min(FIRST_RANKS, self.num_classes - 1)
         everywhere = ops.ones_like(label, dtype="bool")

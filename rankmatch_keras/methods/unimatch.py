@@ -10,12 +10,12 @@ from rankmatch_keras.methods.fixmatch import PseudoLabels, Targets, WeakToStrong
 
 
 class WeakStream(NamedTuple):
-    """What one pass over labelled images and weak view gives."""
+    """Results of one pass over labeled images and weak view."""
 
     labeled_logits: Any  # (Bl, H, W, K)
-    weak: PseudoLabels  # the teacher's decision on the weak view
+    weak: PseudoLabels  # of the weak view
     dropped_logits: Any  # (Bu, H, W, K), the weak view decoded with dropped features
-    clean: dict[str, Any]  # the outputs for labelled images and weak view, (Bl + Bu, ...)
+    clean: dict[str, Any]  # the outputs for labeled images and weak view, (Bl + Bu, ...)
 
 
 @keras.saving.register_keras_serializable("rankmatch_keras")
@@ -26,10 +26,10 @@ class UniMatch(WeakToStrong):
     with half of their channels dropped.
 
     Args:
-        segmenter: the network that is trained.
-        threshold: smallest confidence of a pseudo-label that counts.
-        feature_dropout: share of channels dropped for L_fp.
-        seed: int or `None`, for the dropped channels.
+        segmenter: the network to train.
+        threshold: smallest confidence of a pseudo-label that is kept.
+        feature_dropout: fraction of channels dropped for L_fp.
+        seed: int or `None`, of the dropped channels.
         **kwargs: see `Method`.
     """
 
@@ -43,10 +43,10 @@ class UniMatch(WeakToStrong):
         self.term_weights = {"supervised": 0.5, "strong_1": 0.125, "strong_2": 0.125, "feature_dropout": 0.25}
 
     def weak_stream(self, batch) -> WeakStream:
-        """Encodes labelled images and weak view together, and decodes the latter once more with dropped features."""
+        """Encode labeled images and weak view together, and decode the latter again with dropped features."""
         num_labeled, num_unlabeled = (ops.shape(batch[name])[0] for name in ("labeled_image", "weak_image"))
         encoded = self.segmenter.encode(ops.concatenate([batch["labeled_image"], batch["weak_image"]]), training=True)
-        # Only the unlabelled images are decoded a second time, in one batch with the clean ones.
+        # Only the unlabeled images are decoded a second time, in one batch with the clean ones.
         dropped = self.drop_features({name: value[num_labeled:] for name, value in encoded.items()})
         decoded = self.segmenter.decode(
             {name: ops.concatenate([encoded[name], dropped[name]]) for name in encoded}, training=True
@@ -60,7 +60,7 @@ class UniMatch(WeakToStrong):
         )
 
     def weak_stage(self, batch, carry):
-        """The supervised term, pseudo-labels, and the term of the feature-dropped view."""
+        """Compute the supervised term, pseudo-labels, and the term of the feature-dropped view."""
         self.update_teacher()
         source = self.box_source(batch)
         stream = self.weak_stream(batch)
@@ -73,11 +73,11 @@ class UniMatch(WeakToStrong):
         return terms, Targets(stream.weak, source)
 
     def weak_terms(self, batch, stream: WeakStream) -> dict[str, Any]:
-        """Further terms of labelled images and weak view."""
+        """Return further terms of labeled images and weak view."""
         return {}
 
     def strong_stage(self, batch, targets):
-        """The terms of both strong views, which pass the network together."""
+        """Compute the terms of both strong views, which pass the network together."""
         views = tuple(self.strong_view(batch, number, targets) for number in (1, 2))
         num_unlabeled = ops.shape(batch["weak_image"])[0]
         outputs = self.segmenter(ops.concatenate([view.image for view in views]), training=True)
@@ -87,5 +87,5 @@ class UniMatch(WeakToStrong):
         return terms, None
 
     def strong_terms(self, number: int, target: PseudoLabels, student: dict[str, Any]) -> dict[str, Any]:
-        """The terms of strong view `number`: the student's outputs against the teacher's decision."""
+        """Compute the terms of strong view `number` from the student's outputs and the pseudo-labels."""
         return {f"strong_{number}": self.consistency(target, student["logits"])}

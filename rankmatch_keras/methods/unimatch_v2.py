@@ -1,4 +1,4 @@
-"""UniMatch V2: one stream of two strong views with complementary channel dropout, labelled by an averaged teacher."""
+"""UniMatch V2: two strong views with complementary channel dropout, labeled by an EMA teacher."""
 
 import keras
 from keras import ops
@@ -12,18 +12,18 @@ from rankmatch_keras.methods.fixmatch import Targets, WeakToStrong
 class UniMatchV2(WeakToStrong):
     """`L = (L_sup + (L_s1 + L_s2) / 2) / 2` (Yang et al., TPAMI 2025, Section 3).
 
-    The averaged teacher, with averaged normalisation statistics, labels the weak view in inference mode. L_s1 and L_s2
-    are the pixel consistency of two strong views whose encoder maps share out their channels (`ComplementaryDropout`);
-    they pass the network together. The labelled images pass it by themselves.
+    The EMA teacher, with an EMA of the moving statistics too, labels the weak view in inference mode. L_s1 and L_s2 are
+    the pixel consistency of two strong views whose encoder maps split their channels between them
+    (`ComplementaryDropout`); they pass the network together, the labeled images by themselves.
 
-    Beside the publication: it trains DINOv2 with DPT by AdamW (5e-6, head x 40), here any segmenter is trained; all
-    four maps of DINOv2 have one width and drop the same channels, here every map draws its own. It scores student and
-    teacher; here the student predicts.
+    Differences from the publication: it trains DINOv2 with DPT by AdamW (5e-6, head x 40), here any segmenter is
+    trained; all four maps of DINOv2 have one width and drop the same channels, here every map samples its own. It
+    scores student and teacher; here the student predicts.
 
     Args:
-        segmenter: the network that is trained.
-        ema_decay: decay of the averaged teacher.
-        seed: int or `None`, for the dropped channels.
+        segmenter: the network to train.
+        ema_decay: decay of the EMA teacher.
+        seed: int or `None`, of the dropped channels.
         **kwargs: see `WeakToStrong`.
     """
 
@@ -32,22 +32,22 @@ class UniMatchV2(WeakToStrong):
     def __init__(self, segmenter, *, ema_decay: float = 0.996, seed: int | None = None, **kwargs):
         super().__init__(segmenter, ema_decay=ema_decay, **kwargs)
         if self.teacher is None:
-            raise ValueError(f"UniMatchV2 needs an averaged teacher. Received: ema_decay={ema_decay}")
+            raise ValueError(f"UniMatchV2 needs an EMA teacher. Received: ema_decay={ema_decay}")
         self.seed = seed
         self.drop_channels = ComplementaryDropout(seed=seed)
         self.term_weights = {"supervised": 0.5, "strong_1": 0.25, "strong_2": 0.25}
 
     def weak_stage(self, batch, carry):
-        """The supervised term, and the teacher's decisions."""
+        """Compute the supervised term and the pseudo-labels."""
         self.update_teacher()
         source = self.box_source(batch)
-        weak = self.weak_labels(batch, {})  # the teacher decides, by a pass of its own
+        weak = self.weak_labels(batch, {})  # the EMA teacher labels, in a pass of its own
         logits = self.segmenter(batch["labeled_image"], training=True)["logits"]
         supervised = self.supervised_loss(batch["labeled_mask"], logits)
         return {"supervised": supervised, **self.diagnose(weak)}, Targets(weak, source)
 
     def strong_stage(self, batch, targets):
-        """The consistency terms of both strong views."""
+        """Compute the consistency terms of both strong views."""
         views = [self.strong_view(batch, number, targets) for number in (1, 2)]
         maps = self.segmenter.encode(ops.concatenate([view.image for view in views]), training=True)
         logits = self.segmenter.decode(self.drop_channels(maps), training=True)["logits"]
@@ -61,18 +61,18 @@ class UniMatchV2(WeakToStrong):
 
 @keras.saving.register_keras_serializable("rankmatch_keras")
 class ComplementaryDropout(Perturbation):
-    """Gives each channel, doubled, to one of two views of an image and zeroes it in the other.
+    """Dropout that gives each channel, doubled, to one of two views of an image and zeroes it in the other.
 
-    The factor of a channel is m in {0, 2} in the first view and 2 - m in the second, drawn per image and map; half of
-    the images, drawn anew each time and rounded down, keep all channels as they are (Yang et al., TPAMI 2025, UniMatch
-    V2, Section 3.3).
+    The factor of a channel is m in {0, 2} in the first view and 2 - m in the second, sampled per image and map; half of
+    the images, sampled anew each time and rounded down, keep all channels as they are (Yang et al., TPAMI 2025,
+    UniMatch V2, Section 3.3).
 
     Args:
         seed: int or `None`.
     """
 
     def call(self, maps):
-        """Drops channels.
+        """Drop channels.
 
         Args:
             maps: dict of `(2 B, h, w, C)`, the images of the first view and then those of the second; maps without
@@ -86,7 +86,7 @@ class ComplementaryDropout(Perturbation):
         return each_map(maps, lambda value: self._dropped(value, images, kept))
 
     def _kept(self, images):
-        """Which images of the global batch keep all channels: (B, 1, 1, 1) bool."""
+        """Sample which images of the global batch keep all channels: (B, 1, 1, 1) bool."""
         order = keras.random.uniform((images, 1), seed=self.seed_generator)
         ranks = ops.sum(ops.cast(ops.transpose(order) < order, "int32"), axis=1)
         return ops.reshape(ranks < images // 2, (images, 1, 1, 1))

@@ -1,4 +1,4 @@
-"""Dual Targets: whose turn it is decides the mixing, and begins with a copy of the student."""
+"""Dual Teacher: whose turn it is decides the mixing, and begins with a copy of the student."""
 
 import keras
 import numpy as np

@@ -1,3 +1,3 @@
-"""ESL: its method, and the parts of classes that it contrasts."""
+"""ESL: the method, and the parts of classes that it contrasts."""
 
 from rankmatch_keras.methods.esl.method import ESL as ESL

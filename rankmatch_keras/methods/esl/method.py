@@ -1,4 +1,4 @@
-"""ESL: unsure pixels teach with soft labels of their few probable classes, and parts of classes are contrasted."""
+"""ESL: high-entropy pixels teach with soft labels of their few probable classes; parts of classes are contrasted."""
 
 from typing import Any
 
@@ -18,24 +18,24 @@ from rankmatch_keras.methods.esl.parts import ClassParts, PartContrast
 class ESL(ContrastiveBase):
     """`L = L_sup + w_s L_soft + w_c L_c` (Ma et al., ICCV 2023: Enhanced Soft Label, Section 3).
 
-    L_soft is the cross-entropy of all pixels of box-mixed weak views against the averaged teacher's probabilities of
-    the fewest classes that hold a `mass` of them, see `layers.soft_labels`. L_c is `losses.part_contrast.PartContrast`
-    of labelled pixels and of those whose confidence exceeds `threshold`; a part is the cluster of the teacher's
-    features nearest to a pixel among those of its class, see `layers.class_parts`.
+    L_soft is the cross-entropy of all pixels of box-mixed weak views against the EMA teacher's probabilities of the
+    fewest classes that hold a `mass` of them, see `dynamic_soft_labels`. L_c is the `PartContrast` of labeled pixels
+    and of those whose confidence exceeds `threshold`; a part is the cluster of the teacher's features nearest to a
+    pixel among those of its class, see `ClassParts`.
 
-    What differs from the publication, of which no program is available: the clusters begin with the first labelled
-    pixels of each class in the training, not with a pass over all of them before it, and are clusters of the ASPP's
-    features; up to `anchors` pixels per class are anchors, there a tenth of all; positives of a part and all negatives
-    are drawn once per step; the size of the queues, which is not stated, is `capacity`; the head's three convolutions
-    are 1x1.
+    Differences from the publication, of which no program is available: the clusters begin with the first labeled pixels
+    of each class in the training, not with a pass over all of them before it, and are clusters of the ASPP's features;
+    up to `anchors` pixels per class are anchors, there a tenth of all; positives of a part and all negatives are
+    sampled once per step; the size of the queues, which is not stated, is `capacity`; the head's three convolutions are
+    1x1.
 
     Args:
-        segmenter: the network that is trained.
+        segmenter: the network to train.
         soft_weight: w_s.
         contrast_weight: w_c.
         channels: length of the representations.
         mass: probability that the classes of a soft label hold at least.
-        threshold: confidence of contrasted unlabelled pixels.
+        threshold: confidence of contrasted unlabeled pixels.
         parts: parts per class.
         capacity: means kept per part; 21 classes of 5 parts take 55 MB with 256.
         anchors: anchors per class and step.
@@ -78,11 +78,11 @@ class ESL(ContrastiveBase):
         self.term_weights = {"supervised": 1.0, "soft": soft_weight, "contrast": contrast_weight}
 
     def stages(self):
-        """One stage."""
+        """Return the only stage."""
         return (self.joint_stage,)
 
     def joint_stage(self, batch, carry):
-        """All terms, from one pass of each network."""
+        """Compute all terms from one pass of each network."""
         started = self.begin_step() >= self.warm_up
         num_labeled = ops.shape(batch["labeled_image"])[0]
         teacher = self.teacher_outputs(ops.concatenate([batch["labeled_image"], batch["weak_image"]]), training=False)
@@ -116,7 +116,7 @@ class ESL(ContrastiveBase):
         }, None
 
     def divide(self, batch, teacher, label, sure) -> tuple[Any, ...]:
-        """Divides the teacher's pixels into parts, and takes parts and queues further.
+        """Divide the teacher's pixels into parts, and update parts and queues.
 
         Returns:
             label, part and whether they count, of each represented pixel `(B, h, w)`.
@@ -149,7 +149,7 @@ class SoftConsistencyLoss(Loss):
     """Cross-entropy against soft labels, `L = -sum_valid sum_c y_c log p_c / sum [valid]` (Ma et al., ICCV 2023)."""
 
     def call(self, soft_label, valid, logits):
-        """Computes the loss of a batch.
+        """Compute the loss of a batch.
 
         Args:
             soft_label: `(B, H, W, K)` float that sums to 1; no gradient flows into it.
@@ -166,7 +166,7 @@ class SoftConsistencyLoss(Loss):
 
 
 def dynamic_soft_labels(logits, mass: float):
-    """Keeps the fewest most probable classes of each pixel that hold a mass of probability, and weighs them anew.
+    """Keep the fewest most probable classes of each pixel that hold a mass of probability, and renormalize them.
 
     Args:
         logits: `(B, H, W, K)` float.

@@ -1,4 +1,4 @@
-"""Parts of classes: each class divided into a few clusters of features that go on learning."""
+"""Parts of classes, clusters of features that move with the training, and the contrast between them."""
 
 import keras
 from keras import ops
@@ -24,15 +24,15 @@ TEMPERATURE = 0.5
 
 @keras.saving.register_keras_serializable("rankmatch_keras")
 class ClassParts(Float32Layer):
-    """K centres per class; a pixel belongs to the nearest centre of its class.
+    """K centers per class; a pixel belongs to the nearest center of its class.
 
-    The centres of a class begin with k-means of a sample of its labelled pixels, when it first occurs: the first centre
-    is a random pixel, each further one that which is farthest from those before, and five iterations follow. From then
-    on they are moving averages of the means of their pixels.
+    The centers of a class begin with k-means of a sample of its labeled pixels, when the class first occurs: the first
+    center is a random pixel, each further one the pixel farthest from those before, and five iterations follow. From
+    then on they are moving averages of the means of their pixels.
 
     Args:
         num_classes: number of classes C.
-        parts: centres K per class.
+        parts: centers K per class.
         channels: length D of a feature.
         decay: of the moving averages.
     """
@@ -48,7 +48,7 @@ class ClassParts(Float32Layer):
         self.centres = ClassPrototypes(num_classes * parts, channels, decay)
 
     def assign(self, features, label):
-        """The part of each pixel.
+        """Return the part of each pixel.
 
         Args:
             features: `(N, D)` float32.
@@ -63,11 +63,11 @@ class ClassParts(Float32Layer):
         return ops.cast(ops.argmin(distances, axis=-1), "int32")
 
     def known(self, part):
-        """Whether the parts `(N,)` have a centre yet: `(N,)` bool."""
+        """Return whether the parts `(N,)` have a center yet: `(N,)` bool."""
         return ops.take(self.centres.known(), part)
 
     def begin(self, features, label, counted, scores):
-        """Makes the centres of the classes that occur for the first time.
+        """Make the centers of the classes that occur for the first time.
 
         Args:
             features: `(N, D)` float32.
@@ -83,18 +83,18 @@ class ClassParts(Float32Layer):
         self.centres.update(ops.reshape(centres, (-1, centres.shape[-1])), new)
 
     def update(self, features, part, counted):
-        """Moves the centres towards the means of their pixels: `(N, D)`, parts `(N,)` and `(N,)` bool."""
+        """Move the centers towards the means of their pixels: `(N, D)`, parts `(N,)` and `(N,)` bool."""
         members = class_members(part, self.num_classes * self.parts, counted)
         self.centres.update(*mean_vectors(features, members))
 
 
 def k_means(vectors, exist, count: int):
-    """Clusters the vectors of each class.
+    """Cluster the vectors of each class.
 
     Args:
         vectors: `(C, S, D)` float32.
         exist: `(C, S)` bool, True in front: the vectors that there are.
-        count: centres K per class; equal ones where there are fewer vectors.
+        count: centers K per class; equal ones where there are fewer vectors.
 
     Returns:
         `(C, K, D)` float32.
@@ -114,7 +114,7 @@ def k_means(vectors, exist, count: int):
 
 
 def _distances(vectors, centres):
-    """Squared distances: `(..., S, D)` and `(..., K, D)` to `(..., S, K)`, never below 0."""
+    """Return squared distances, never below 0: `(..., S, D)` and `(..., K, D)` to `(..., S, K)`."""
     products = ops.matmul(vectors, ops.swapaxes(centres, -1, -2))
     lengths = ops.sum(ops.square(vectors), axis=-1)[..., None], ops.sum(ops.square(centres), axis=-1)[..., None, :]
     return ops.maximum(lengths[0] - 2.0 * products + lengths[1], 0.0)
@@ -133,7 +133,7 @@ class PartContrast(Float32Layer):
         channels: length D of a representation.
         capacity: means that a queue keeps.
         anchors: anchors per class and step.
-        negatives: negatives per step, drawn for all anchors together; those of the anchor's own part do not count.
+        negatives: negatives per step, sampled for all anchors together; those of the anchor's own part do not count.
         seed: int or `None`.
     """
 
@@ -161,12 +161,12 @@ class PartContrast(Float32Layer):
         self.loss = ContrastiveLoss(TEMPERATURE)
 
     def push(self, teacher, part, counted, order):
-        """Stores the mean of each part in each image.
+        """Store the mean of each part in each image.
 
         Args:
             teacher: `(B, P, D)` float32, representations.
             part: `(B, P)` int32, the queue of each pixel.
-            counted: `(B, P)` bool, the pixels that count.
+            counted: `(B, P)` bool, the pixels to use.
             order: `(B,)` float32, not negative: images with larger numbers are stored first, on all replicas alike.
         """
         queues = ops.arange(self.queues.num_classes, dtype="int32")[None, :, None]
@@ -178,7 +178,7 @@ class PartContrast(Float32Layer):
         self.queues.push(*top_vectors(means, scores, min(scores.shape[1], self.queues.capacity)))
 
     def call(self, student, label, part, counted, scores):
-        """Computes the loss.
+        """Compute the loss.
 
         Args:
             student: `(N, D)` float32, representations with gradient.
