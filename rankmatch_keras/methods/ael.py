@@ -38,7 +38,7 @@ class AEL(MeanTeacherBase):
 
     Args:
         segmenter: the student.
-        threshold: smallest confidence of a label that counts: 0.7 on Pascal VOC, 0 on Cityscapes.
+        threshold: smallest confidence of a label that is kept: 0.7 on Pascal VOC, 0 on Cityscapes.
         pasted_classes: classes that copy-paste samples: 1 on Pascal VOC, 3 on Cityscapes.
         paste_probability: how often an image receives them.
         frequent_classes: classes that copy-paste leaves out.

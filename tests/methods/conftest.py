@@ -1,4 +1,4 @@
-"""What the tests of the methods share: random batches, a small segmenter, and gradients on every backend."""
+"""Fixtures of the tests of methods: random batches, a small segmenter, and gradients on every backend."""
 
 import keras
 import numpy as np

@@ -25,7 +25,7 @@ def with_confidences(method, *values):
     return method
 
 
-def test_pixels_of_the_drawn_classes_are_pasted(small_segmenter):
+def test_pixels_of_the_sampled_classes_are_pasted(small_segmenter):
     mask = RNG.integers(0, 3, (2, 7, 8)).astype("int32")
     mask[:, 0] = 255
     images = RNG.normal(size=(2, 7, 8, 3)).astype("float32")

@@ -28,7 +28,7 @@ def random_view(count=2, size=6):
     )
 
 
-def test_sureness_by_hand(small_segmenter):
+def test_image_certainty_by_hand(small_segmenter):
     probability = np.array([[[[0.8, 0.1, 0.1], [1 / 3, 1 / 3, 1 / 3]], [[0.5, 0.5 - 1e-9, 1e-9], [0.2, 0.2, 0.6]]]])
     valid = np.array([[[True, True], [True, False]]])
     entropy = -(probability * np.log(probability)).sum(-1)
@@ -37,7 +37,7 @@ def test_sureness_by_hand(small_segmenter):
     assert float(ops.convert_to_numpy(found)[0]) == pytest.approx(expected, rel=1e-5)
 
 
-def test_labels_are_injected_into_copies_and_boxes_come_from_these(small_segmenter):
+def test_labeled_boxes_are_pasted_into_copies_that_boxes_come_from(small_segmenter):
     method = AugSeg(small_segmenter(), seed=0)
     own, labeled = random_view(), random_view()
     corner, side = np.zeros((2, 2, 6, 6), bool)
@@ -56,7 +56,7 @@ def test_labels_are_injected_into_copies_and_boxes_come_from_these(small_segment
             np.testing.assert_array_equal(value, expected)
 
 
-def test_labelled_images_take_turns_and_their_unknown_pixels_do_not_count(small_segmenter, random_batch):
+def test_labeled_images_take_turns_and_their_ignored_pixels_are_left_out(small_segmenter, random_batch):
     batch = random_batch(labeled=2, unlabeled=5)
     view = arrays(AugSeg(small_segmenter()).labeled_view(batch))
     for i in range(5):

@@ -73,7 +73,7 @@ def test_the_main_decoder_learns_from_labels_alone(small_segmenter, random_batch
     assert of(method.segmenter.encoder) > 0.0 and all(of(decoder) > 0.0 for decoder in method.heads)
 
 
-def test_there_must_be_a_decoder(small_segmenter):
+def test_no_decoder_is_an_error(small_segmenter):
     with pytest.raises(ValueError, match="one auxiliary decoder"):
         CCT(small_segmenter(), total_steps=10, **NONE)
 

@@ -45,7 +45,7 @@ def test_four_batches(name, small_segmenter, random_batch, gradients):
     method, batch = make(name, small_segmenter, **late), random_batch()
     terms = numbers(method.compute_terms(batch))
     assert terms["supervised"] > 0.0
-    if late:  # labelled images alone
+    if late:  # labeled images alone
         assert terms["contrast"] == terms.get("unsupervised", 0.0) == terms.get("soft", 0.0) == 0.0
 
     finished(method)
@@ -68,7 +68,7 @@ def test_four_batches(name, small_segmenter, random_batch, gradients):
         assert np.isfinite(np.float64(ops.convert_to_numpy(variable.value))).all(), variable.path
 
 
-def test_u2pl_keeps_more_as_time_goes_by(small_segmenter, random_batch):
+def test_u2pl_keeps_more_pixels_over_time(small_segmenter, random_batch):
     method, batch = make("u2pl", small_segmenter), random_batch()
     first = numbers(method.compute_terms(batch))["mask_ratio"]
     assert first == pytest.approx(0.8, abs=0.01)
@@ -76,7 +76,9 @@ def test_u2pl_keeps_more_as_time_goes_by(small_segmenter, random_batch):
     assert numbers(method.compute_terms(batch))["mask_ratio"] == 1.0
 
 
-def test_css_asks_classifier_and_prototypes_and_its_contrast_fades(small_segmenter, random_batch, monkeypatch):
+def test_css_keeps_labels_of_classifier_and_prototypes_and_its_contrast_fades(
+    small_segmenter, random_batch, monkeypatch
+):
     monkeypatch.setattr(RandomBoxes, "__call__", lambda _, size, image: ops.zeros((size, *image), dtype="bool"))
     contrast = []
     for step in (0, 5):  # of 10
@@ -130,7 +132,7 @@ def test_published_sizes(small_segmenter, monkeypatch):
     assert list(method.term_weights.values()) == [1.0, 0.2, 0.1]
 
 
-def test_a_bank_beyond_the_memory_is_refused_before_it_is_made(small_segmenter):
+def test_a_bank_too_large_for_the_memory_is_refused_before_it_is_made(small_segmenter):
     with pytest.raises(UserError, match="GB for .*Lower capacity, e.g. --set capacity="):
         build("u2pl", small_segmenter(), {"capacity": 10**10}, {"total_steps": 5})
 

@@ -31,7 +31,7 @@ def test_weights(small_segmenter):
     assert (method.threshold, method.threshold_momentum, method.num_regions) == (0.85, 0.999, 128)
 
 
-def test_the_threshold_moves_before_it_decides(small_segmenter, random_batch):
+def test_the_threshold_moves_before_it_is_applied(small_segmenter, random_batch):
     # From 1.0, which no pixel reaches, to the mean of the surest pixels of the classes: a few lie above it.
     method = CorrMatch(small_segmenter(), threshold=1.0, threshold_momentum=0.0, num_regions=1)
     losses = numbers(method.compute_losses(random_batch()))
@@ -56,7 +56,7 @@ def test_pasted_boxes_have_no_divergence(small_segmenter, random_batch):
     assert losses["divergence"] == 0.0 and losses["strong_1"] > 0
 
 
-def test_regions_grow_where_most_pixels_are_sure(small_segmenter, random_batch):
+def test_regions_grow_where_most_pixels_are_confident(small_segmenter, random_batch):
     # With every pixel sure, regions of one class grow over others' pixels: another loss than without regions.
     def strong(batch, **options):
         return numbers(CorrMatch(small_segmenter(), threshold=0.0, seed=0, **options).compute_losses(batch))
@@ -68,7 +68,7 @@ def test_regions_grow_where_most_pixels_are_sure(small_segmenter, random_batch):
         assert with_regions[name] == pytest.approx(few[name], rel=1e-5)
 
 
-def test_rows_are_drawn_anew(small_segmenter):
+def test_rows_are_sampled_anew(small_segmenter):
     method = CorrMatch(small_segmenter(), num_regions=40, seed=0)
     correlation = ops.zeros((1, 9, 9))
     first, second = (ops.convert_to_numpy(method._draw_rows(correlation)) for _ in range(2))
@@ -81,7 +81,7 @@ CONFIDENCE = np.float32([[[0.6, 0.9, 0.7], [0.5, 0.95, 0.99]]])
 VALID = np.array([[[True, True, True], [True, False, False]]])
 
 
-def test_mean_of_the_surest_pixel_of_each_class():
+def test_mean_confidence_of_the_most_confident_pixel_of_each_class():
     layer = ClassConfidenceThreshold(initial=0.8, momentum=0.9)
     layer.update(LABEL, CONFIDENCE, VALID, num_classes=4)
     # Class 0: 0.9. Class 2: 0.7, as the pixel of 0.95 is not valid. Class 1 has no valid pixel, class 3 none at all.
@@ -115,7 +115,7 @@ def softmax(x):
     return e / e.sum()
 
 
-def test_logits_spread_along_the_correlation():
+def test_logits_propagate_along_the_correlation():
     rng = np.random.default_rng(0)
     features = rng.normal(size=(2, 2, 3, 5)).astype("float32")
     logits = rng.normal(size=(2, 2, 3, 4)).astype("float32")  # at the grid already
@@ -170,7 +170,7 @@ def slow_propagation(label, sure, regions, threshold):
     return label, sure
 
 
-def test_regions_take_the_class_of_their_sure_pixels():
+def test_regions_take_the_class_of_their_confident_pixels():
     rng = np.random.default_rng(3)
     label = np.where(rng.random((2, 8, 9)) < 0.15, rng.integers(0, 4, (2, 8, 9)), np.int32([[[1]], [[2]]]))
     sure = rng.random((2, 8, 9)) < 0.7

@@ -64,7 +64,7 @@ def test_cps_with_boxes(small_segmenter, random_batch, boxes, monkeypatch):
     assert method.term_weights == {"supervised_1": 1.0, "supervised_2": 1.0, "cross_1": 1.0, "cross_2": 1.0}
 
 
-def test_cps_without_boxes_uses_labelled_images_too(small_segmenter, random_batch):
+def test_cps_without_boxes_uses_labeled_images_too(small_segmenter, random_batch):
     method, batch = CPS(small_segmenter(), small_segmenter(seed=1), cutmix=False), random_batch()
     assert method.weight == 1.5 and len(method.stages()) == 1
     terms = numbers(method.compute_terms(batch))
@@ -125,7 +125,7 @@ def test_several_replicas_run_one_stage(small_segmenter):
         set_replicas(Replicas())
 
 
-def test_networks_must_fit(small_segmenter):
+def test_networks_of_different_channels_or_classes_are_refused(small_segmenter):
     first = small_segmenter()
     expected = r"same number of classes. Received: '\w+' with 3, '\w+' with 5"
     with pytest.raises(ValueError, match=expected):
@@ -136,7 +136,7 @@ def test_networks_must_fit(small_segmenter):
         CPS(first, Segmenter(keras.Model(image, maps), small_segmenter().decoder))
 
 
-def test_a_second_network_is_no_option(small_segmenter):
+def test_a_second_network_is_not_an_option(small_segmenter):
     with pytest.raises(UserError, match="an option of cps; found 'second'"):
         build("cps", small_segmenter(), {"second": 3})
     method = build("cotraining", small_segmenter(), {"weight": 2}, second=small_segmenter(seed=1))

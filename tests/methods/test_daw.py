@@ -28,7 +28,7 @@ def test_aligned_probabilities_by_hand(small_segmenter):
     np.testing.assert_allclose(numbers(decision.confidence)[0, 0], [0.6 / 1.05, 0.4 / 0.7], rtol=1e-5)
 
 
-def test_state_follows_labelled_and_unlabelled_predictions(small_segmenter, random_batch):
+def test_state_follows_labeled_and_unlabeled_predictions(small_segmenter, random_batch):
     method, batch = DAW(small_segmenter(), momentum=0.5, seed=0), random_batch()
     stream = UniMatch(small_segmenter(), seed=0).weak_stream(batch)  # before any alignment
     method.compute_terms(batch)
@@ -52,7 +52,7 @@ def test_state_follows_labelled_and_unlabelled_predictions(small_segmenter, rand
     np.testing.assert_allclose(numbers(method.adaptive_threshold.means), expected, rtol=1e-4)
 
 
-def test_threshold_decides_what_counts(small_segmenter, random_batch):
+def test_the_threshold_decides_which_labels_are_kept(small_segmenter, random_batch):
     found = {}
     for value in (0.0, 1.0):
         method = DAW(small_segmenter(), seed=0)
@@ -68,7 +68,7 @@ def test_threshold_decides_what_counts(small_segmenter, random_batch):
         assert found[1.0][term] == 0.0 < found[0.0][term]
 
 
-def test_the_average_is_evaluated_and_follows_the_student(small_segmenter):
+def test_the_ema_is_evaluated_and_follows_the_student(small_segmenter):
     method = DAW(small_segmenter(), average_decay=0.5)
     assert method.evaluated is method.average.network and method.teachers == (method.average.network,)
     kernel = method.segmenter.encoder.trainable_variables[0]
@@ -92,7 +92,7 @@ def crossing(means, variances):
 
 
 def given(means, variances, initial=0.95, classes=5):
-    """A layer with a state, after a batch without labelled pixels."""
+    """A layer with a state, after a batch without labeled pixels."""
     layer = GaussianThreshold(classes, initial)
     layer.means.assign(means)
     layer.variances.assign(variances)

@@ -12,7 +12,7 @@ from rankmatch_keras.methods.teachers import View
 pytestmark = pytest.mark.once
 
 
-def test_a_turn_begins_with_a_copy_and_goes_on_as_an_average(small_segmenter):
+def test_a_turn_begins_with_a_copy_and_continues_as_an_ema(small_segmenter):
     method = DualTeacher(small_segmenter(), switch_every=3, ema_decay=0.6)
     kernel = method.segmenter.encoder.trainable_variables[0]
     copy = next(v for v in method.teacher.network.variables if v.shape == kernel.shape)

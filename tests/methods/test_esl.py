@@ -13,7 +13,7 @@ def numpy(value):
 
 
 def clusters(seed=0):
-    """Nine features of class 0 around three centres, five of class 2 around two; class 1 never occurs."""
+    """Nine features of class 0 around three centers, five of class 2 around two; class 1 never occurs."""
     centres = np.float32([[0, 0], [8, 0], [0, 8], [20, 20], [20, 28]])
     rng = np.random.default_rng(seed)
     features = np.repeat(centres, 3, axis=0)[:14] + rng.uniform(-1, 1, (14, 2))
@@ -49,7 +49,7 @@ def test_parts_begin_once_and_follow_their_pixels():
     np.testing.assert_allclose(numpy(parts.centres.vectors.value)[int(numpy(part)[0])], expected, rtol=1e-5)
 
 
-def test_fewer_pixels_than_parts_give_equal_centres():
+def test_fewer_pixels_than_parts_give_equal_centers():
     vectors = np.float32([[[1, 1], [7, 7], [0, 0], [0, 0]]])
     found = numpy(k_means(vectors, np.array([[True, True, False, False]]), 3))
     assert np.isfinite(found).all() and {tuple(row) for row in found[0]} <= {(1.0, 1.0), (7.0, 7.0)}

@@ -18,7 +18,7 @@ every_method = pytest.mark.parametrize(
     [pytest.param(case, marks=[] if name in EVERYWHERE else pytest.mark.once) for name, case in CASES.items()],
     ids=CASES,
 )
-TAUGHT = [
+LEARNED = [
     pytest.param(case, term, id=f"{name}-{term}", marks=[] if name in EVERYWHERE else pytest.mark.once)
     for name, case in CASES.items()
     for term in case.terms
@@ -72,7 +72,7 @@ def test_stages_together_are_the_whole(case, small_segmenter, random_batch):
     assert loss == pytest.approx(whole["loss"], rel=1e-5)
 
 
-@pytest.mark.parametrize(("case", "term"), TAUGHT)
+@pytest.mark.parametrize(("case", "term"), LEARNED)
 def test_every_term_teaches_the_encoder(case, term, small_segmenter, random_batch, gradients):
     method = case.make(small_segmenter)
     batch = random_batch()
@@ -82,14 +82,14 @@ def test_every_term_teaches_the_encoder(case, term, small_segmenter, random_batc
             variable.assign(variable.value * 1.1)
     encoders = [student.encoder for student in method.students]
     found = [gradients(lambda: method.compute_terms(batch)[term], encoder) for encoder in encoders]
-    assert all(len(of_encoder) == 6 for of_encoder in found)  # two convolutions, each with its normalisation's two
+    assert all(len(of_encoder) == 6 for of_encoder in found)  # two convolutions, each with its normalization's two
     assert all(np.isfinite(gradient).all() for of_encoder in found for gradient in of_encoder)
     # The convolutions, of one network at least.
     assert any(all(np.abs(gradients[i]).max() > 1e-9 for i in (0, 3)) for gradients in found)
 
 
 @every_method
-def test_a_run_goes_on_from_its_saved_state(case, small_segmenter, random_batch, repeat, tmp_path):
+def test_a_run_resumes_from_its_saved_state(case, small_segmenter, random_batch, repeat, tmp_path):
     def fitted(method):
         history = method.fit(repeat(random_batch(), 1), shuffle=False, verbose=0).history
         return {name: value for name, (value,) in history.items()}
@@ -170,7 +170,7 @@ def test_padding_teaches_nothing(name, small_segmenter, random_batch):
 
 
 @pytest.mark.parametrize("name", WEAK_TO_STRONG)
-def test_unsure_teacher_teaches_nothing(name, small_segmenter, random_batch):
+def test_a_teacher_below_the_threshold_teaches_nothing(name, small_segmenter, random_batch):
     losses = numbers(CASES[name].make(small_segmenter, threshold=1.0).compute_losses(random_batch()))
     assert losses["strong_1"] == 0.0 and losses["mask_ratio"] == 0.0
     assert 1 / 3 <= losses["confidence"] < 1.0

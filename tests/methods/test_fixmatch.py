@@ -1,4 +1,4 @@
-"""Which passes a step runs, and what is pasted from where."""
+"""Passes of a step, and the sources of what is pasted."""
 
 import keras
 import numpy as np
@@ -43,10 +43,10 @@ def recording(small_segmenter):
     return RecordingSegmenter(small_segmenter())
 
 
-# With 1 labelled and 2 unlabelled images.
+# With 1 labeled and 2 unlabeled images.
 SOURCE_PASSES = [("encode", 2, False), ("decode", 2, False)]
-# One encoder pass for labelled and weak; the decoder sees those 3 and the 2 unlabelled ones with dropped features, but
-# never the labelled one dropped; then both strong views together.
+# One encoder pass for labeled and weak; the decoder sees those 3 and the 2 unlabeled ones with dropped features, but
+# never the labeled one dropped; then both strong views together.
 UNIMATCH_PASSES = [("encode", 3, True), ("decode", 5, True), ("encode", 4, True), ("decode", 4, True)]
 FIXMATCH_PASSES = [("encode", 3, True), ("decode", 3, True), ("encode", 2, True), ("decode", 2, True)]
 PASSES = [(FixMatch, FIXMATCH_PASSES), (UniMatch, UNIMATCH_PASSES), (RankMatch, UNIMATCH_PASSES)]
@@ -120,7 +120,7 @@ def test_boxes_are_pasted_from_the_source(number, second_view, small_segmenter, 
 
 
 def test_features_are_pasted_at_the_grid(small_segmenter, random_batch):
-    # A 3x3 grid on 33 pixels sits at 0, 16 and 32; the box of view 1, rows 4..19 and columns 6..24, holds its centre.
+    # A 3x3 grid on 33 pixels sits at 0, 16 and 32; the box of view 1, rows 4..19 and columns 6..24, holds its center.
     method = UniMatch(small_segmenter())
     batch = {name: ops.convert_to_tensor(value) for name, value in random_batch().items()}
     features = np.stack([np.zeros((3, 3, 1)), np.ones((3, 3, 1))]).astype("float32")
@@ -130,7 +130,7 @@ def test_features_are_pasted_at_the_grid(small_segmenter, random_batch):
     assert mixed[1].tolist() == [[1, 1, 1]] * 3
 
 
-def test_decision_has_no_gradient(value_and_gradient):
+def test_pseudo_labels_have_no_gradient(value_and_gradient):
     logits = np.random.default_rng(0).normal(size=(1, 4, 4, 3)).astype("float32")
 
     def total(z):
@@ -142,7 +142,7 @@ def test_decision_has_no_gradient(value_and_gradient):
 
 @pytest.mark.parametrize("second_view", [False, True])
 @pytest.mark.parametrize("kind", [FixMatch, UniMatch])
-def test_no_gradient_joins_the_stages(kind, second_view, small_segmenter, random_batch, gradients):
+def test_no_gradient_connects_the_stages(kind, second_view, small_segmenter, random_batch, gradients):
     method = kind(small_segmenter())
     batch = random_batch(second_view=second_view)
 

@@ -18,7 +18,7 @@ def number(value):
     return float(ops.convert_to_numpy(value))
 
 
-def test_agreement_weighs_with_the_sure_pixels_of_each(small_segmenter):
+def test_agreement_is_weighted_by_the_confident_pixels_of_each(small_segmenter):
     rng = np.random.default_rng(0)
     student, teacher = (rng.normal(scale=2.0, size=(2, 8, 9, 3)).astype("float32") for _ in range(2))
     valid = rng.uniform(size=(2, 8, 9)) < 0.9
@@ -85,7 +85,7 @@ def test_terms_by_hand(applied, small_segmenter, random_batch):
     assert method.term_weights == {"supervised": 1.0, "strong_1": 1.5, "cutmix": 1.5}
 
 
-def test_boxes_come_with_the_mean_agreement(small_segmenter):
+def test_boxes_are_as_frequent_as_the_mean_agreement(small_segmenter):
     method = IMAS(small_segmenter(), seed=0)
     view = View(*(np.zeros((2, 4, 4, *more), kind) for more, kind in (((3,), "f4"), ((), "i4"), ((), "f4"), ((), "?"))))
     applied = [number(method.cut_view(view, ops.convert_to_tensor(EASE), 0.3)[1]) for _ in range(100)]
@@ -128,5 +128,5 @@ def test_by_hand():
     ("score", "partners"),
     [([0.1, 0.9, 0.5, 0.3], [1, 0, 3, 2]), ([0.1, 0.9, 0.5], [1, 0, 2]), ([1.0, 1.0, 1.0, 1.0], [3, 2, 1, 0])],
 )
-def test_the_easiest_meets_the_hardest(score, partners):
+def test_the_easiest_image_is_paired_with_the_hardest(score, partners):
     assert ops.convert_to_numpy(opposite_ranks(ops.convert_to_tensor(np.float32(score)))).tolist() == partners

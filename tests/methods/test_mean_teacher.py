@@ -31,7 +31,7 @@ def apart(method):
     return method
 
 
-def test_squared_distance_on_labelled_and_unlabelled_images(small_segmenter, random_batch):
+def test_squared_distance_on_labeled_and_unlabeled_images(small_segmenter, random_batch):
     method, batch = apart(MeanTeacher(small_segmenter())), random_batch()
     terms = method.compute_terms(batch)
     images = np.concatenate([batch["labeled_image"], batch["weak_image"]])
@@ -49,7 +49,7 @@ def test_teacher_keeps_statistics_of_its_own(small_segmenter, random_batch):
     assert all((keras.ops.convert_to_numpy(v) != old).any() for v, old in zip(moving, before, strict=True))
 
 
-def test_mixed_probabilities_and_the_rate_of_sure_pixels(small_segmenter, random_batch):
+def test_mixed_probabilities_and_the_fraction_of_confident_pixels(small_segmenter, random_batch):
     method, batch = apart(CutMixMeanTeacher(small_segmenter(), threshold=0.6, seed=3)), random_batch()
     terms = method.compute_terms(batch)
     boxes = keras.ops.convert_to_numpy(CutMixMeanTeacher(small_segmenter(), seed=3).boxes(2, (33, 33)))

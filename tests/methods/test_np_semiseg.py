@@ -14,7 +14,7 @@ pytestmark = pytest.mark.once
 SMALL = {"threshold": 0.0, "memory": 20, "draws": 2, "seed": 0}
 
 
-def test_memories_hold_codes_and_move_the_centres(small_segmenter, random_batch):
+def test_memories_hold_codes_and_move_the_centers(small_segmenter, random_batch):
     method, batch = NPSemiSeg(small_segmenter(), **SMALL), random_batch()
     random = [ops.convert_to_numpy(x).copy() for x in (method.process.context_centers, method.process.target_centers)]
     batch["labeled_mask"][:] = np.where(np.arange(33) < 17, 0, 255)  # one class, in the left half

@@ -25,7 +25,7 @@ def mean_iou(prediction, mask):
 
 
 @pytest.mark.parametrize("kind", [SupervisedOnly, RankMatch])
-def test_one_image_is_learnt(kind, small_segmenter, repeat):
+def test_one_image_is_learned(kind, small_segmenter, repeat):
     image, mask = picture()
     noise = np.random.default_rng(1).normal(scale=0.1, size=(2, *image.shape)).astype("float32")
     batch = {

@@ -13,7 +13,7 @@ def test_weight_is_one(small_segmenter):
     assert SupervisedOnly(small_segmenter()).term_weights == {"supervised": 1.0}
 
 
-def test_unlabelled_entries_change_nothing(small_segmenter, random_batch):
+def test_unlabeled_entries_change_nothing(small_segmenter, random_batch):
     batch = random_batch(labeled=2)
     labelled = {name: batch[name] for name in ("labeled_image", "labeled_mask")}
     for name in set(batch) - set(labelled):

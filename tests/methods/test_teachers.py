@@ -1,4 +1,4 @@
-"""The averaged teacher: its recursion, its statistics, and that no gradient reaches it."""
+"""The EMA teacher: its recursion, its statistics, and that no gradient reaches it."""
 
 import keras
 import numpy as np
@@ -21,7 +21,7 @@ def shift(model, amount):
 
 
 @pytest.mark.parametrize("every", [1, 2])
-def test_the_average_follows_its_recursion(every, small_segmenter):
+def test_the_ema_follows_its_recursion(every, small_segmenter):
     student = small_segmenter()
     teacher = EMATeacher(student, decay=0.6)
     expected = None
@@ -39,7 +39,7 @@ def test_the_average_follows_its_recursion(every, small_segmenter):
     assert not teacher.trainable_variables
 
 
-def test_a_restart_copies_the_student_and_averages_anew(small_segmenter):
+def test_a_restart_copies_the_student_and_starts_the_average_again(small_segmenter):
     student = small_segmenter()
     teacher = EMATeacher(student, decay=0.9)
     for restart in (False, False, True, False):
@@ -94,33 +94,33 @@ pytestmark = pytest.mark.once  # a compilation each
 
 
 LAST = {"total_steps": 60}
-TAUGHT = {"ema_decay": 0.9}
+EMA = {"ema_decay": 0.9}
 
 
 @pytest.mark.parametrize(
     ("name", "options"),
     [
-        ("meanteacher", {**TAUGHT, "consistency_weight": 10.0}),
-        ("cutmixmeanteacher", TAUGHT),
-        ("augseg", TAUGHT),
-        ("imas", {**TAUGHT, "threshold": 0.95}),
+        ("meanteacher", {**EMA, "consistency_weight": 10.0}),
+        ("cutmixmeanteacher", EMA),
+        ("augseg", EMA),
+        ("imas", {**EMA, "threshold": 0.95}),
         ("dualteacher", {"switch_every": 10}),
         ("daw", {"average_decay": 0.9}),
         ("ael", {"paste_probability": 0.0}),
         ("cps", {"seed": 0}),
         ("cotraining", {}),
-        ("u2pl", {**LAST, **TAUGHT}),
-        ("dgcl", {**LAST, **TAUGHT}),
-        ("css", {**LAST, **TAUGHT}),
-        ("esl", {**LAST, **TAUGHT}),
+        ("u2pl", {**LAST, **EMA}),
+        ("dgcl", {**LAST, **EMA}),
+        ("css", {**LAST, **EMA}),
+        ("esl", {**LAST, **EMA}),
         ("contrastive", LAST),
         ("cct", {**LAST, "consistency_weight": 1.0}),
-        ("npsemiseg", {**TAUGHT, "threshold": 0.95}),
+        ("npsemiseg", {**EMA, "threshold": 0.95}),
         ("corrmatch", {}),
         ("unimatchv2", {}),
     ],
 )
-def test_one_image_is_learnt(name, options, small_segmenter, repeat):
+def test_one_image_is_learned(name, options, small_segmenter, repeat):
     # NP-SemiSeg classifies the decoder's last map, which has only 3 x 3 pixels in the small network.
     make = _deeplab if name == "npsemiseg" else small_segmenter
     image, mask = (np.repeat(value, 2, axis=0) for value in picture())

@@ -7,7 +7,7 @@ from rankmatch_keras.methods.u2pl import UnreliableContrast
 
 
 def test_negatives_of_u2pl():
-    """Eight pixels of five classes: the first four labelled, the others not."""
+    """Eight pixels of five classes: the first four labeled, the others not."""
     rng = np.random.default_rng(3)
     probabilities = rng.dirichlet(np.ones(5), 8).astype("float32")
     label = np.int32([0, 1, 2, 4, 3, 3, 0, 1])

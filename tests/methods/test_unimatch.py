@@ -86,9 +86,9 @@ def test_dropped_stream_is_the_weak_one_without_dropout(small_segmenter, random_
 
 
 def test_labelled_images_are_decoded_clean(small_segmenter, random_batch):
-    # The decoder's normalisation mixes the whole batch; in inference mode nothing but dropout could reach them.
+    # The decoder's normalization mixes the whole batch; in inference mode nothing but dropout could reach them.
     method = UniMatch(small_segmenter(), seed=0)
-    method.segmenter.decoder.trainable = False  # normalisation then uses its stored statistics
+    method.segmenter.decoder.trainable = False  # normalization then uses its stored statistics
     batch = random_batch()
     stream = method.weak_stream(batch)
     maps = method.segmenter.encode(np.concatenate([batch["labeled_image"], batch["weak_image"]]), training=True)

@@ -119,7 +119,7 @@ class ESL(ContrastiveBase):
         """Divide the teacher's pixels into parts, and update parts and queues.
 
         Returns:
-            label, part and whether they count, of each represented pixel `(B, h, w)`.
+            label, part and whether to use them, of each represented pixel `(B, h, w)`.
         """
         representation = teacher["representation"]
         images, *grid = ops.shape(representation)[:3]

@@ -133,7 +133,7 @@ class PartContrast(Float32Layer):
         channels: length D of a representation.
         capacity: means that a queue keeps.
         anchors: anchors per class and step.
-        negatives: negatives per step, sampled for all anchors together; those of the anchor's own part do not count.
+        negatives: negatives per step, sampled for all anchors together; those of the anchor's own part are left out.
         seed: int or `None`.
     """
 
