@@ -81,4 +81,5 @@ def _click_type(option: Option) -> Any:
         return PATH
     if option.least is None and option.most is None:
         return option.kind
-    return {int: click.IntRange, float: click.FloatRange}[option.kind](option.least, option.most)
+    kinds: dict[type, Any] = {int: click.IntRange, float: click.FloatRange}
+    return kinds[option.kind](option.least, option.most)

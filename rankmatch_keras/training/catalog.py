@@ -73,11 +73,12 @@ def catalog_of(cls: type) -> dict[str, Option]:
 
 
 def _option(field, hint) -> Option:
-    facts = hint.__metadata__
+    facts: tuple[Any, ...] = hint.__metadata__
     about = next(fact for fact in facts if isinstance(fact, About))
-    least = next((fact.ge for fact in facts if isinstance(fact, Ge)), None)
-    most = next((fact.le for fact in facts if isinstance(fact, Le)), None)
-    kind, choices = _without_none(hint.__origin__), ()
+    least: Any = next((fact.ge for fact in facts if isinstance(fact, Ge)), None)
+    most: Any = next((fact.le for fact in facts if isinstance(fact, Le)), None)
+    kind = _without_none(hint.__origin__)
+    choices: tuple = ()
     if typing.get_origin(kind) is Literal:
         choices = typing.get_args(kind)
         kind = type(choices[0])

@@ -3,6 +3,9 @@
 No framework is imported here, so that help prints at once.
 """
 
+# Choices are tuples of the rooms that own them, which mypy cannot read inside `Literal`.
+# mypy: disable-error-code="valid-type"
+
 import dataclasses
 import functools
 from pathlib import Path
@@ -78,21 +81,19 @@ class Options:
     ] = 0.2
     out: Annotated[Path | None, _free(RUN, "Run directory; must not hold another run.", on_resume="free")] = None
     labels: Annotated[
-        int | None, Ge(1), _free(SPLIT, "Number of labeled images; the others are used without their masks.")
+        int | None, Ge(1), _free(SPLIT, "Number of labeled images; the masks of the others stay unused.")
     ] = None
     labeled_list: Annotated[
         Path | None,
         _free(SPLIT, "Text file of `image mask` lines below --data: label exactly these, instead of --labels."),
     ] = None
-    unlabeled_list: Annotated[Path | None, _free(SPLIT, "Text file of the unlabeled images, with --labeled-list.")] = (
-        None
-    )
+    unlabeled_list: Annotated[Path | None, _free(SPLIT, "Text file of unlabeled images, with --labeled-list.")] = None
     val_list: Annotated[
-        Path | None, About(SPLIT, "Text file of `image mask` lines: validate on exactly these.", flag="own data")
+        Path | None, About(SPLIT, "Text file of `image mask` lines to validate on.", flag="own data")
     ] = None
     method: Annotated[str, _free(METHOD, "Training method; docs/methods.md lists them all.")] = "rankmatch"
     preset: Annotated[
-        Literal["paper", "reference"], _named(METHOD, "RankMatch as in the article or as in its published program.")
+        Literal["paper", "reference"], _named(METHOD, "RankMatch of the article or of its published program.")
     ] = "paper"
     backbone: Annotated[
         str,
@@ -166,13 +167,13 @@ class Options:
         float | None,
         Ge(0.0),
         Le(1.0),
-        _named(METHOD, "Confidence threshold of pseudo-labels, instead of the method's.", of_method=True),
+        _named(METHOD, "Confidence threshold; default: the method's.", of_method=True),
     ] = None
     num_agents: Annotated[
-        int | None, Ge(4), _named(METHOD, "Agents of the rank loss, instead of the preset's.", of_method=True)
+        int | None, Ge(4), _named(METHOD, "Agents of the rank loss; default: the preset's.", of_method=True)
     ] = None
     rank_weight: Annotated[
-        float | None, Ge(0.0), _named(METHOD, "Weight of the rank loss, instead of the preset's.", of_method=True)
+        float | None, Ge(0.0), _named(METHOD, "Weight of the rank loss; default: the preset's.", of_method=True)
     ] = None
     set: Annotated[
         tuple[str, ...], _free(METHOD, "Any other option of the method as NAME=VALUE, e.g. --set top_k=6; repeatable.")
@@ -204,22 +205,14 @@ class Options:
         Literal[MODES] | None,
         About(SCORING, "How the network sees images for a score; the data set's usual mode by default."),
     ] = None
-    eval_crop: Annotated[int | None, Ge(1), About(SCORING, "Side of the windows or of the center crop in pixels.")] = (
-        None
-    )
+    eval_crop: Annotated[int | None, Ge(1), About(SCORING, "Side of windows or center crop in pixels.")] = None
     eval_border: Annotated[
-        Literal[BORDERS] | None, About(SCORING, "Clip windows at the border, or shift them back inside.")
+        Literal[BORDERS] | None, About(SCORING, "Clip windows at the border, or shift them inside.")
     ] = None
-    eval_flip: Annotated[bool, About(SCORING, "Add the probabilities of the mirrored image.")] = False
-    eval_scales: Annotated[str | None, About(SCORING, "Add the probabilities of resized images, e.g. 0.75,1,1.25.")] = (
-        None
-    )
-    skip_bad: Annotated[
-        bool, _free(SPLIT, "Skip unusable images and masks instead of stopping; the record names them.")
-    ] = False
-    pipeline: Annotated[
-        Literal[PIPELINES], _engine("Input pipeline: tf.data with keras-cv, or worker processes without TensorFlow.")
-    ] = "auto"
+    eval_flip: Annotated[bool, About(SCORING, "Add the mirrored image.")] = False
+    eval_scales: Annotated[str | None, About(SCORING, "Add resized images, e.g. 0.75,1,1.25.")] = None
+    skip_bad: Annotated[bool, _free(SPLIT, "Skip unusable images and masks; the record names them.")] = False
+    pipeline: Annotated[Literal[PIPELINES], _engine("Input: tf.data with keras-cv, or worker processes.")] = "auto"
     network: Annotated[
         Literal["auto", "keras-cv", "keras"],
         _engine("DeepLabV3+ as a subclass of keras-cv's, or of plain Keras layers: the same graph."),
@@ -228,22 +221,14 @@ class Options:
         Literal[STRATEGIES],
         _engine("Several devices or processes: mirrored, multi-worker (tensorflow), ddp (torch), data-parallel (jax)."),
     ] = "auto"
-    replicas: Annotated[
-        int | None, Ge(1), _engine("Replicas of this process: all accelerators, or so many parts of the CPU.")
-    ] = None
+    replicas: Annotated[int | None, Ge(1), _engine("Replicas of this process; all accelerators by default.")] = None
     sync_batch_norm: Annotated[bool, About(MACHINE, "Take batch statistics over all replicas.")] = True
-    precision: Annotated[
-        Literal[PRECISIONS], About(MACHINE, "Precision of convolutions; losses and agents stay in float32.")
-    ] = "float32"
-    jit: Annotated[
-        Literal[tuple(JIT)], _engine("Compile the step with XLA or torch.compile; auto: whatever is faster.")
-    ] = "auto"
-    accumulate: Annotated[
-        int, Ge(1), About(TRAINING, "Batches whose gradients are averaged for one optimizer step.")
-    ] = 1
-    deterministic: Annotated[bool, _engine("Give the same bits in every run on the same machine; may be slower.")] = (
-        False
+    precision: Annotated[Literal[PRECISIONS], About(MACHINE, "Precision of convolutions; losses stay in float32.")] = (
+        "float32"
     )
+    jit: Annotated[Literal[tuple(JIT)], _engine("Compile the step; auto: whatever is faster.")] = "auto"
+    accumulate: Annotated[int, Ge(1), About(TRAINING, "Batches averaged for one optimizer step.")] = 1
+    deterministic: Annotated[bool, _engine("Same bits in every run on one machine; may be slower.")] = False
     seed: Annotated[int, Ge(0), _free(RUN, "Decides the labeled images, weights, batches and dropout.")] = 0
     resume: Annotated[bool, _free(RUN, "Continue the run in --out after its last whole epoch.", on_resume="free")] = (
         False

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import tensorflow as tf
@@ -20,7 +20,7 @@ from rankmatch_keras.data.views.sampling_tensorflow import sample_in_graph
 from rankmatch_keras.data.views.strong_keras_cv import strong_view_layer
 from rankmatch_keras.errors import UserError
 
-Source = Sequence[Sample] | tf.data.Dataset
+Source: TypeAlias = "Sequence[Sample] | tf.data.Dataset"
 
 
 def make_batches(labeled: Source, unlabeled: Source | None, settings: BatchSettings) -> tf.data.Dataset:
@@ -126,7 +126,7 @@ class DatasetImages:
                 f"elements {spec}",
                 "Map it to that form, without batching.",
             )
-        self.format = ImageFormat(int(shape[-1]), "uint8" if image.dtype == tf.uint8 else "float32")
+        self.format = ImageFormat(int(image.shape[-1]), "uint8" if image.dtype == tf.uint8 else "float32")
 
     def examples(self, start_step: int, steps: int | None, rows: BatchRows, parallel_calls: int) -> tf.data.Dataset:
         """See `NumberedImages`."""

@@ -90,6 +90,8 @@ class ColorJitterView(StrongView):
 class ChannelJitterView(StrongView):
     """The strong view of `ChannelJitter`."""
 
+    policy: ChannelJitter
+
     def _view(self, image: tf.Tensor, factors: ChannelFactors) -> tf.Tensor:
         def brighten(image):
             return self._bound(image * factors.brightness)
