@@ -123,7 +123,7 @@ def build(
     kind = method_named(name)
     known = options_of(kind)
     options = {option: value for option, value in (usual or {}).items() if option in known}
-    options |= {**kind.presets.get(preset, {}), **given}
+    options |= {**kind.presets.get(preset or "", {}), **given}
     if second is not None:
         options["second"] = second
     try:

@@ -69,7 +69,7 @@ class Method(ConfigFromArguments, keras.Model):
         self.ohem = ohem
         self.supervised_loss = SupervisedLoss(ignore_index, ohem)
         self._run_step = backend.step.train_step
-        self.trackers = {}
+        self.trackers: dict[str, keras.metrics.Mean] = {}
         self._checked = False
         self.built = True
 
