@@ -8,7 +8,7 @@ SMALLER = {
     '["ground", "cell"]': "5",
     "crop=321, batch_size=4": "crop=33, batch_size=2",
     "epochs=10, steps_per_epoch=200": "epochs=1, steps_per_epoch=1",
-    "evaluation.Evaluator(files.train, files.class_names)": "evaluation.Evaluator(files.train[:2], files.class_names)",
+    "evaluation.Evaluator(files.val, files.class_names)": "evaluation.Evaluator(files.val[:2], files.class_names)",
 }
 MAX_WORDS = 900
 

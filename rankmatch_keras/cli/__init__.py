@@ -34,4 +34,4 @@ def main():
     """Run the command line; a mistake of the user ends with one line and exit code 2."""
     if not {"-h", "--help", "--version"} & set(sys.argv[1:]):
         require_environment()
-    run(cli)
+    run(cli, name="rankmatch")

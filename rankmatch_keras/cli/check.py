@@ -13,7 +13,7 @@ from rankmatch_keras.errors import UserError
 PATH = click.Path(path_type=Path)
 
 
-@click.command()
+@click.command(short_help="Report what a data set holds and what is wrong with it.")
 @data_flags
 @click.option("--labeled-list", type=PATH, help="Text file of `image mask` lines below --data: the labeled images.")
 @click.option("--unlabeled-list", type=PATH, help="Text file of the unlabeled images, with --labeled-list.")

@@ -13,7 +13,7 @@ PLAN = "compare.json"
 TABLE = "table.md"
 
 
-@click.command(context_settings={"ignore_unknown_options": True})
+@click.command(context_settings={"ignore_unknown_options": True}, short_help="Put several methods into one table.")
 @click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="[RECIPE] [FLAGS OF THE RECIPE] | RUN...")
 @click.option(
     "--methods",
@@ -92,7 +92,7 @@ def _made(words, methods, labels, seeds, jobs, devices, out):
     chosen = [device.strip() for device in (devices or "").split(",") if device.strip()]
     choices = read_methods(methods)
     plan = make_grid(choices, read_labels(labels), read_seeds(seeds), out / "runs")
-    _require_known(choices)
+    _require_known(choices, words)
     _remember(out, words)
     try:
         failures = execute(plan, words, out / "logs", chosen, jobs, click.echo)
@@ -102,13 +102,19 @@ def _made(words, methods, labels, seeds, jobs, devices, out):
     return [read_record(run.folder, run.method.label, run.labels, run.seed, failures.get(run.folder)) for run in plan]
 
 
-def _require_known(choices):
+def _require_known(choices, words):
     """Check the names of methods and options now, rather than hours later when the last run starts."""
     from rankmatch_keras import methods
     from rankmatch_keras.comparison.grid import PER_METHOD
+    from rankmatch_keras.training.configuration import read_options
 
     for choice in choices:
         methods.check_options(choice.name, choice.option_names, further=(*PER_METHOD, "preset"))
+        pairs = [option.partition("=") for option in choice.options]
+        own = {name.strip(): value.strip() for name, _, value in pairs if name.strip() in PER_METHOD}
+        texts = tuple(f"{name}={value}" for name, _, value in pairs if name.strip() not in PER_METHOD)
+        second = {"second_backbone": "tiny"} if "--second-backbone" in words else {}
+        read_options({}, {"method": choice.name, "seed": 0, "set": texts, **own, **second})
 
 
 def _require_free(out):

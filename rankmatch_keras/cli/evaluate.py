@@ -10,7 +10,7 @@ from rankmatch_keras.errors import UserError
 PATH = click.Path(path_type=Path)
 
 
-@click.command()
+@click.command(short_help="Score a trained run.")
 @click.argument("run", type=PATH)
 @click.option("--weights", type=click.Choice(("best", "last")), default="last", show_default=True, help="Which model.")
 @click.option("--data", "root", type=PATH, help="Folder of the data set, where it has moved.")

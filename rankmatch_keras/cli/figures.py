@@ -11,7 +11,7 @@ from rankmatch_keras.errors import UserError, did_you_mean
 PATH = click.Path(path_type=Path)
 
 
-@click.command()
+@click.command(short_help="Draw what trained runs predict.")
 @click.argument("runs", nargs=-1, required=True, type=PATH)
 @click.option("--out", type=PATH, required=True, help="New folder for the pictures.")
 @click.option(

@@ -13,7 +13,7 @@ WHOLE_PIXELS = 1536 * 1536
 WINDOW = 801
 
 
-@click.command()
+@click.command(short_help="Segment a folder of images.")
 @click.argument("run", type=PATH)
 @click.option("--images", type=PATH, required=True, help="Folder of images, or a TIFF stack.")
 @click.option("--out", type=PATH, required=True, help="New folder for masks and overlays.")

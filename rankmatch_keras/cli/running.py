@@ -28,7 +28,7 @@ def run(command: click.Command, arguments: list[str] | None = None, name: str | 
         click.echo(f"Error: {error}", err=True)
         raise SystemExit(1) from None
     except Terminated:
-        click.echo("Stopped from outside; the last whole epoch is kept: continue with --resume.", err=True)
+        click.echo("Stopped from outside; a training run keeps its last whole epoch: continue with --resume.", err=True)
         raise SystemExit(143) from None
     except (click.Abort, KeyboardInterrupt):
         click.echo("Interrupted; a training run keeps its last whole epoch: continue with --resume.", err=True)

@@ -13,7 +13,7 @@ from rankmatch_keras.errors import UserError
 _AMOUNT = re.compile(r"([0-9]{1,9})(?:/([0-9]{1,9}))?|([0-9]?\.[0-9]{1,12})")
 
 
-@click.command()
+@click.command(short_help="Choose the images to label.")
 @data_flags
 @click.option("--labels", type=click.IntRange(min=1), help="Number of labeled images.")
 @click.option("--fraction", metavar="FRACTION", help="Or the fraction of the training images, e.g. 1/16 or 0.0625.")

@@ -28,7 +28,11 @@ or floats: docs/data.md shows every way in. Without validation images a fifth of
 """
 
 
-@click.command(context_settings={"ignore_unknown_options": True, "help_option_names": []}, add_help_option=False)
+@click.command(
+    context_settings={"ignore_unknown_options": True, "help_option_names": []},
+    add_help_option=False,
+    short_help="Train a model.",
+)
 @click.argument("words", nargs=-1, type=click.UNPROCESSED)
 def train(words):
     """Train on your own images, on a known data set, or by a recipe."""

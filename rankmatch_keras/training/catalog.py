@@ -112,7 +112,7 @@ def parse_assignments(texts: Iterable[str]) -> dict[str, Any]:
         if not sign or not name:
             raise UserError("an option of the method as NAME=VALUE", f"--set {text}", "Give e.g. --set top_k=6.")
         parsed = _from_json(value)
-        if values.setdefault(name, parsed) != parsed:
+        if same_text(values.setdefault(name, parsed)) != same_text(parsed):
             raise UserError(f"one value of {name}", f"{values[name]} and {value} in --set", "Leave one of them.")
     return values
 
@@ -120,5 +120,11 @@ def parse_assignments(texts: Iterable[str]) -> dict[str, Any]:
 def _from_json(text):
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text
+
+
+def same_text(value: Any) -> str:
+    """Return a text that two values share where they mean the same: 1 and true differ, 1 and 1.0 do not."""
+    number = isinstance(value, int) and not isinstance(value, bool)
+    return json.dumps(float(value) if number else value, default=str)

@@ -10,7 +10,7 @@ import yaml
 
 from rankmatch_keras.errors import UserError, did_you_mean
 from rankmatch_keras.files import replacing
-from rankmatch_keras.training.catalog import KEEP, Option, names_where, parse_assignments
+from rankmatch_keras.training.catalog import KEEP, Option, names_where, parse_assignments, same_text
 from rankmatch_keras.training.options import CATALOG, Options
 
 # Defaults of `rankmatch train` without a recipe, for any data.
@@ -26,6 +26,9 @@ OWN_DATA: dict[str, Any] = {
     "head_multiplier": 3.0,
 }
 LARGEST_FILE = 1 << 20  # bytes
+FLAGS = tuple(name for name, option in CATALOG.items() if option.about.flag != "never")
+# Options with a flag that are the method's too: `--set` is another way to give them.
+IN_BOTH = (*names_where(CATALOG, of_method=True), "preset", "seed")
 # A run of its own chooses these.
 NOT_REPEATED = ("out", "resume", "smoke", *names_where(CATALOG, flag="never"))
 
@@ -45,6 +48,7 @@ def read_options(defaults: Mapping[str, Any], given: Mapping[str, Any], file: Pa
         UserError: an unknown name, a wrong value, an option given in two ways that disagree, or one that the method
             does not have.
     """
+    defaults = _standard_form(defaults, "the recipe")
     from_file = {} if file is None else _standard_form(read_file(file), str(file))
     given = _standard_form(given, "the options")
     values = {**defaults, **from_file}
@@ -56,8 +60,23 @@ def read_options(defaults: Mapping[str, Any], given: Mapping[str, Any], file: Pa
         options = Options(**values)
     except pydantic.ValidationError as error:
         raise _user_error(error) from None
+    if options.min_scale > options.max_scale:
+        found = f"{options.min_scale:g} and {options.max_scale:g}"
+        raise UserError("--min-scale up to --max-scale", found, "Correct one of them.")
     require_fitting_method(options, {*from_file, *given})
     return options
+
+
+class _Loader(yaml.SafeLoader):
+    """Safe loader that refuses a key given twice, of which YAML would drop the first."""
+
+    def construct_mapping(self, node, deep=False):
+        """Make a mapping; keys must differ."""
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        twice = [key for number, key in enumerate(keys) if key in keys[:number]]
+        if twice:
+            raise yaml.YAMLError(f"{twice[0]} is given twice")
+        return super().construct_mapping(node, deep)
 
 
 def read_file(path: Path) -> dict[str, Any]:
@@ -71,8 +90,8 @@ def read_file(path: Path) -> dict[str, Any]:
             content = stream.read(LARGEST_FILE + 1)
         if len(content) > LARGEST_FILE:
             raise UserError("a configuration file of at most 1 MiB", f"a larger one in {path}", "Give a run.yaml.")
-        values = yaml.safe_load(content)
-    except (OSError, yaml.YAMLError, ValueError, RecursionError) as error:
+        values = yaml.load(content, _Loader)  # a safe loader
+    except (OSError, yaml.YAMLError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         if isinstance(error, UserError):
             raise
         reason = " ".join(str(error).split())[:200]
@@ -87,7 +106,19 @@ def read_file(path: Path) -> dict[str, Any]:
 
 def write_file(path: Path, options: Options) -> None:
     """Write the configuration file that repeats a run, as a whole or not at all."""
-    values = {name: value for name, value in options.as_dict().items() if name not in NOT_REPEATED}
+    from rankmatch_keras import methods
+
+    known = methods.options_of(methods.method_named(options.method))
+    foreign = {*names_where(CATALOG, of_method=True)} - {*known}  # a recipe's defaults for another method
+    values = {
+        name: None if name in foreign else value
+        for name, value in options.as_dict().items()
+        if name not in NOT_REPEATED
+    }
+    for name in ("weights", "second_weights"):
+        file = values[name]
+        if file is not None and Path(file).is_file():
+            values[name] = str(Path(file).resolve())
     text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
     with replacing(path) as temporary:
         temporary.write_text(f"# Repeat this run: rankmatch train --config {path.name} --out NEW\n{text}", "utf-8")
@@ -130,7 +161,11 @@ def _standard_form(values: Mapping[str, Any], where: str) -> dict[str, Any]:
     """Return the values of one source by name, each option in one form and in one place."""
     for name in values:
         if name not in CATALOG or CATALOG[name].about.flag == "never":
-            raise UserError(f"options of a run in {where}", f"{name!r}", did_you_mean(str(name), CATALOG))
+            raise UserError(
+                f"options of a run in {where}",
+                f"{name!r}",
+                did_you_mean(str(name), FLAGS, otherwise="`rankmatch train --help` lists them."),
+            )
     values = {name: _plain(CATALOG[name], value) for name, value in values.items()}
     parse_assignments(values.get("set", ()))
     if values.get("steps") is not None and values.get("epochs") is None:
@@ -143,9 +178,9 @@ def _standard_form(values: Mapping[str, Any], where: str) -> dict[str, Any]:
 def _plain(option: Option, value: Any) -> Any:
     """Return a value as flags have it; files and Python may say the same in richer forms."""
     if option.name == "set":
-        if isinstance(value, Mapping):
-            return tuple(f"{name}={json.dumps(each)}" for name, each in value.items())
-        return (value,) if isinstance(value, str) else tuple(map(str, value or ()))
+        return _texts(value)
+    if isinstance(value, bool) and option.kind in (int, float):
+        raise UserError(f"{_expected(option)} as {option.flag}", str(value).lower(), "Correct it.")
     if option.name in ("weights", "second_weights") and value == "random":
         return None
     if option.kind is not str or isinstance(value, str):
@@ -157,6 +192,20 @@ def _plain(option: Option, value: Any) -> Any:
     return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
 
 
+def _texts(value: Any) -> tuple[str, ...]:
+    """Return what a file or Python gives as `set`: a mapping, one text or several, as `NAME=VALUE` texts."""
+    if value is None or isinstance(value, str):
+        return () if value is None else (value,)
+    try:
+        if isinstance(value, Mapping):
+            return tuple(f"{name}={json.dumps(each)}" for name, each in value.items())
+        if isinstance(value, list | tuple) and all(isinstance(text, str) for text in value):
+            return tuple(value)
+    except (TypeError, ValueError, RecursionError):
+        pass
+    raise UserError("options of the method by name as --set", repr(value)[:100], "Write e.g. `set: {top_k: 6}`.")
+
+
 def _unfold(values: dict[str, Any], where: str) -> dict[str, Any]:
     """Move what `--set` says of options with a flag of their own to these, so that the record has one truth."""
     if "set" not in values:
@@ -165,13 +214,13 @@ def _unfold(values: dict[str, Any], where: str) -> dict[str, Any]:
     for text in values["set"]:
         ((name, value),) = parse_assignments([text]).items()
         option = CATALOG.get(name)
-        if option is not None and values.get(name, value) not in (value, None):
+        if option is not None and values.get(name) is not None and same_text(values[name]) != same_text(value):
             raise UserError(
                 f"one value of {name} in {where}",
                 f"{option.flag} {values[name]} and --set {text}",
                 "Leave one of them.",
             )
-        if option is not None and (option.about.of_method or name == "preset"):
+        if name in IN_BOTH:
             values[name] = value
         else:
             kept.append(text)

@@ -48,7 +48,8 @@ def checked(
         dataset, split = _without_bad(dataset, split, report)
     print(f"{dataset.name}: {len(split.labeled)} labeled, {len(split.unlabeled)} unlabeled, split {split.id}")
     if report.never_labeled:
-        print(f"No labeled mask shows {', '.join(report.never_labeled)}: cannot be learned; label an image that does.")
+        absent = ", ".join(report.never_labeled)
+        print(f"No labeled mask shows {absent}: not learnable until an image of each is labeled.")
     return dataset, split
 
 

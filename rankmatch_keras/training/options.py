@@ -40,7 +40,7 @@ _named = functools.partial(About, in_comparison="named")
 _per_method = functools.partial(About, in_comparison="per method")
 
 
-@pydantic.dataclasses.dataclass(frozen=True, config=pydantic.ConfigDict(extra="forbid"))
+@pydantic.dataclasses.dataclass(frozen=True, config=pydantic.ConfigDict(extra="forbid", allow_inf_nan=False))
 class Options:
     """Everything a person can choose for a training run; a recipe has its own defaults.
 
@@ -132,7 +132,9 @@ class Options:
         About(NETWORK, "Batch-normalize ASPP's pooled image, as the articles do; small batches train better without."),
     ] = True
     crop: Annotated[
-        int, Ge(32), About(TRAINING, "Side of the training crops in pixels; 16k + 1 aligns best.", smoke=65)
+        int,
+        Ge(32),
+        About(TRAINING, "Side of the training crops; a multiple of 16 plus 1 aligns best.", smoke=65),
     ] = 321
     batch: Annotated[int, Ge(1), About(TRAINING, "Labeled and unlabeled images per step, each.", smoke=2)] = 2
     steps: Annotated[
@@ -229,7 +231,9 @@ class Options:
     jit: Annotated[Literal[tuple(JIT)], _engine("Compile the step; auto: whatever is faster.")] = "auto"
     accumulate: Annotated[int, Ge(1), About(TRAINING, "Batches averaged for one optimizer step.")] = 1
     deterministic: Annotated[bool, _engine("Same bits in every run on one machine; may be slower.")] = False
-    seed: Annotated[int, Ge(0), _free(RUN, "Decides the labeled images, weights, batches and dropout.")] = 0
+    seed: Annotated[
+        int, Ge(0), Le(2**32 - 1), _free(RUN, "Decides the labeled images, the initial weights and the batches.")
+    ] = 0
     resume: Annotated[bool, _free(RUN, "Continue the run in --out after its last whole epoch.", on_resume="free")] = (
         False
     )

@@ -120,8 +120,11 @@ class Run:
             _lock(run)
             run._write_config({**before, "resumed": [*before.get("resumed", ()), _resumption(content)]})
             return run
-        run.folder.mkdir(parents=True, exist_ok=True)
-        _lock(run)
+        try:
+            run.folder.mkdir(parents=True, exist_ok=True)
+            _lock(run)
+        except OSError as error:
+            raise _unusable(run.folder, error) from None
         run._write_config(content)
         return run
 
@@ -138,6 +141,10 @@ class Run:
         Raises:
             UserError: the folder holds another run, or something else.
         """
+        try:
+            self.folder.exists()
+        except OSError as error:  # e.g. a name that is too long
+            raise _unusable(self.folder, error) from None
         if not self.config.exists() and self.folder.exists() and not _is_free(self.folder):
             raise UserError("a new or empty output folder", f"{self.folder} with other files", "Choose another --out.")
         if self.config.exists() and not resume:
@@ -166,8 +173,11 @@ def read_config(folder) -> dict[str, Any]:
     """
     path = Run(Path(folder)).config
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(content, dict) or not isinstance(content.get("options"), dict):
+            raise ValueError
+        return content
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(
             "a run directory, with its config.json", f"none in {folder}", "Give the --out of a training run."
         ) from error
@@ -232,12 +242,18 @@ def _resumption(content):
     return {"time": now, "backend": content.get("backend"), "options": free, "versions": content["versions"]}
 
 
+def _unusable(folder, error):
+    return UserError(
+        "an output folder that can be written", f"{str(folder)[:80]} ({error.strerror})", "Choose another --out."
+    )
+
+
 def _check_same_run(run, before, now):
     # Facts and options that a record lacks are younger than the run.
     options, chosen = before["options"], now["options"]
     names = ({*options} & {*chosen}) - {*names_where(CATALOG, on_resume="free")}
     pairs = [(name, options[name], chosen[name]) for name in sorted(names)]
-    if {"data"} <= {*before} & {*now}:
+    if isinstance(before.get("data"), dict) and "data" in now:
         pairs += [("data set", before["data"].get("loader"), now["data"].get("loader"))]
     changed = [f"{name} was {old}, is {new}" for name, old, new in pairs if old != new]
     if changed:

@@ -59,7 +59,7 @@ class Trained:
 
 def train(
     options: Options | None = None,
-    dataset: data.SegmentationData | None = None,
+    dataset: data.SegmentationData | str | None = None,
     *,
     score_before: bool = False,
     **values,
@@ -68,7 +68,7 @@ def train(
 
     Args:
         options: all options of the run; or give them by name, with the defaults of `rankmatch train`.
-        dataset: the data; by default what the options name.
+        dataset: the data, or the name of a known data set with `data=FOLDER`; by default what the options name.
         score_before: whether to score the network on the validation set before training too.
         **values: options by name, e.g. `images="photos"`, `masks="masks"`, `unlabeled="more_photos"`, `out="runs/a"`.
 
@@ -86,10 +86,12 @@ def train(
         (480, 640)
     """
     check_environment()
+    if isinstance(dataset, str):
+        values["dataset"], dataset = dataset, None
     if options is None:
         options = read_options(OWN_DATA, values)
-    elif values:
-        raise TypeError(f"Give `options`, or options by name. Received both, with {sorted(values)}")
+    elif values or not isinstance(options, Options):
+        raise TypeError(f"Give `options` as training.Options, or options by name. Received: {options!r}, {values}")
     require_fitting_method(options, set())
     options.schedule(1)  # refused here rather than after the check of the data
     if options.method == "selftraining" and not options.stage:
@@ -114,6 +116,7 @@ def train(
     before = validation.evaluate(distribution.local(predictor)) if score_before else None
     checkpoint = Checkpoint(run, predictor)
     done = checkpoint.restore(method)
+    running().on_main(lambda: write_file(run.options, options))  # not before a run to resume has taken them
     method.fit(
         build_batches(split, normalization, options, start_step=done * steps_per_epoch),
         epochs=epochs,
@@ -196,9 +199,7 @@ def open_run(options: Options, dataset: data.SegmentationData, split: data.Split
 
     def create():
         resume = options.resume or running().restarted
-        run = Run.create(options.folder, options.as_dict(), facts, resume)
-        write_file(run.options, options)
-        return run
+        return Run.create(options.folder, options.as_dict(), facts, resume)
 
     run = running().on_main(create) or Run(options.folder)
     if not run.config.exists():

@@ -234,6 +234,10 @@ def test_training_from_python(write, tmp_path, monkeypatch, capsys):
     np.testing.assert_array_equal(classes, trained.predict(np.asarray(Image.open(tmp_path / "unlabeled/7.png"))))
     with pytest.raises(UserError, match="another run in"):
         rankmatch_keras.train(**folders, out=tmp_path / "run", smoke=True, crop=33)
+    with pytest.raises(TypeError, match="training.Options"):
+        rankmatch_keras.train("photos")
+    with pytest.raises(UserError, match="a data set of .*Did you mean CamVid"):
+        rankmatch_keras.train(dataset="Camvit", data=tmp_path, out=tmp_path / "other")
     with pytest.raises(UserError, match="'treshold'. Did you mean '?threshold"):
         rankmatch_keras.train(**folders, out=tmp_path / "other", treshold=0.9)
     assert not (tmp_path / "other").exists()

@@ -57,7 +57,7 @@ def test_channels_are_dropped_in_the_strong_views_alone(small_segmenter, random_
 
 
 def test_there_must_be_a_teacher(small_segmenter):
-    with pytest.raises(ValueError, match="averaged teacher"):
+    with pytest.raises(ValueError, match="EMA teacher"):
         UniMatchV2(small_segmenter(), ema_decay=None)
 
 

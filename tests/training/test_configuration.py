@@ -40,6 +40,9 @@ def test_two_ways_of_giving_one_option_that_disagree_are_refused(values):
         read_options({}, {"set": ("top_k=6", "top_k=8")})
     with pytest.raises(UserError, match="one value of seed"):
         read_options({}, {"seed": 1, "set": ("seed=2",)})
+    with pytest.raises(UserError, match="one value of top_k; found 1 and true"):
+        read_options({}, {"set": ("top_k=1", "top_k=true")})
+    assert read_options({}, {"set": ("temperature=NaN", "temperature=NaN")}).set == ("temperature=NaN",)
 
 
 def test_the_record_has_one_truth_whichever_way_an_option_is_given():
@@ -48,6 +51,11 @@ def test_the_record_has_one_truth_whichever_way_an_option_is_given():
         assert (options.threshold, options.set) == (0.8, ())
     assert read_options({"rank_weight": 0.02}, {"set": ("rank_weight=0.5",)}).rank_weight == 0.5
     assert read_options({}, {"set": ("preset=reference",)}).preset == "reference"
+    options = read_options({}, {"set": ("seed=2",)})
+    assert (options.seed, options.set) == (2, ())
+    options = read_options({"set": ("threshold=0.9",)}, {"threshold": 0.5})
+    assert (options.threshold, options.set) == (0.5, ())
+    assert read_options({"weights": "random"}, {}).weights is None
 
 
 @pytest.mark.parametrize(
@@ -57,7 +65,10 @@ def test_the_record_has_one_truth_whichever_way_an_option_is_given():
         ({"set": ("top_k",)}, "as NAME=VALUE; found --set top_k"),
         ({"set": ("threshold=high",)}, "a number of at least 0 and at most 1 as --threshold; found 'high'"),
         ({"tresholt": 0.8}, "options of a run .*'tresholt'. Did you mean '?threshold"),
-        ({"stage": 1}, "options of a run .*'stage'"),
+        ({"stage": 1}, "options of a run .*'stage'. Did you mean '?steps"),
+        ({"labels": True}, "a whole number of at least 1 as --labels; found true"),
+        ({"min_scale": 3.0}, "--min-scale up to --max-scale; found 3 and 2"),
+        ({"seed": 2**32}, "at most .* as --seed"),
         ({"method": "rankmatsh"}, "a method; found 'rankmatsh'. Did you mean '?rankmatch"),
         ({"method": "supervised", "threshold": 0.9}, "flags for --method supervised; found --threshold"),
         ({"batch": 0}, "a whole number of at least 1 as --batch; found 0"),
@@ -114,6 +125,13 @@ def test_files_may_say_the_same_in_richer_forms(tmp_path):
         ("\0", "cannot be read"),
         ("[" * 5000, "cannot be read"),
         ("#" * (LARGEST_FILE + 1), "at most 1 MiB"),
+        ("crop: 65\ncrop: 97", "crop is given twice"),
+        ("crop: !!bool x", "cannot be read"),
+        ("seed: no", "a whole number of at least 0.* as --seed; found false"),
+        ("set: 5", "options of the method by name as --set; found 5"),
+        ("set: {top_k: 2020-01-01}", "options of the method by name as --set"),
+        ("set: {top_k: &a [*a]}", "options of the method by name as --set"),
+        ("learning_rate: .inf", "a number of at least 0 as --learning-rate; found inf"),
     ],
 )
 def test_files_that_cannot_work_are_one_line(content, message, tmp_path):
@@ -145,11 +163,18 @@ def values_of(option):
 def test_the_file_of_a_run_repeats_it(tmp_path, values):
     if values["steps"] is not None:
         values["epochs"] = None  # a run has one duration
+    values["min_scale"], values["max_scale"] = sorted((values["min_scale"], max(0.1, values["max_scale"])))
     options = Options(**values)
     write_file(tmp_path / "run.yaml", options)
     again = read_options({"crop": 33, "epochs": 3, "weights": "imagenet"}, {}, tmp_path / "run.yaml")
     free = {name: getattr(options, name) for name in (*NOT_REPEATED, "resume")}
     assert dataclasses.replace(again, **free) == options
+
+
+def test_the_file_leaves_out_what_was_for_another_method(tmp_path):
+    options = read_options({"threshold": 0.9}, {"method": "supervised"})
+    write_file(tmp_path / "run.yaml", options)
+    assert read_options({}, {}, tmp_path / "run.yaml").threshold is None
 
 
 def test_the_file_holds_every_option_but_those_of_the_single_run(tmp_path):

@@ -49,9 +49,18 @@ def test_resume_of_nothing_starts_a_new_run(tmp_path):
     assert Run.create(tmp_path / "run", {"seed": 1}, resume=True).config.exists()
 
 
-def test_a_folder_without_a_run_is_named(tmp_path):
+@pytest.mark.parametrize("content", [None, "{}", "[]", "null", '{"options": null}', "["])
+def test_a_folder_without_a_run_is_named(content, tmp_path):
+    if content is not None:
+        (tmp_path / "config.json").write_text(content)
     with pytest.raises(UserError, match="config.json"):
         read_config(tmp_path)
+
+
+@pytest.mark.parametrize("folder", ["x" * 300, "/proc/run"])
+def test_a_folder_that_cannot_be_written_is_named(folder, tmp_path):
+    with pytest.raises(UserError, match="an output folder that can be written"):
+        Run.create(tmp_path / folder, {})
 
 
 def test_a_folder_in_use_by_another_process_is_left_alone(tmp_path):

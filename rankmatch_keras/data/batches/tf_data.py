@@ -20,7 +20,7 @@ from rankmatch_keras.data.views.sampling_tensorflow import sample_in_graph
 from rankmatch_keras.data.views.strong_keras_cv import strong_view_layer
 from rankmatch_keras.errors import UserError
 
-Source: TypeAlias = "Sequence[Sample] | tf.data.Dataset"
+Source: TypeAlias = Sequence[Sample] | tf.data.Dataset
 
 
 def make_batches(labeled: Source, unlabeled: Source | None, settings: BatchSettings) -> tf.data.Dataset:
