@@ -64,7 +64,7 @@ def main(images, size):
         few = samples[:100]
         pictures = [sample.read_image() for sample in few]
         stages = {
-            "header only": milliseconds_each(lambda sample: inspect_header(sample, "unlabelled"), few),
+            "header only": milliseconds_each(lambda sample: inspect_header(sample, "unlabeled"), few),
             "decode image": milliseconds_each(lambda sample: sample.read_image(), few),
             "decode mask": milliseconds_each(lambda sample: sample.read_mask(), few),
             "fingerprint": milliseconds_each(fingerprint, pictures),

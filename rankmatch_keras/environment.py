@@ -17,7 +17,7 @@ PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 
 
 def check_environment():
-    """Checks the environment variables that Keras reads.
+    """Check the environment variables that Keras reads.
 
     Raises:
         UserError: `TF_USE_LEGACY_KERAS` is on, or the backend is unknown or not installed.
@@ -42,7 +42,7 @@ def check_environment():
 
 
 def chosen_backend() -> tuple[str, str]:
-    """Name of the backend that Keras will take, and what chose it."""
+    """Return the name of the backend that Keras will take, and what chose it."""
     if "KERAS_BACKEND" in os.environ:
         return os.environ["KERAS_BACKEND"], "KERAS_BACKEND"
     file = Path(os.environ.get("KERAS_HOME", Path.home() / ".keras")) / "keras.json"
@@ -53,8 +53,8 @@ def chosen_backend() -> tuple[str, str]:
 
 
 def require_environment():
-    """Like `check_environment`, but for the top of a script: prints the error and ends with exit code 2."""
-    # TensorFlow's information messages would bury the progress.
+    """Check the environment at the top of a program: print the error and end with exit code 2."""
+    # TensorFlow's messages would bury the progress.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     reuse_freed_memory()
     try:
@@ -65,14 +65,14 @@ def require_environment():
 
 
 def reuse_freed_memory(kept: int = 1 << 28):
-    """Makes glibc keep all blocks in one heap and reuse them there; does nothing on other C libraries.
+    """Make glibc keep and reuse all blocks in one heap; do nothing on other C libraries.
 
-    Otherwise blocks of 32 MB and more, as feature maps are, are mapped anew each time, and the system must fill them
-    with zeros page by page, which can take longer than the operation that writes them. For programs of our own
-    only, since it concerns the whole process.
+    Otherwise it maps blocks of 32 MB and more, such as feature maps, anew each time, and the system fills them with
+    zeros page by page, which can take longer than the operation that writes them. It concerns the whole process, so
+    it is for programs, not for imports.
 
     Args:
-        kept: free bytes at the end of the heap above which they are returned to the system.
+        kept: free bytes at the end of the heap to keep; more are returned to the system.
     """
     trim_threshold, largest_number_of_mappings = -1, -4  # of malloc.h
     try:

@@ -1,4 +1,4 @@
-"""Writing files so that a crash leaves the old one or the new one, never half of one."""
+"""Atomic writing: a crash leaves the old file or the new one, never half of one."""
 
 import contextlib
 import os
@@ -7,7 +7,7 @@ from pathlib import Path
 
 @contextlib.contextmanager
 def replacing(path):
-    """Yields a temporary path with the same ending beside `path`; renames it to `path` when the block succeeds.
+    """Yield a temporary path with the same ending beside `path`, and rename it to `path` when the block succeeds.
 
     Args:
         path: file to write; its folder is made if needed.

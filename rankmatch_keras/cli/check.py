@@ -52,14 +52,14 @@ def check(labeled_list, unlabeled_list, out, json_file, allow, **flags):
         raise UserError(
             "at least one labeled image without errors",
             f"none of {len(dataset.train)}",
-            "Mend what is listed above.",
+            "Fix what is listed above.",
         )
     if report.faults:
         raise SystemExit(1)
 
 
 def _opened(flags, labeled_list, unlabeled_list):
-    """The data, with the labeled and unlabeled images of lists where they are given; and the masks of no image."""
+    """Open the data, with the images of lists where they are given; return it with the masks of no image."""
     from rankmatch_keras import data
     from rankmatch_keras.data.masks.mask_sets import unused_masks
     from rankmatch_keras.training.dataset import loader_of
@@ -69,7 +69,7 @@ def _opened(flags, labeled_list, unlabeled_list):
     loader, arguments = loader_of(flags)
     unused: list[str] = []
     if loader == "ImageFolder":
-        arguments["strict"] = False  # single files are what the check is to look at
+        arguments["strict"] = False  # the check reports single files itself
     dataset = data.open_data(loader, **arguments)
     if loader == "ImageFolder":
         unused += unused_masks(flags["images"], flags["masks"])
@@ -84,7 +84,7 @@ def _opened(flags, labeled_list, unlabeled_list):
 
 
 def _new_folder(out, name):
-    """The folder to write to: as asked for, or one that does not exist yet."""
+    """Return the folder to write to: the given one, or one that does not exist yet."""
     if out is not None:
         if out.exists() and (not out.is_dir() or any(out.iterdir())):
             raise UserError("a new or empty folder as --out", f"{out} with files", "Choose another one.")

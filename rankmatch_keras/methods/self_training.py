@@ -5,13 +5,13 @@ import dataclasses
 import keras
 from keras import ops
 
+from rankmatch_keras import IGNORE_INDEX
 from rankmatch_keras.layers import box_mask, mix
 from rankmatch_keras.layers.base import uniform
 from rankmatch_keras.losses import SupervisedLoss
 from rankmatch_keras.methods.base import LABELED, Method
 
 NOISE = 2.2  # about the range of 8-bit colors by ImageNet's mean and deviation
-IGNORED = 255
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,7 +84,7 @@ class SelfTraining(Method):
         self.label_flip = labeling.label_flip
         self.seed = seed
         self.noise = keras.random.SeedGenerator(seed)
-        self.pseudo_loss = SupervisedLoss(IGNORED)
+        self.pseudo_loss = SupervisedLoss(IGNORE_INDEX)
         self.term_weights = {"supervised": 0.5, "pseudo": 0.5}
 
     def stages(self):
@@ -108,5 +108,5 @@ class SelfTraining(Method):
         shape = ops.shape(images)
         boxes = box_mask(batch["cutmix_box_1"], shape[1:3])
         noise = uniform(shape, self.noise, -NOISE, NOISE)
-        masks = ops.where(boxes, IGNORED, ops.cast(masks, "int32"))
+        masks = ops.where(boxes, IGNORE_INDEX, ops.cast(masks, "int32"))
         return mix(images, ops.cast(noise, images.dtype), boxes), masks

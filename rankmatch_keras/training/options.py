@@ -137,9 +137,9 @@ class Options:
         About(TRAINING, "Side of the training crops; a multiple of 16 plus 1 aligns best.", smoke=65),
     ] = 321
     batch: Annotated[int, Ge(1), About(TRAINING, "Labeled and unlabeled images per step, each.", smoke=2)] = 2
-    steps: Annotated[
-        int | None, Ge(1), About(TRAINING, "Optimizer steps of the run (300 unless --epochs is given).", smoke=2)
-    ] = None
+    steps: Annotated[int | None, Ge(1), About(TRAINING, "Optimizer steps (300 unless --epochs is given).", smoke=2)] = (
+        None
+    )
     epochs: Annotated[
         int | None,
         Ge(1),
@@ -234,10 +234,8 @@ class Options:
     seed: Annotated[
         int, Ge(0), Le(2**32 - 1), _free(RUN, "Decides the labeled images, the initial weights and the batches.")
     ] = 0
-    resume: Annotated[bool, _free(RUN, "Continue the run in --out after its last whole epoch.", on_resume="free")] = (
-        False
-    )
-    smoke: Annotated[bool, About(RUN, "Shrink everything to a run of seconds that only shows that it works.")] = False
+    resume: Annotated[bool, _free(RUN, "Continue the run in --out.", on_resume="free")] = False
+    smoke: Annotated[bool, About(RUN, "Shrink to a run of seconds that only shows that it works.")] = False
     stage: Annotated[int, _free(RUN, "Stage of a self-training run, from 1.", flag="never")] = 0
     stages: Annotated[Path | None, _free(RUN, "Directory of the earlier stages.", flag="never", on_resume="free")] = (
         None

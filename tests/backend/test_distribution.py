@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from rankmatch_keras.backend import distribution
+from rankmatch_keras.backend import distribution, engine
 from rankmatch_keras.errors import UserError
 
 LAUNCHERS = {
@@ -62,8 +62,8 @@ def test_launcher_variables_half_set(launcher):
 def test_whole_numbers(launcher):
     for text in ("", "two", "-1", "1.5", "7"):
         with pytest.raises(UserError, match="RANK, a whole number of 0 to 3"):
-            distribution.whole_number({"RANK": text}, "RANK", 0, 3)
-    assert distribution.whole_number({"RANK": "3"}, "RANK", 0, 3) == 3
+            engine.whole_number({"RANK": text}, "RANK", 0, 3)
+    assert engine.whole_number({"RANK": "3"}, "RANK", 0, 3) == 3
 
 
 def test_a_batch_that_cannot_be_divided():

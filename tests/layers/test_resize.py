@@ -171,7 +171,7 @@ def test_gradients_equal_those_of_the_concatenated_maps(moving, value_and_gradie
 
 
 def test_convolution_by_hand():
-    # One row: 0 and 4 upsampled to 0 1 2 3 4; the window sums three neighbours, zeros beyond the ends.
+    # One row: 0 and 4 upsampled to 0 1 2 3 4; the window sums three neighbors, zeros beyond the ends.
     x = np.float32([[[[0.0], [4.0]]]])
     kernel = np.ones((1, 1, 1, 1), "float32")
     found = convolve_upsampled(ops.convert_to_tensor(x), ops.convert_to_tensor(kernel), (1, 5))

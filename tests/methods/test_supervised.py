@@ -15,10 +15,10 @@ def test_weight_is_one(small_segmenter):
 
 def test_unlabeled_entries_change_nothing(small_segmenter, random_batch):
     batch = random_batch(labeled=2)
-    labelled = {name: batch[name] for name in ("labeled_image", "labeled_mask")}
-    for name in set(batch) - set(labelled):
+    labeled = {name: batch[name] for name in ("labeled_image", "labeled_mask")}
+    for name in set(batch) - set(labeled):
         batch[name] = np.full_like(batch[name], 1)
-    values = [loss_of(SupervisedOnly(small_segmenter()), b) for b in (batch, labelled)]
+    values = [loss_of(SupervisedOnly(small_segmenter()), b) for b in (batch, labeled)]
     assert values[0] == values[1]
 
 

@@ -85,7 +85,7 @@ def test_dropped_stream_is_the_weak_one_without_dropout(small_segmenter, random_
     np.testing.assert_array_equal(weak, ops.convert_to_numpy(stream.weak.label))
 
 
-def test_labelled_images_are_decoded_clean(small_segmenter, random_batch):
+def test_labeled_images_are_decoded_clean(small_segmenter, random_batch):
     # The decoder's normalization mixes the whole batch; in inference mode nothing but dropout could reach them.
     method = UniMatch(small_segmenter(), seed=0)
     method.segmenter.decoder.trainable = False  # normalization then uses its stored statistics

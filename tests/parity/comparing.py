@@ -7,7 +7,7 @@ import numpy as np
 TOLERANCE = 1e-4
 
 # A tensor's largest difference is divided by its largest magnitude, but by no less than this share of the largest in
-# the whole network: some gradients are zeros of exact arithmetic, as that of a shift which the next normalisation takes
+# the whole network: some gradients are zeros of exact arithmetic, as that of a shift which the next normalization takes
 # away, so that nothing but rounding is left of them. What this hides is below 1e-6 of the largest gradient. A move of a
 # weight is rounded to the weight's own precision, however small it is, and divided by the largest move.
 LEAST_SCALE = {"gradients": 1e-2, "velocities": 1e-2, "moves of the weights": 1.0}

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 from cases import EXCHANGED, RELU, build_method
 from inputs import raw_images, read_inputs
-from measuring import assign_all, initial, labelled, one_step, run_steps
+from measuring import assign_all, initial, labeled, one_step, run_steps
 
 from rankmatch_keras import models
 from rankmatch_keras.layers import ChannelNormalization
@@ -41,4 +41,4 @@ def take(folder, place):
 
 def all_variables(method):
     """Everything that a step depends on, random streams included."""
-    return labelled("step 0/state", [*method.variables, *method.optimizer.variables])
+    return labeled("step 0/state", [*method.variables, *method.optimizer.variables])

@@ -6,7 +6,7 @@ import numpy as np
 from cases import CLASSES
 
 CROP = 33  # maps of 3 x 3 pixels at stride 16
-# Of only two images the normalisation of the one pooled pixel would leave little but rounding.
+# Of only two images the normalization of the one pooled pixel would leave little but rounding.
 LABELED, UNLABELED = 6, 4
 
 

@@ -12,15 +12,15 @@ def run_steps(method, batches):
         step = f"step {number}"
         logs = one_step(method, batch, step)
         if number == 1:
-            found.update(labelled(f"{step}/batch statistics", method.segmenter.non_trainable_variables))
+            found.update(labeled(f"{step}/batch statistics", method.segmenter.non_trainable_variables))
         found.update(logs)
         if number == 1:
             found.update(gradients(method, start))
-    found.update(labelled(f"{step}/weights", method.trainable_variables))
+    found.update(labeled(f"{step}/weights", method.trainable_variables))
     moves = [value - before for value, before in zip(values(method.trainable_variables), start, strict=True)]
     found.update(zip(names(f"{step}/moves of the weights", method.trainable_variables), moves, strict=True))
-    found.update(labelled(f"{step}/other variables", method.non_trainable_variables))
-    found.update(labelled(f"{step}/velocities", method.optimizer.momentums))
+    found.update(labeled(f"{step}/other variables", method.non_trainable_variables))
+    found.update(labeled(f"{step}/velocities", method.optimizer.momentums))
     found[f"{step}/counter/iterations"] = value_of(method.optimizer.iterations)
     return found
 
@@ -41,7 +41,7 @@ def gradients(method, start):
     return dict(reversed([*zip(labels, found, strict=True)]))
 
 
-def labelled(label, variables):
+def labeled(label, variables):
     """The variables' values by label and path."""
     return dict(zip(names(label, variables), values(variables), strict=True))
 

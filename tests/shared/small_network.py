@@ -9,7 +9,7 @@ from rankmatch_keras.models import Segmenter
 def small_segmenter(classes=3, channels=3, seed=0):
     """A segmenter of some ten thousand weights for images of 33 pixels.
 
-    Its maps have strides 4 and 16, and as in every segmenter both halves have normalisation and logits are float32.
+    Its maps have strides 4 and 16, and as in every segmenter both halves have normalization and logits are float32.
     """
     keras.utils.set_random_seed(seed)
     image = keras.Input((None, None, channels))

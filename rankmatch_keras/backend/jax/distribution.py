@@ -18,7 +18,7 @@ import keras
 import numpy as np
 from jax.experimental import multihost_utils
 
-from rankmatch_keras.backend.distribution import Distribution, launcher_variables, whole_number
+from rankmatch_keras.backend.engine import Distribution, launcher_variables, whole_number
 from rankmatch_keras.errors import UserError, WorkerLost
 
 VARIABLES = ADDRESSES, PROCESSES, PROCESS = (

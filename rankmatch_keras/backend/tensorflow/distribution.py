@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from rankmatch_keras.backend.distribution import Distribution
+from rankmatch_keras.backend.engine import Distribution
 from rankmatch_keras.backend.replicas import Replicas, own_rows, set_replicas
 from rankmatch_keras.backend.tensorflow import step
 from rankmatch_keras.backend.tensorflow.cluster import (

@@ -10,7 +10,7 @@ import torch
 from torch import distributed
 from torch.distributed.rendezvous import rendezvous
 
-from rankmatch_keras.backend.distribution import Distribution, launcher_variables, whole_number
+from rankmatch_keras.backend.engine import Distribution, launcher_variables, whole_number
 from rankmatch_keras.backend.replicas import Replicas, own_rows, set_replicas
 from rankmatch_keras.backend.torch import step
 from rankmatch_keras.backend.torch.replicas import ProcessReplicas, or_lost, reason_of, use_synchronized_batch_norm

@@ -31,7 +31,7 @@ def use_torch_kernels(model):
         The names of the layers that were changed.
     """
     calls = {id(x): functools.partial(_kernel_of(x), x) for x in model._flatten_layers() if _is_plain(x)}
-    for first, second in neighbours(model):
+    for first, second in neighbors(model):
         if isinstance(first, keras.layers.ZeroPadding2D):
             calls |= _padding_inside(first, second, calls)
         elif _rectifier(second) is not None:
@@ -104,7 +104,7 @@ def _padding_inside(padding, reader, calls):
     return {id(padding): lambda inputs: inputs, id(reader): call}
 
 
-def neighbours(model):
+def neighbors(model):
     """Yield pairs of layers of which the second is the only reader of the first one's output.
 
     Both are called once, and no functional model inside returns the map between them.

@@ -148,7 +148,7 @@ class DatasetImages:
 
 
 def _numbered(source: Source, with_masks: bool, seed: tuple[int, ...]) -> NumberedImages:
-    """Number the images of a list, whose order the seed decides, or of a dataset, which keeps its own."""
+    """Return the numbered images of a list, whose order the seed decides, or of a dataset, which keeps its own."""
     if isinstance(source, tf.data.Dataset):
         return DatasetImages(source, with_masks)
     if with_masks:
