@@ -99,7 +99,7 @@ class CorrMatch(WeakToStrong):
         decoded = self.segmenter.decode(both, training=True)
         clean = ops.shape(encoded["canvas"])[0]
         logits, dropped_logits = decoded["logits"][:clean], decoded["logits"][clean:]
-        weak = self.weak_labels(batch, {name: value[labeled:clean] for name, value in decoded.items()})
+        weak = self.weak_decision(batch, {name: value[labeled:clean] for name, value in decoded.items()})
         self.adaptive_threshold.update(weak.label, weak.confidence, weak.valid, self.num_classes)
         second = self.propagate(decoded["features"][:clean], logits)
         sure = weak.confidence >= self.adaptive_threshold.value()

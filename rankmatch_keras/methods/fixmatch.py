@@ -92,7 +92,7 @@ class WeakToStrong(Method):
         if self.teacher is not None:
             self.teacher.update(self.segmenter, self.batches_per_step)
 
-    def weak_labels(self, batch, outputs) -> PseudoLabels:
+    def weak_decision(self, batch, outputs) -> PseudoLabels:
         """Return the pseudo-labels of the weak view, by the EMA teacher or by the student's own outputs."""
         if self.teacher is None:
             return self.pseudo_label(outputs, batch["valid"])
@@ -167,7 +167,7 @@ class FixMatch(WeakToStrong):
         num_labeled = ops.shape(batch["labeled_image"])[0]
         images = ops.concatenate([batch["labeled_image"], batch["weak_image"]])
         outputs = self.segmenter(images, training=True)
-        weak = self.weak_labels(batch, {name: value[num_labeled:] for name, value in outputs.items()})
+        weak = self.weak_decision(batch, {name: value[num_labeled:] for name, value in outputs.items()})
         supervised = self.supervised_loss(batch["labeled_mask"], outputs["logits"][:num_labeled])
         return {"supervised": supervised, **self.diagnose(weak)}, Targets(weak, source)
 

@@ -54,7 +54,7 @@ class UniMatch(WeakToStrong):
         last_weak = num_labeled + num_unlabeled
         return WeakStream(
             labeled_logits=decoded["logits"][:num_labeled],
-            weak=self.weak_labels(batch, {name: value[num_labeled:last_weak] for name, value in decoded.items()}),
+            weak=self.weak_decision(batch, {name: value[num_labeled:last_weak] for name, value in decoded.items()}),
             dropped_logits=decoded["logits"][last_weak:],
             clean={name: value[:last_weak] for name, value in decoded.items()},
         )

@@ -41,7 +41,7 @@ class UniMatchV2(WeakToStrong):
         """Compute the supervised term and the pseudo-labels."""
         self.update_teacher()
         source = self.box_source(batch)
-        weak = self.weak_labels(batch, {})  # the EMA teacher labels, in a pass of its own
+        weak = self.weak_decision(batch, {})  # the EMA teacher labels, in a pass of its own
         logits = self.segmenter(batch["labeled_image"], training=True)["logits"]
         supervised = self.supervised_loss(batch["labeled_mask"], logits)
         return {"supervised": supervised, **self.diagnose(weak)}, Targets(weak, source)
