@@ -1,7 +1,7 @@
 """Street scenes of CamVid (Brostow et al., 2009) from few labeled frames; 11 classes.
 
 Example:
-  KERAS_BACKEND=torch rankmatch train recipes/camvid.py \
+  KERAS_BACKEND=torch rankmatch train recipes/camvid.py \\
       --data path/to/camvid --weights mobilenet_v2_imagenet_no_top.weights.h5 --out runs/camvid
 
 Data: 23 of 367 training frames labeled (1/16), the 233 test frames scored. --method supervised gives the baseline.

@@ -2,7 +2,7 @@
 
 Example:
   KERAS_BACKEND=tensorflow rankmatch train recipes/pascal_voc.py --data VOCdevkit/VOC2012 --out runs/voc92
-  rankmatch train recipes/pascal_voc.py --data VOC2012 --backbone mobilenet_v2 --weights random \
+  rankmatch train recipes/pascal_voc.py --data VOC2012 --backbone mobilenet_v2 --weights random \\
       --crop 193 --batch 2 --steps 300 --out runs/voc-small
 
 Expected: the article reports 71.6 mean IoU for RankMatch and 67.4 for UniMatch with the list of labeled images that
