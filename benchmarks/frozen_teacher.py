@@ -12,6 +12,7 @@ network like the one in training, and `views`, either `strong` or `weak` (the st
 import keras
 
 from rankmatch_keras.cli import main
+from rankmatch_keras.layers.base import argument_names
 from rankmatch_keras.methods import METHODS, RankMatch
 from rankmatch_keras.methods.fixmatch import StrongView
 from rankmatch_keras.models import start_from
@@ -37,6 +38,13 @@ class FrozenTeacher(RankMatch):
         if self.views == "weak":
             return StrongView(batch["weak_image"], targets.weak)
         return super().strong_view(batch, number, targets)
+
+    def get_config(self):
+        """Return the constructor's arguments; the attribute `teacher` is the EMA teacher, the argument its file."""
+        names = {*argument_names(RankMatch)} - {"segmenter", "ema_decay"}
+        config = {name: getattr(self, name) for name in names}
+        segmenter = keras.saving.serialize_keras_object(self.segmenter)
+        return {**config, "segmenter": segmenter, "teacher": self.file, "views": self.views, "name": self.name}
 
 
 METHODS["frozenteacher"] = FrozenTeacher

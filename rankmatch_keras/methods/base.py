@@ -146,7 +146,7 @@ class Method(ConfigFromArguments, keras.Model):
             terms |= found
         return terms
 
-    def weighted_sum(self, terms: Mapping[str, Any]):
+    def weigh(self, terms: Mapping[str, Any]):
         """Return the weighted sum of the given terms: a stage's part of the loss, or all of it."""
         return sum(weight * terms[name] for name, weight in self.term_weights.items() if name in terms)
 
@@ -164,7 +164,7 @@ class Method(ConfigFromArguments, keras.Model):
         """
         self.check(batch)
         terms = self.compute_terms(batch)
-        return {"loss": self.weighted_sum(terms), **terms}
+        return {"loss": self.weigh(terms), **terms}
 
     def use_step(self, run_step: Callable):
         """Replace the backend's `train_step` by another function of method and batch, e.g. a distribution engine's."""

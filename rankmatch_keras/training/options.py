@@ -225,21 +225,15 @@ class Options:
     ] = "auto"
     replicas: Annotated[int | None, Ge(1), _engine("Replicas of this process; all accelerators by default.")] = None
     sync_batch_norm: Annotated[bool, About(MACHINE, "Take batch statistics over all replicas.")] = True
-    precision: Annotated[Literal[PRECISIONS], About(MACHINE, "Precision of convolutions; losses stay in float32.")] = (
-        "float32"
-    )
+    precision: Annotated[Literal[PRECISIONS], About(MACHINE, "Precision of convolutions, not of losses.")] = "float32"
     jit: Annotated[Literal[tuple(JIT)], _engine("Compile the step; auto: whatever is faster.")] = "auto"
     accumulate: Annotated[int, Ge(1), About(TRAINING, "Batches averaged for one optimizer step.")] = 1
     deterministic: Annotated[bool, _engine("Same bits in every run on one machine; may be slower.")] = False
-    seed: Annotated[
-        int, Ge(0), Le(2**32 - 1), _free(RUN, "Decides the labeled images, the initial weights and the batches.")
-    ] = 0
+    seed: Annotated[int, Ge(0), Le(2**32 - 1), _free(RUN, "Decides labeled images, weights, batches and dropout.")] = 0
     resume: Annotated[bool, _free(RUN, "Continue the run in --out.", on_resume="free")] = False
     smoke: Annotated[bool, About(RUN, "Shrink to a run of seconds that only shows that it works.")] = False
     stage: Annotated[int, _free(RUN, "Stage of a self-training run, from 1.", flag="never")] = 0
-    stages: Annotated[Path | None, _free(RUN, "Directory of the earlier stages.", flag="never", on_resume="free")] = (
-        None
-    )
+    stages: Annotated[Path | None, _free(RUN, "Earlier stages.", flag="never", on_resume="free")] = None
 
     def as_dict(self) -> dict[str, Any]:
         """Return all options by name, paths absolute, fit for JSON."""

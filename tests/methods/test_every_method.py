@@ -67,7 +67,7 @@ def test_stages_together_are_the_whole(case, small_segmenter, random_batch):
         assert not set(terms) & set(parts)
         assert set(terms) & set(case.terms)  # a stage without a loss has no backward pass
         parts.update(numbers(terms))
-        loss += float(keras.ops.convert_to_numpy(method.weighted_sum(terms)))
+        loss += float(keras.ops.convert_to_numpy(method.weigh(terms)))
     assert parts == pytest.approx({name: value for name, value in whole.items() if name != "loss"}, rel=1e-5)
     assert loss == pytest.approx(whole["loss"], rel=1e-5)
 

@@ -37,7 +37,7 @@ def test_squared_distance_on_labeled_and_unlabeled_images(small_segmenter, rando
     images = np.concatenate([batch["labeled_image"], batch["weak_image"]])
     student, teacher = (softmax(logits_of(each, images, True)) for each in (method.segmenter, method.teacher))
     assert number(terms["consistency"]) == pytest.approx(((student - teacher) ** 2).mean(), rel=1e-4)
-    assert method.weighted_sum({"consistency": 1.0}) == 100.0
+    assert method.weigh({"consistency": 1.0}) == 100.0
     assert method.strong_views() == 0
 
 

@@ -50,7 +50,7 @@ def run_stage(method, stage, batch, teacher):
         The stage's terms and `"loss"`, its part of the loss, without gradient; and what the next stage must know.
     """
     terms, teacher = stage(batch, teacher)
-    loss = method.weighted_sum(terms)
+    loss = method.weigh(terms)
     method.optimizer.scale_loss(loss).backward()
     return {name: value.detach() for name, value in {"loss": loss, **terms}.items()}, teacher
 
