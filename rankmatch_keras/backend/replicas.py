@@ -106,6 +106,17 @@ def gather(values: Any, axis: int = 0) -> Any:
     return ops.concatenate([everyone[number] for number in range(count)], axis=axis)
 
 
+def whole(value: Any) -> Any:
+    """Add up a float tensor over the replicas so that the mean of the replicas' gradients is that of the whole batch.
+
+    For losses that are no mean over pixels, such as a ratio of two sums.
+    """
+    count = replicas().count
+    if count == 1:
+        return value
+    return replicas().sum(value) + float(count) * (value - ops.stop_gradient(value))
+
+
 def ratio(total: Any, count: Any, least: float = 1.0) -> Any:
     """Divide a sum over this replica's pixels so that the mean over replicas is the ratio of the whole batch.
 

@@ -40,6 +40,13 @@ class Clock(Counter):
         step = ops.cast(ops.convert_to_tensor(self.step), "float32")
         return ops.minimum(step / float(self.total_steps), 1.0)
 
+    def ramp(self, start: float, length: float):
+        """Return 0 before the fraction `start` of the run, 1 from `start + length` on, a line between: float32."""
+        done = self.progress() - start
+        if length == 0.0:
+            return ops.cast(done >= 0.0, "float32")
+        return ops.clip(done / length, 0.0, 1.0)
+
 
 @keras.saving.register_keras_serializable("rankmatch_keras")
 class Turns(Counter):

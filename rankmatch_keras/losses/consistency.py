@@ -1,11 +1,13 @@
 """Pixel consistency: the student's prediction of one view against the teacher's of another."""
 
+from collections.abc import Sequence
+
 import keras
 from keras import ops
 
 from rankmatch_keras.backend.replicas import ratio
 from rankmatch_keras.layers.pixels import masked_mean
-from rankmatch_keras.losses.base import Loss, pixel_cross_entropy
+from rankmatch_keras.losses.base import Loss, check_pixel_loss, pixel_cross_entropy, pixel_loss
 
 NORMALIZERS = ("all", "valid", "kept", "weight", "boosted")
 
@@ -69,13 +71,23 @@ class WeightedConsistencyLoss(Loss):
             - `"kept"`: the number of valid pixels with w > 0 (with `kept_fraction` as w: CSS, Dual Teacher);
             - `"weight"`: the sum of w over the valid pixels, a weighted mean (AEL);
             - `"boosted"`: as `"kept"`, with the loss multiplied by the number of all pixels / N (U2PL, DGCL).
+        kind: `"ce"` as above, `"dice"`, `"ce+dice"` or `"focal"`; see `losses.base.pixel_loss`.
+        class_weights: K numbers of at least 0 that multiply the loss of each class's pixels; `None`: all equal.
 
     Raises:
-        ValueError: the normalizer is none of these.
+        ValueError: the normalizer is none of these, or another argument is out of range.
     """
 
-    def __init__(self, normalizer: str = "all", **kwargs):
+    def __init__(
+        self,
+        normalizer: str = "all",
+        kind: str = "ce",
+        class_weights: Sequence[float] | None = None,
+        **kwargs,
+    ):
         super().__init__(**kwargs)
+        self.kind = kind
+        self.class_weights = check_pixel_loss(kind, class_weights)
         if normalizer not in NORMALIZERS:
             raise ValueError(f"Expected a normalizer of {NORMALIZERS}. Received: normalizer={normalizer!r}")
         self.normalizer = normalizer
@@ -94,16 +106,11 @@ class WeightedConsistencyLoss(Loss):
         """
         valid = ops.cast(valid, "float32")
         weight = ops.stop_gradient(ops.cast(weight, "float32")) * valid
-        total = ops.sum(pixel_cross_entropy(ops.cast(pseudo_label, "int32"), logits) * weight)
-        if self.normalizer == "weight":
-            return ratio(total, ops.sum(weight), least=1e-6)
-        if self.normalizer == "valid":
-            return ratio(total, ops.sum(valid))
-        pixels = ops.sum(ops.ones_like(valid))
-        if self.normalizer == "all":
-            return ratio(total, pixels)
-        kept = ops.sum(ops.cast(weight > 0, "float32"))
-        loss = ratio(total, kept)
+        pixels, kept = ops.sum(ops.ones_like(valid)), ops.sum(ops.cast(weight > 0, "float32"))
+        counts = {"all": pixels, "valid": ops.sum(valid), "weight": ops.sum(weight)}
+        count, least = counts.get(self.normalizer, kept), 1e-6 if self.normalizer == "weight" else 1.0
+        label = ops.cast(pseudo_label, "int32")
+        loss = pixel_loss(self.kind, label, weight, count, logits, self.class_weights, least)
         return loss * ratio(pixels, kept) if self.normalizer == "boosted" else loss
 
 

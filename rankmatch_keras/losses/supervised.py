@@ -1,10 +1,11 @@
-"""Supervised loss on labeled pixels (RankMatch, Eq. 1), with optional online hard example mining."""
+"""Supervised loss on labeled pixels (RankMatch, Eq. 1); also Dice or focal loss, class weights, hard examples."""
+
+from collections.abc import Sequence
 
 import keras
 from keras import ops
 
-from rankmatch_keras.layers.pixels import masked_mean
-from rankmatch_keras.losses.base import Loss, pixel_cross_entropy
+from rankmatch_keras.losses.base import Loss, check_pixel_loss, pixel_cross_entropy, pixel_loss, weight_of_class
 
 
 @keras.saving.register_keras_serializable("rankmatch_keras")
@@ -18,10 +19,24 @@ class SupervisedLoss(Loss):
     Args:
         ignore_index: mask value of pixels without a label.
         ohem: `None`, or `(threshold in (0, 1], min_kept >= 1)`; Cityscapes uses (0.7, 200000).
+        kind: `"ce"`, the published loss, `"dice"`, `"ce+dice"` or `"focal"`; see `losses.base.pixel_loss`.
+        class_weights: K numbers of at least 0 that multiply the loss of each class's pixels; `None`: all equal.
+
+    Raises:
+        ValueError: an argument is out of range.
     """
 
-    def __init__(self, ignore_index: int = 255, ohem: tuple[float, int] | None = None, **kwargs):
+    def __init__(
+        self,
+        ignore_index: int = 255,
+        ohem: tuple[float, int] | None = None,
+        kind: str = "ce",
+        class_weights: Sequence[float] | None = None,
+        **kwargs,
+    ):
         super().__init__(**kwargs)
+        self.kind = kind
+        self.class_weights = check_pixel_loss(kind, class_weights)
         if ohem is not None:
             threshold, min_kept = ohem
             if not 0.0 < threshold <= 1.0 or min_kept < 1:
@@ -42,9 +57,14 @@ class SupervisedLoss(Loss):
         """
         mask = ops.cast(mask, "int32")
         labeled = mask != self.ignore_index
-        cross_entropy = pixel_cross_entropy(ops.where(labeled, mask, 0), logits)
-        kept = labeled if self.ohem is None else self.hard_pixels(cross_entropy, labeled, *self.ohem)
-        return masked_mean(cross_entropy, kept)
+        label, kept = ops.where(labeled, mask, 0), labeled
+        if self.ohem is not None:
+            kept = self.hard_pixels(pixel_cross_entropy(label, logits), labeled, *self.ohem)
+        weight = ops.cast(kept, "float32")
+        count = ops.sum(weight)
+        if self.class_weights is not None:  # the mean of a weighted cross-entropy divides by the weights
+            count = ops.sum(weight * weight_of_class(label, self.class_weights))
+        return pixel_loss(self.kind, label, weight, count, logits, self.class_weights)
 
     def hard_pixels(self, cross_entropy, labeled, threshold, min_kept):
         """Mark the pixels that hard example mining keeps: `(B, H, W)` bool."""

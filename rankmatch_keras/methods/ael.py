@@ -84,10 +84,9 @@ class AEL(MeanTeacherBase):
 
     def pasted_stage(self, batch, carry):
         """Compute both terms of the labeled images, with copy-paste."""
-        self.update_teacher()
         images, mask = self.pasted(batch["labeled_image"], ops.cast(batch["labeled_mask"], "int32"))
-        label, confidence = pseudo_labels(self.teacher_logits(images))
-        logits = self.segmenter(images, training=True)["logits"]
+        label, confidence = pseudo_labels(self.teacher_logits(labeled=images))
+        logits = self.passes(self.segmenter, labeled=images)["logits"]
         has_truth = mask != self.ignore_index
         truth = ops.where(has_truth, mask, 0)
         terms = {
@@ -100,10 +99,10 @@ class AEL(MeanTeacherBase):
 
     def mixed_stage(self, batch, carry):
         """Compute the term of the unlabeled images, with boxes around a class."""
-        label, confidence = pseudo_labels(self.teacher_logits(batch["weak_image"]))
+        label, confidence = pseudo_labels(self.teacher_logits(weak=batch["weak_image"]))
         view = View(batch["weak_image"], label, confidence, batch["valid"])
         view = view.pasted(view.partners(), self.class_boxes(view.partners()))
-        logits = self.segmenter(view.image, training=True)["logits"]
+        logits = self.passes(self.segmenter, strong=view.image)["logits"]
         return {"consistency": self.equalized(view.label, view.confidence, view.valid, logits)}, None
 
     def uniform(self, images, *shape):

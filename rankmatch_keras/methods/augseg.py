@@ -67,14 +67,13 @@ class AugSeg(MeanTeacherBase):
 
     def joint_stage(self, batch, carry):
         """Compute both terms from one pass of labeled images and mixed views."""
-        self.update_teacher()
-        logits = self.teacher_logits(batch["weak_image"])
+        logits = self.teacher_logits(weak=batch["weak_image"])
         image_certainty = self.image_certainty(logits, batch["valid"])
         label, confidence = pseudo_labels(logits)
         own = View(batch["strong_image_1"], label, confidence, batch["valid"])
         view = self.mixed(own, self.labeled_view(batch), image_certainty)
         num_labeled = ops.shape(batch["labeled_image"])[0]
-        outputs = self.segmenter(ops.concatenate([batch["labeled_image"], view.image]), training=True)
+        outputs = self.passes(self.segmenter, labeled=batch["labeled_image"], strong=view.image)
         logits = outputs["logits"]
         kept = ops.logical_and(own.confidence >= self.threshold, own.valid)
         valid_pixels = ops.sum(ops.cast(own.valid, "float32"))

@@ -4,11 +4,15 @@ from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import keras
+from keras import ops
 
 from rankmatch_keras import backend
 from rankmatch_keras.backend.replicas import replicas
 from rankmatch_keras.layers.base import ConfigFromArguments, argument_names
+from rankmatch_keras.layers.clock import Clock
 from rankmatch_keras.losses import SupervisedLoss
+from rankmatch_keras.methods.passes import Passes
+from rankmatch_keras.models.ema import EMATeacher
 
 LABELED = ("labeled_image", "labeled_mask")
 NETWORKS = ("segmenter", "second")
@@ -41,10 +45,25 @@ class Method(ConfigFromArguments, keras.Model):
     gradient of the loss is the sum of theirs, and a training step may run the backward pass of a stage, and free its
     activations, before it starts the next one.
 
+    The options from `labeled_loss` on go beyond the articles and are off by default.
+
     Args:
         segmenter: the network to train, see `models.Segmenter`.
         ignore_index: mask value of pixels that are left out.
         ohem: hard example mining of the supervised loss, see `losses.SupervisedLoss`.
+        labeled_loss: the supervised loss: `"ce"`, `"dice"`, `"ce+dice"` or `"focal"`, see `losses.SupervisedLoss`.
+        class_weights: weights of the K classes in it; `None`: all equal.
+        normalize: whether labeled, weak and strong views share batch statistics as published (`"joint"`) or not
+            (`"separate"`), see `Passes`.
+        statistics: whose passes move the running statistics, `"labeled"`, `"labeled+weak"` or `"all"`, see `Passes`.
+        average: decay of the EMA of the weights that is evaluated and saved; `None`: the last weights are.
+        unlabeled_weight: factor of all terms but the supervised ones, at least 0.
+        unlabeled_ramp: fraction of the run, 0 to 1, over which that factor grows from 0, counted from the first step
+            with unlabeled images.
+        total_steps: batches of the run; needed with `unlabeled_ramp`.
+
+    Raises:
+        ValueError: an option is out of range.
     """
 
     term_weights: dict[str, float]
@@ -61,13 +80,40 @@ class Method(ConfigFromArguments, keras.Model):
         *,
         ignore_index: int = 255,
         ohem: tuple[float, int] | None = None,
+        labeled_loss: str = "ce",
+        class_weights: tuple[float, ...] | None = None,
+        normalize: str = "joint",
+        statistics: str = "all",
+        average: float | None = None,
+        unlabeled_weight: float = 1.0,
+        unlabeled_ramp: float = 0.0,
+        total_steps: int | None = None,
         name: str | None = None,
     ):
         super().__init__(name=name)
+        if unlabeled_weight < 0.0 or not 0.0 <= unlabeled_ramp <= 1.0:
+            raise ValueError(
+                "Expected unlabeled_weight of at least 0 and unlabeled_ramp from 0 to 1. "
+                f"Received: {unlabeled_weight} and {unlabeled_ramp}"
+            )
+        if unlabeled_ramp and total_steps is None:
+            raise ValueError("unlabeled_ramp is a fraction of the run. Expected total_steps. Received: none")
         self.segmenter = segmenter
         self.ignore_index = ignore_index
         self.ohem = ohem
-        self.supervised_loss = SupervisedLoss(ignore_index, ohem)
+        self.labeled_loss = labeled_loss
+        self.class_weights = class_weights
+        self.normalize = normalize
+        self.statistics = statistics
+        self.average = average
+        self.unlabeled_weight = unlabeled_weight
+        self.unlabeled_ramp = unlabeled_ramp
+        self.total_steps = total_steps
+        self.supervised_loss = SupervisedLoss(ignore_index, ohem, labeled_loss, class_weights)
+        self.passes = Passes(normalize, statistics)
+        self.averaged = None if average is None else EMATeacher(segmenter, average)
+        self.ramp_clock = Clock(total_steps) if unlabeled_ramp else None
+        self.labels_only = False
         self._run_step = backend.step.train_step
         self.trackers: dict[str, keras.metrics.Mean] = {}
         self._checked = False
@@ -85,8 +131,8 @@ class Method(ConfigFromArguments, keras.Model):
 
     @property
     def teachers(self) -> tuple:
-        """Segmenters that only label and are no students."""
-        return ()
+        """Segmenters that follow the students: those that label, and the EMA that is evaluated."""
+        return () if self.averaged is None else (self.averaged.network,)
 
     @property
     def heads(self) -> tuple:
@@ -95,8 +141,8 @@ class Method(ConfigFromArguments, keras.Model):
 
     @property
     def evaluated(self):
-        """Segmenter that predicts after training."""
-        return self.segmenter
+        """Segmenter that predicts after training: the EMA of the weights where there is one."""
+        return self.segmenter if self.averaged is None else self.averaged.network
 
     @property
     def batches_per_step(self) -> int:
@@ -137,18 +183,70 @@ class Method(ConfigFromArguments, keras.Model):
         """Return the stages of a step in order, see the class."""
         raise NotImplementedError
 
+    def plan(self) -> tuple[Callable, ...]:
+        """Return what a step runs: the stages, or that of the labels alone, the first one after `begin_step`."""
+        first, *others = (self.labels_stage,) if self.labels_only else self.stages()
+
+        def begin(batch, carry):
+            self.begin_step()
+            return first(batch, carry)
+
+        return (begin, *others)
+
+    def begin_step(self):
+        """Move the EMAs towards the students, and count the step."""
+        self.update_teacher()
+        if self.averaged is not None:
+            self.averaged.update(self.segmenter, self.batches_per_step)
+        if self.ramp_clock is not None and not self.labels_only:
+            self.ramp_clock.tick()
+
+    def update_teacher(self):
+        """Move the teacher, if the method has one, towards the student; called at the beginning of each step."""
+
+    def use_labels_only(self, labels_only: bool = True):
+        """Train on labeled images alone from the next `fit` on, or on all of them again: a burn-in.
+
+        Batches need no unlabeled images meanwhile. EMAs follow, and all variables stay as they are.
+        """
+        if labels_only != self.labels_only:
+            self.labels_only = labels_only
+            self._checked = False
+            self.train_function = None  # compiled for the other kind of step
+
+    def labels_stage(self, batch, carry):
+        """Compute the supervised terms of the students in a pass of labeled images alone."""
+        names = [name for name in self.term_weights if name.startswith("supervised")]
+        terms = {}
+        for name, student in zip(names, self.students, strict=False):
+            logits = self.passes(student, labeled=batch["labeled_image"])["logits"]
+            terms[name] = self.supervised_loss(batch["labeled_mask"], logits)
+        # Replicas exchange the gradients of all weights, so that each must have one.
+        unused = [ops.sum(variable) for head in self.heads for variable in head.trainable_variables]
+        terms[names[0]] += 0.0 * sum(unused)
+        return terms, None
+
     def compute_terms(self, batch: Mapping[str, Any]) -> dict[str, Any]:
         """Compute every loss term of `term_weights` and every value of `diagnostics` for one batch."""
         terms: dict[str, Any] = {}
         carry = None
-        for stage in self.stages():
+        for stage in self.plan():
             found, carry = stage(batch, carry)
             terms |= found
         return terms
 
     def weigh(self, terms: Mapping[str, Any]):
         """Return the weighted sum of the given terms: a stage's part of the loss, or all of it."""
-        return sum(weight * terms[name] for name, weight in self.term_weights.items() if name in terms)
+        labeled, unlabeled = [], []
+        for name, weight in self.term_weights.items():
+            if name in terms:
+                (labeled if name.startswith("supervised") else unlabeled).append(weight * terms[name])
+        return sum(labeled) + self._unlabeled_factor() * sum(unlabeled) if unlabeled else sum(labeled)
+
+    def _unlabeled_factor(self):
+        if self.ramp_clock is None:
+            return self.unlabeled_weight
+        return self.unlabeled_weight * self.ramp_clock.ramp(0.0, self.unlabeled_ramp)
 
     def compute_losses(self, batch: Mapping[str, Any]) -> dict[str, Any]:
         """Compute `{"loss": weighted sum, term: scalar, ...}` for one training batch, with gradient.
@@ -193,10 +291,11 @@ class Method(ConfigFromArguments, keras.Model):
         """
         if self._checked:
             return
-        missing = [name for name in self.required if name not in batch]
+        required = LABELED if self.labels_only else self.required
+        missing = [name for name in required if name not in batch]
         if missing:
             raise ValueError(
-                f"{type(self).__name__} needs a batch with {list(self.required)}, as data.training_batches makes it. "
+                f"{type(self).__name__} needs a batch with {list(required)}, as data.training_batches makes it. "
                 f"Received: {sorted(batch)}; missing: {missing}"
             )
         self._checked = True

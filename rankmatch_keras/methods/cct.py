@@ -14,6 +14,7 @@ from rankmatch_keras.layers.feature_dropout import Perturbation, each_map
 from rankmatch_keras.layers.pixels import on_grid
 from rankmatch_keras.losses import ProbabilityConsistencyLoss
 from rankmatch_keras.methods.base import LABELED, Method
+from rankmatch_keras.methods.passes import rows
 from rankmatch_keras.models.copies import copy_decoder
 from rankmatch_keras.models.segmenter import CANVAS
 
@@ -250,7 +251,7 @@ class CCT(Method):
         seed: int | None = None,
         **kwargs,
     ):
-        super().__init__(segmenter, **kwargs)
+        super().__init__(segmenter, total_steps=total_steps, **kwargs)
         self.vat = vat
         self.channel_dropout = channel_dropout
         self.guided_cutout = guided_cutout
@@ -261,7 +262,6 @@ class CCT(Method):
         self.kinds = tuple(kind for kind in PERTURBATIONS for _ in range(getattr(self, kind)))
         if not self.kinds:
             raise ValueError("Expected at least one auxiliary decoder. Received: none of any kind")
-        self.total_steps = total_steps
         self.consistency_weight = consistency_weight
         self.seed = seed
         seeds = [None if seed is None else seed + number for number in range(len(self.kinds))]
@@ -285,9 +285,9 @@ class CCT(Method):
     def stage(self, batch, carry):
         """Compute both terms."""
         labeled = ops.shape(batch["labeled_image"])[0]
-        encoded = self.segmenter.encode(ops.concatenate([batch["labeled_image"], batch["weak_image"]]), training=True)
-        logits = self.segmenter.decode(encoded, training=True)["logits"]
-        maps = {name: value[labeled:] for name, value in encoded.items()}
+        encoded = self.passes.encode(self.segmenter, labeled=batch["labeled_image"], weak=batch["weak_image"])
+        known, maps = rows(encoded, 0, labeled), rows(encoded, labeled)
+        logits = self.passes.decode(self.segmenter, labeled=known, weak=maps)["logits"]
         target = ops.stop_gradient(logits[labeled:])
         losses = [self._consistency(number, maps, target, batch["valid"]) for number in range(len(self.kinds))]
         ramp = ops.exp(-5.0 * ops.square(1.0 - ops.minimum(self.clock.progress() / RAMP, 1.0)))

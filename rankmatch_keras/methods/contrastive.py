@@ -52,12 +52,11 @@ class ContrastiveBase(MeanTeacherBase):
         seed: int | None = None,
         **kwargs,
     ):
-        super().__init__(segmenter, **kwargs)
+        super().__init__(segmenter, total_steps=total_steps, **kwargs)
         if stride < 1 or not 0.0 <= warm_up <= 1.0:
             raise ValueError(
                 f"Expected stride >= 1 and warm_up from 0 to 1. Received: stride={stride}, warm_up={warm_up}"
             )
-        self.total_steps = total_steps
         self.channels = channels
         self.stride = stride
         self.warm_up = warm_up
@@ -80,22 +79,26 @@ class ContrastiveBase(MeanTeacherBase):
         """Representation head."""
         return (self.head,)
 
-    def begin_step(self):
-        """Update the teacher, advance the clock, and return the fraction of the training that is done."""
-        self.update_teacher()
+    def update_teacher(self):
+        """Move the teacher and its head towards the student's."""
+        super().update_teacher()
         self.teacher_head.update(self.head, self.batches_per_step)
+
+    def advance(self):
+        """Advance the clock, and return the fraction of the training that was done before."""
         done = self.clock.progress()
         self.clock.tick()
         return done
 
-    def student_outputs(self, images) -> dict[str, Any]:
-        """Return the student's outputs in training mode, with its `"representation"` `(B, h, w, D)`."""
-        return self._represented(self.segmenter(images, training=True), self.head, True)
+    def student_outputs(self, **images) -> dict[str, Any]:
+        """Return the student's outputs in training mode, with its `"representation"` `(B, h, w, D)`; see `Passes`."""
+        return self._represented(self.passes(self.segmenter, **images), self.head, True)
 
-    def teacher_outputs(self, images, training: bool) -> dict[str, Any]:
+    def teacher_outputs(self, training: bool, **images) -> dict[str, Any]:
         """Return the teacher's outputs without gradient, with its `"representation"`."""
         with backend.step.no_gradient():
-            return self._represented(self.teacher(images, training=training), self.teacher_head, training)
+            outputs = self.teacher_pass(training, **images)
+            return self._represented(outputs, self.teacher_head, training)
 
     def _represented(self, outputs, head, training):
         pixels = outputs["decoded"][:, :: self.stride, :: self.stride]

@@ -48,8 +48,7 @@ class ContrastiveUniMatch(UniMatch):
         negatives: int = 50,
         **kwargs,
     ):
-        super().__init__(segmenter, **kwargs)
-        self.total_steps = total_steps
+        super().__init__(segmenter, total_steps=total_steps, **kwargs)
         self.contrast_weight = contrast_weight
         self.channels = channels
         self.stride = stride

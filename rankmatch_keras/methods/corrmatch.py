@@ -12,6 +12,7 @@ from rankmatch_keras.layers.resize import resize_align_corners
 from rankmatch_keras.losses.base import Loss
 from rankmatch_keras.losses.consistency import WeightedConsistencyLoss
 from rankmatch_keras.methods.fixmatch import Targets, WeakToStrong
+from rankmatch_keras.methods.passes import rows
 from rankmatch_keras.models.segmenter import class_count
 
 EPSILON = 1e-12
@@ -90,13 +91,12 @@ class CorrMatch(WeakToStrong):
 
     def weak_stage(self, batch, carry):
         """Compute all terms of labeled images and weak view, and what the strong view needs."""
-        self.update_teacher()
         source = self.box_source(batch)
         labeled = ops.shape(batch["labeled_image"])[0]
-        encoded = self.segmenter.encode(ops.concatenate([batch["labeled_image"], batch["weak_image"]]), training=True)
-        dropped = self.drop_features({name: value[labeled:] for name, value in encoded.items()})
-        both = {name: ops.concatenate([encoded[name], dropped[name]]) for name in encoded}
-        decoded = self.segmenter.decode(both, training=True)
+        encoded = self.passes.encode(self.segmenter, labeled=batch["labeled_image"], weak=batch["weak_image"])
+        known, unlabeled = rows(encoded, 0, labeled), rows(encoded, labeled)
+        dropped = self.drop_features(unlabeled)
+        decoded = self.passes.decode(self.segmenter, labeled=known, weak=unlabeled, dropped=dropped)
         clean = ops.shape(encoded["canvas"])[0]
         logits, dropped_logits = decoded["logits"][:clean], decoded["logits"][clean:]
         weak = self.weak_decision(batch, {name: value[labeled:clean] for name, value in decoded.items()})
@@ -104,20 +104,22 @@ class CorrMatch(WeakToStrong):
         second = self.propagate(decoded["features"][:clean], logits)
         sure = weak.confidence >= self.adaptive_threshold.value()
         terms = {
-            "supervised": self.supervised_loss(batch["labeled_mask"], logits[:labeled]),
+            "supervised": self.labeled_loss_of(batch, logits[:labeled]),
             "supervised_correlation": self.supervised_loss(batch["labeled_mask"], second.logits[:labeled]),
             "feature_dropout": self.pixel_loss(weak.label, sure, weak.valid, dropped_logits),
             "weak_correlation": self.pixel_loss(weak.label, sure, weak.valid, second.logits[labeled:]),
             **self.diagnose(weak, self.adaptive_threshold.value()),
             "adaptive_threshold": self.adaptive_threshold.value(),
         }
-        rows = ops.stop_gradient(ops.take(second.correlation[labeled:], self._draw_rows(second.correlation), axis=1))
-        return terms, Spread(Targets(weak, source), ops.stop_gradient(logits[labeled:]), rows)
+        kept_rows = ops.stop_gradient(
+            ops.take(second.correlation[labeled:], self._draw_rows(second.correlation), axis=1)
+        )
+        return terms, Spread(Targets(weak, source), ops.stop_gradient(logits[labeled:]), kept_rows)
 
     def strong_stage(self, batch, spread):
         """Compute the terms of the strong view."""
         view = self.strong_view(batch, 1, spread.targets)
-        outputs = self.segmenter(view.image, training=True)
+        outputs = self.passes(self.segmenter, strong=view.image)
         second = self.propagate(outputs["features"], outputs["logits"])
         target, (height, width) = view.target, ops.shape(batch["valid"])[1:]
         apart = ops.logical_not(box_mask(batch["cutmix_box_1"], (height, width)))

@@ -78,8 +78,8 @@ class CoTraining(TwoNetworks):
     def weak_terms(self, number, batch):
         """Compute a network's supervised term, and its labels and confidences `(B, H, W)` on the weak view."""
         num_labeled = ops.shape(batch["labeled_image"])[0]
-        images = ops.concatenate([batch["labeled_image"], batch["weak_image"]])
-        logits = self.students[number - 1](images, training=True)["logits"]
+        network = self.students[number - 1]
+        logits = self.passes(network, labeled=batch["labeled_image"], weak=batch["weak_image"])["logits"]
         supervised = self.supervised_loss(batch["labeled_mask"], logits[:num_labeled])
         return {f"supervised_{number}": supervised}, pseudo_labels(logits[num_labeled:])
 
@@ -89,5 +89,5 @@ class CoTraining(TwoNetworks):
         boxes = box_mask(batch["cutmix_box_1"], ops.shape(image)[1:3])
         values = (image, *decision, batch["valid"])
         image, label, confidence, valid = (mix(value, partners(value), boxes) for value in values)
-        logits = self.students[number - 1](image, training=True)["logits"]
+        logits = self.passes(self.students[number - 1], strong=image)["logits"]
         return self.consistency_loss(label, confidence, valid, logits)

@@ -110,10 +110,10 @@ class CPS(TwoNetworks):
 
     def plain_stage(self, batch, carry):
         """Compute all terms, without mixing."""
-        images = ops.concatenate([batch["labeled_image"], batch["weak_image"]])
+        images = {"labeled": batch["labeled_image"], "weak": batch["weak_image"]}
         everywhere = ops.ones_like(batch["labeled_mask"], dtype="bool")
         valid = ops.concatenate([everywhere, ops.cast(batch["valid"], "bool")])
-        logits = [network(images, training=True)["logits"] for network in self.students]
+        logits = [self.passes(network, **images)["logits"] for network in self.students]
         labels = [pseudo_labels(of_network)[0] for of_network in logits]
         terms = {"agreement": agreement(labels[0], labels[1], valid)}
         for number, own, other in ((1, 0, 1), (2, 1, 0)):
@@ -126,7 +126,7 @@ class CPS(TwoNetworks):
         """Compute the mixed labels of both networks, and the terms of the first one."""
         images = batch["weak_image"]
         with backend.step.no_gradient():
-            labels = [pseudo_labels(network(images, training=True)["logits"])[0] for network in self.students]
+            labels = [pseudo_labels(self.passes(network, weak=images)["logits"])[0] for network in self.students]
         batch_size, height, width, _ = ops.shape(images)
         boxes = self.random_boxes(batch_size, (height, width))
         values = (images, batch["valid"], *labels)
@@ -141,7 +141,7 @@ class CPS(TwoNetworks):
     def terms_of(self, number, network, batch, image, label, valid):
         """Compute the terms of one network, on labeled images and on mixed ones with the other network's labels."""
         num_labeled = ops.shape(batch["labeled_image"])[0]
-        logits = network(ops.concatenate([batch["labeled_image"], image]), training=True)["logits"]
+        logits = self.passes(network, labeled=batch["labeled_image"], strong=image)["logits"]
         return {
             f"supervised_{number}": self.supervised_loss(batch["labeled_mask"], logits[:num_labeled]),
             f"cross_{number}": self.consistency_loss(label, valid, valid, logits[num_labeled:]),

@@ -80,11 +80,11 @@ class CSS(ContrastiveBase):
 
     def joint_stage(self, batch, carry):
         """Compute all terms from one pass of each network."""
-        done = self.begin_step()
+        done = self.advance()
         started = done >= self.warm_up
         num_labeled = ops.shape(batch["labeled_image"])[0]
         truth, known = mask_and_known(batch, self.ignore_index)
-        teacher = self.teacher_outputs(ops.concatenate([batch["labeled_image"], batch["weak_image"]]), training=True)
+        teacher = self.teacher_outputs(True, labeled=batch["labeled_image"], weak=batch["weak_image"])
         label, confidence = pseudo_labels(teacher["logits"][num_labeled:])
         sure = ops.logical_and(batch["valid"], confidence >= self.representation_threshold)
         self.move_prototypes(teacher["representation"], ops.concatenate([truth, label]), ops.concatenate([known, sure]))
@@ -95,7 +95,7 @@ class CSS(ContrastiveBase):
         image = paste_partners(batch["strong_image_1"], boxes)
         label, confidence, valid, agreed, sure = (paste_partners(values, boxes) for values in decided)
         agreed = ops.logical_and(agreed, started)
-        student = self.student_outputs(ops.concatenate([batch["labeled_image"], image]))
+        student = self.student_outputs(labeled=batch["labeled_image"], strong=image)
         logits = student["logits"]
         counted = ops.concatenate([ops.logical_and(known, started), ops.logical_and(agreed, sure)])
         contrast = self.contrast_of(student["representation"], ops.concatenate([truth, label]), counted, num_labeled)

@@ -55,8 +55,8 @@ class CutMixMeanTeacher(MeanTeacherBase):
 
     @property
     def evaluated(self):
-        """EMA teacher."""
-        return self.teacher.network
+        """EMA teacher, unless there is another EMA."""
+        return self.teacher.network if self.averaged is None else self.averaged.network
 
     def stages(self):
         """Return a stage of the labeled images and one of the mixed ones."""
@@ -66,11 +66,11 @@ class CutMixMeanTeacher(MeanTeacherBase):
         """Compute the consistency of student and teacher on mixed images."""
         images, valid = batch["strong_image_1"], batch["valid"]
         boxes = self.boxes(ops.shape(images)[0], ops.shape(images)[1:3])
-        target = self.teacher_logits(batch["weak_image"])
+        target = self.teacher_logits(weak=batch["weak_image"])
         target = mix(target, partners(target), boxes)
         valid = mix(valid, partners(valid), boxes)
         rate = self.confident_fraction(pseudo_labels(target)[1])
-        logits = self.segmenter(mix(images, partners(images), boxes), training=True)["logits"]
+        logits = self.passes(self.segmenter, strong=mix(images, partners(images), boxes))["logits"]
         weight = rate * ops.cast(valid, "float32")
         return {"consistency": self.consistency_loss(target, weight, logits), "mask_ratio": rate}, None
 

@@ -7,10 +7,8 @@ from rankmatch_keras.backend.replicas import replicas
 from rankmatch_keras.layers import pseudo_labels
 from rankmatch_keras.layers.base import Float32Layer
 from rankmatch_keras.layers.class_memory import ClassAverages
-from rankmatch_keras.losses import WeightedConsistencyLoss
-from rankmatch_keras.methods.fixmatch import pseudo_label
-from rankmatch_keras.methods.teachers import EMATeacher
 from rankmatch_keras.methods.unimatch import UniMatch
+from rankmatch_keras.models.ema import EMATeacher
 from rankmatch_keras.models.segmenter import class_count
 
 
@@ -45,23 +43,7 @@ class DAW(UniMatch):
         self.adaptive_threshold = GaussianThreshold(classes, self.threshold, momentum)
         self.labeled_confidences = ClassAverages(classes, momentum)
         self.unlabeled_confidences = ClassAverages(classes, momentum)
-        self.average = EMATeacher(segmenter, average_decay)
-        self.consistency_loss = WeightedConsistencyLoss("valid")
-
-    @property
-    def teachers(self):
-        """EMA network that is evaluated, and the one that labels where there is one."""
-        return (*super().teachers, self.average.network)
-
-    @property
-    def evaluated(self):
-        """EMA of the student."""
-        return self.average.network
-
-    def update_teacher(self):
-        """Move the EMA networks towards the student."""
-        super().update_teacher()
-        self.average.update(self.segmenter, self.batches_per_step)
+        self.averaged = EMATeacher(segmenter, average_decay)
 
     def weak_stream(self, batch):
         """Return UniMatch's; threshold and alignment learn from its labeled part."""
@@ -79,7 +61,7 @@ class DAW(UniMatch):
         self.unlabeled_confidences.update(confidence, label, valid)
         factors = self.labeled_confidences.values() / ops.maximum(self.unlabeled_confidences.values(), 1e-6)
         aligned = ops.cast(outputs["logits"], "float32") + ops.log(ops.maximum(factors, 1e-6))
-        return pseudo_label({**outputs, "logits": aligned}, valid)
+        return super().pseudo_label({**outputs, "logits": aligned}, valid)
 
     def consistency(self, target, logits):
         """Compute the pixel consistency where the confidence reaches the adaptive threshold."""

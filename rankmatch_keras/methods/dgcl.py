@@ -97,12 +97,12 @@ class DGCL(ContrastiveBase):
 
     def joint_stage(self, batch, carry):
         """Compute all terms from one pass of each network."""
-        done = self.begin_step()
+        done = self.advance()
         num_labeled = ops.shape(batch["labeled_image"])[0]
         truth, known = mask_and_known(batch, self.ignore_index)
         known = ops.logical_and(known, done >= self.warm_up)
         valid = ops.logical_and(batch["valid"], done >= self.warm_up)
-        teacher = self.teacher_outputs(ops.concatenate([batch["labeled_image"], batch["weak_image"]]), training=True)
+        teacher = self.teacher_outputs(True, labeled=batch["labeled_image"], weak=batch["weak_image"])
         label, _ = pseudo_labels(teacher["logits"][num_labeled:])
         entropy = pixel_entropy(teacher["logits"][num_labeled:])
         left_out = DROPPED * (1.0 - done), APART[0] + (APART[1] - APART[0]) * done
@@ -112,7 +112,7 @@ class DGCL(ContrastiveBase):
         boxes = self.boxes(batch)
         values = (batch["weak_image"], label, valid, kept, compared)
         image, mixed_label, valid, kept, mixed_compared = (paste_partners(value, boxes) for value in values)
-        student = self.student_outputs(ops.concatenate([batch["labeled_image"], image]))
+        student = self.student_outputs(labeled=batch["labeled_image"], strong=image)
         grid = ops.shape(student["representation"])[1:3]
         labels = [ops.concatenate([truth, unlabeled]) for unlabeled in (mixed_label, label)]
         counted = [ops.concatenate([known, unlabeled]) for unlabeled in (mixed_compared, compared)]

@@ -76,10 +76,11 @@ class DualTeacher(MeanTeacherBase):
         """Compute the terms of the mixed and of the plain strong view from one pass."""
         turn, _ = self.turns.now()
         self.turns.tick()
-        label, confidence = pseudo_labels(self.teacher_logits(batch["weak_image"]))
+        label, confidence = pseudo_labels(self.teacher_logits(weak=batch["weak_image"]))
         view = self.mixed(View(batch["strong_image_1"], label, confidence, batch["valid"]), turn % 2 == 0)
         count = ops.shape(view.image)[0]
-        logits = self.segmenter(ops.concatenate([view.image, batch["strong_image_2"]]), training=True)["logits"]
+        images = ops.concatenate([view.image, batch["strong_image_2"]])
+        logits = self.passes(self.segmenter, strong=images)["logits"]
         rates = kept_fraction(view.confidence, self.threshold)
         everywhere = replicas().sum(ops.sum(rates)) / replicas().sum(ops.sum(ops.ones_like(rates)))
         weight = ops.where(turn % 2 == 0, rates, everywhere)

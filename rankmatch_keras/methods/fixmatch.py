@@ -8,9 +8,19 @@ from keras import ops
 from rankmatch_keras import backend
 from rankmatch_keras.backend.replicas import ratio
 from rankmatch_keras.layers import box_mask, mix, pseudo_labels
-from rankmatch_keras.losses import PixelConsistencyLoss
+from rankmatch_keras.layers.selection import (
+    SELECTIONS,
+    ClassThreshold,
+    ConfidenceWeight,
+    DistributionAlignment,
+    FixedThreshold,
+    Selection,
+)
+from rankmatch_keras.losses import WeightedConsistencyLoss
 from rankmatch_keras.methods.base import LABELED, Method
-from rankmatch_keras.methods.teachers import EMATeacher
+from rankmatch_keras.methods.passes import rows
+from rankmatch_keras.models.ema import EMATeacher
+from rankmatch_keras.models.segmenter import class_count
 
 
 class PseudoLabels(NamedTuple):
@@ -18,6 +28,7 @@ class PseudoLabels(NamedTuple):
 
     label: Any  # (B, H, W) int32
     confidence: Any  # (B, H, W) float32
+    weight: Any  # (B, H, W) float32 in 0..1, how much each counts
     valid: Any  # (B, H, W) bool, False on padding
     features: Any  # (B, h, w, D) float
 
@@ -36,10 +47,17 @@ class StrongView(NamedTuple):
     target: PseudoLabels
 
 
-def pseudo_label(outputs, valid) -> PseudoLabels:
-    """Turn a segmenter's outputs on weak views into pseudo-labels."""
-    label, confidence = pseudo_labels(outputs["logits"])
-    return PseudoLabels(label, confidence, valid, ops.stop_gradient(outputs["features"]))
+def make_selection(name: str, threshold: float, segmenter) -> Selection:
+    """Make the selection of that name, see `WeakToStrong`.
+
+    Raises:
+        ValueError: an unknown name, or a threshold out of range.
+    """
+    if name not in SELECTIONS:
+        raise ValueError(f"Expected selection in {SELECTIONS}. Received: selection={name!r}")
+    if name == "threshold":
+        return FixedThreshold(threshold)
+    return (ClassThreshold if name == "adaptive" else ConfidenceWeight)(class_count(segmenter))
 
 
 class WeakToStrong(Method):
@@ -49,31 +67,57 @@ class WeakToStrong(Method):
     of `data.training_batches`, labeled by an extra pass in inference mode without gradient), otherwise from the batch
     in reverse order (`"in_batch"`, no extra pass).
 
-    The student labels itself, or an EMA teacher does. A step has two stages, as the pseudo-labels are all that the
-    strong views need of the weak one.
+    The student labels itself in training mode, or an EMA teacher does in inference mode. A step has two stages, as the
+    pseudo-labels are all that the strong views need of the weak one.
 
     Args:
         segmenter: the network to train.
-        threshold: smallest confidence of a pseudo-label that is kept, 0 to 1.
+        threshold: smallest confidence of a pseudo-label that is kept, 0 to 1; 0 keeps all.
         ema_decay: decay of an EMA teacher that labels in the student's place, see `EMATeacher`; `None`: the
             student labels itself.
+        selection: `"threshold"`, or, beyond the articles, `"adaptive"` for thresholds per class that adapt themselves
+            (`ClassThreshold`), `"soft"` for weights that fall off with the confidence (`ConfidenceWeight`). Neither
+            uses `threshold`.
+        alignment: strength, 0 to 1, with which pseudo-labels are aligned with how often the labels show each class
+            (`DistributionAlignment`); 0 in the articles.
+        unlabeled_loss: loss of the pseudo-labels, `"ce"` as published, `"dice"`, `"ce+dice"` or `"focal"`; see
+            `losses.base.pixel_loss`.
         **kwargs: see `Method`.
     """
 
     diagnostics: ClassVar[tuple[str, ...]] = ("mask_ratio", "confidence")
     required: ClassVar[tuple[str, ...]] = (*LABELED, "weak_image", "strong_image_1", "valid", "cutmix_box_1")
 
-    def __init__(self, segmenter, *, threshold: float = 0.95, ema_decay: float | None = None, **kwargs):
+    def __init__(
+        self,
+        segmenter,
+        *,
+        threshold: float = 0.95,
+        ema_decay: float | None = None,
+        selection: str = "threshold",
+        alignment: float = 0.0,
+        unlabeled_loss: str = "ce",
+        **kwargs,
+    ):
         super().__init__(segmenter, **kwargs)
         self.threshold = threshold
         self.ema_decay = ema_decay
-        self.teacher = None if ema_decay is None else EMATeacher(segmenter, ema_decay)
-        self.consistency_loss = PixelConsistencyLoss(threshold)
+        self.selection = selection
+        self.alignment = alignment
+        self.unlabeled_loss = unlabeled_loss
+        self.select = make_selection(selection, threshold, segmenter)
+        self.align = DistributionAlignment(class_count(segmenter), alignment) if alignment else None
+        # One EMA may label and be evaluated.
+        shared = ema_decay is not None and ema_decay == self.average
+        own = None if ema_decay is None or shared else EMATeacher(segmenter, ema_decay)
+        self.teacher = self.averaged if shared else own
+        self.consistency_loss = WeightedConsistencyLoss("valid", unlabeled_loss, self.class_weights)
 
     @property
     def teachers(self):
-        """EMA teacher's network, where there is one."""
-        return () if self.teacher is None else (self.teacher.network,)
+        """EMA teacher's network, and the EMA that is evaluated, where there are any."""
+        own = () if self.teacher in (None, self.averaged) else (self.teacher.network,)
+        return (*super().teachers, *own)
 
     def stages(self):
         """Return a stage of labeled images and weak view, and one of the strong views."""
@@ -88,9 +132,26 @@ class WeakToStrong(Method):
         raise NotImplementedError
 
     def update_teacher(self):
-        """Move the EMA teacher, if any, towards the student; at the beginning of each step."""
-        if self.teacher is not None:
+        """Move the EMA teacher, if any, towards the student, unless it is the EMA that is evaluated."""
+        if self.teacher is not None and self.teacher is not self.averaged:
             self.teacher.update(self.segmenter, self.batches_per_step)
+
+    def weak_kinds(self, batch, dropped: bool = False) -> dict[str, Any]:
+        """Return the images of the weak stage's pass by kind.
+
+        Args:
+            batch: the training batch.
+            dropped: whether the weak view is decoded with dropped features too.
+
+        Returns:
+            The labeled images, and the weak view, which joins them as published, wherever something depends on its
+            pass: the student's own labels, dropped features, or batch and running statistics.
+        """
+        kinds = {"labeled": batch["labeled_image"]}
+        alone = self.normalize == "separate" and self.statistics == "labeled"
+        if self.teacher is None or dropped or not alone:
+            kinds["weak"] = batch["weak_image"]
+        return kinds
 
     def weak_decision(self, batch, outputs) -> PseudoLabels:
         """Return the pseudo-labels of the weak view, by the EMA teacher or by the student's own outputs."""
@@ -100,8 +161,23 @@ class WeakToStrong(Method):
             return self.pseudo_label(self.teacher(batch["weak_image"]), batch["valid"])
 
     def pseudo_label(self, outputs, valid) -> PseudoLabels:
-        """Turn outputs on weak views into pseudo-labels; for methods that correct them."""
-        return pseudo_label(outputs, valid)
+        """Turn a segmenter's outputs on weak views into pseudo-labels; for methods that correct them."""
+        logits = ops.stop_gradient(outputs["logits"])
+        if self.align is not None:
+            self.align.update(ops.softmax(ops.cast(logits, "float32")), None, valid)
+            logits = self.align(logits)
+        label, confidence = pseudo_labels(logits)
+        if self.selection != "threshold":
+            self.select.update(ops.softmax(ops.cast(logits, "float32")), confidence, valid)
+        weight = self.select(label, confidence)
+        return PseudoLabels(label, confidence, weight, valid, ops.stop_gradient(outputs["features"]))
+
+    def labeled_loss_of(self, batch, logits):
+        """Compute the supervised term; the alignment learns from its labels."""
+        if self.align is not None:
+            known = batch["labeled_mask"] != self.ignore_index
+            self.align.update_labeled(batch["labeled_mask"], known)
+        return self.supervised_loss(batch["labeled_mask"], logits)
 
     def box_source(self, batch) -> PseudoLabels | None:
         """Return the pseudo-labels of the second view, or `None` where the batch brings none."""
@@ -127,6 +203,7 @@ class WeakToStrong(Method):
         target = PseudoLabels(
             label=mix(weak.label, source.label, pixels),
             confidence=mix(weak.confidence, source.confidence, pixels),
+            weight=mix(weak.weight, source.weight, pixels),
             valid=mix(weak.valid, source.valid, pixels),
             features=mix(weak.features, source.features, cells),
         )
@@ -134,12 +211,12 @@ class WeakToStrong(Method):
 
     def consistency(self, target: PseudoLabels, logits):
         """Compute the pixel consistency of the student's logits with the pseudo-labels (Eq. 2-3)."""
-        return self.consistency_loss(target.label, target.confidence, target.valid, logits)
+        return self.consistency_loss(target.label, target.weight, target.valid, logits)
 
     def diagnose(self, weak: PseudoLabels, threshold=None) -> dict[str, Any]:
-        """Return the fraction of valid pixels whose pseudo-label is kept, and the valid pixels' mean confidence."""
+        """Return the mean weight of the valid pixels, that is, the fraction kept, and their mean confidence."""
         valid = ops.cast(weak.valid, "float32")
-        kept = ops.cast(weak.confidence >= (self.threshold if threshold is None else threshold), "float32")
+        kept = weak.weight if threshold is None else ops.cast(weak.confidence >= threshold, "float32")
         return {
             "mask_ratio": ratio(ops.sum(kept * valid), ops.sum(valid)),
             "confidence": ratio(ops.sum(weak.confidence * valid), ops.sum(valid)),
@@ -162,17 +239,15 @@ class FixMatch(WeakToStrong):
 
     def weak_stage(self, batch, carry):
         """Compute the supervised term, and pseudo-labels from the same pass."""
-        self.update_teacher()
         source = self.box_source(batch)
         num_labeled = ops.shape(batch["labeled_image"])[0]
-        images = ops.concatenate([batch["labeled_image"], batch["weak_image"]])
-        outputs = self.segmenter(images, training=True)
-        weak = self.weak_decision(batch, {name: value[num_labeled:] for name, value in outputs.items()})
-        supervised = self.supervised_loss(batch["labeled_mask"], outputs["logits"][:num_labeled])
+        outputs = self.passes(self.segmenter, **self.weak_kinds(batch))
+        weak = self.weak_decision(batch, rows(outputs, num_labeled))
+        supervised = self.labeled_loss_of(batch, outputs["logits"][:num_labeled])
         return {"supervised": supervised, **self.diagnose(weak)}, Targets(weak, source)
 
     def strong_stage(self, batch, targets):
         """Compute the consistency term of the strong view."""
         view = self.strong_view(batch, 1, targets)
-        logits = self.segmenter(view.image, training=True)["logits"]
+        logits = self.passes(self.segmenter, strong=view.image)["logits"]
         return {"strong_1": self.consistency(view.target, logits)}, None

@@ -74,18 +74,17 @@ class IMAS(MeanTeacherBase):
 
     def joint_stage(self, batch, carry):
         """Compute all terms from one pass; the weak views are part of it for the batch statistics."""
-        self.update_teacher()
         weak, strong, valid = (ops.convert_to_tensor(batch[name]) for name in ("weak_image", "strong_image_1", "valid"))
-        target = self.teacher_logits(weak)
+        target = self.teacher_logits(weak=weak)
         label, confidence = pseudo_labels(target)
         ease = self.agreement(self.own_logits(weak), target, valid)
         each = ease[:, None, None, None]
         view = View(each * strong + (1.0 - each) * weak, label, confidence, valid)
         mean = replicas().sum(ops.sum(ease)) / replicas().sum(ops.sum(ops.ones_like(ease)))
         cut, applied = self.cut_view(View(weak, label, confidence, valid), ease, mean)
-        groups = [batch["labeled_image"], weak, cut.image, view.image]
-        logits = self.segmenter(ops.concatenate(groups), training=True)["logits"]
-        labeled, count = ops.shape(groups[0])[0], ops.shape(weak)[0]
+        labeled_images, strong_images = batch["labeled_image"], ops.concatenate([cut.image, view.image])
+        logits = self.passes(self.segmenter, labeled=labeled_images, weak=weak, strong=strong_images)["logits"]
+        labeled, count = ops.shape(labeled_images)[0], ops.shape(weak)[0]
         return {
             "supervised": self.supervised_loss(batch["labeled_mask"], logits[:labeled]),
             "strong_1": self.weighted_loss(view, ease, logits[labeled + 2 * count :]) * (2.0 - applied),

@@ -40,10 +40,9 @@ class MeanTeacher(MeanTeacherBase):
 
     def joint_stage(self, batch, carry):
         """Compute both terms from one pass of each network."""
-        self.update_teacher()
-        images = ops.concatenate([batch["labeled_image"], batch["weak_image"]])
-        target = self.teacher_logits(images)
-        logits = self.segmenter(images, training=True)["logits"]
+        images = {"labeled": batch["labeled_image"], "weak": batch["weak_image"]}
+        target = self.teacher_logits(**images)
+        logits = self.passes(self.segmenter, **images)["logits"]
         labeled_logits = logits[: ops.shape(batch["labeled_image"])[0]]
         return {
             "supervised": self.supervised_loss(batch["labeled_mask"], labeled_logits),

@@ -51,7 +51,7 @@ class RankMatch(UniMatch):
         rank_ramp: fraction of the run, 0 to 1, over which it then grows to its full weight.
         total_steps: batches of the run; needed with `rank_start` or `rank_ramp`.
         threshold: smallest confidence of a pseudo-label that is kept, 0 to 1.
-        feature_dropout: fraction of channels dropped for L_fp.
+        feature_dropout: fraction of channels dropped for L_fp; `None` leaves this term and its pass out.
         ema_decay: decay of an EMA teacher that labels in the student's place; `None`: the student labels itself.
         seed: int or `None`, of agents and dropped channels.
         **kwargs: `ignore_index`, `ohem` and `name`, see `Method`.
@@ -82,7 +82,7 @@ class RankMatch(UniMatch):
         rank_ramp: float = 0.0,
         total_steps: int | None = None,
         threshold: float = 0.95,
-        feature_dropout: float = 0.5,
+        feature_dropout: float | None = 0.5,
         ema_decay: float | None = None,
         seed: int | None = None,
         **kwargs,
@@ -93,6 +93,7 @@ class RankMatch(UniMatch):
             feature_dropout=feature_dropout,
             ema_decay=ema_decay,
             seed=seed,
+            total_steps=total_steps,
             **kwargs,
         )
         self.num_agents = num_agents
@@ -109,7 +110,6 @@ class RankMatch(UniMatch):
         self.weight_by_confidence = weight_by_confidence
         self.rank_start = rank_start
         self.rank_ramp = rank_ramp
-        self.total_steps = total_steps
         self.rank_loss = self._loss()
         self.clock = self._clock()
         # UniMatch's weights sum to one, half of it supervised; Eq. 9 gives both sums weight one.
@@ -151,14 +151,9 @@ class RankMatch(UniMatch):
         weight = on_grid(target.confidence, grid) if self.weight_by_confidence else None
         rank = self.rank_loss(target.features, student["features"], valid=valid, weight=weight)
         terms = super().strong_terms(number, target, student)
-        return {**terms, self._term(number): rank if self.clock is None else rank * self._ramp()}
-
-    def _ramp(self):
-        """Return the current fraction of the rank loss's full weight."""
-        done = self.clock.progress() - self.rank_start
-        if self.rank_ramp == 0.0:
-            return ops.cast(done >= 0.0, "float32")
-        return ops.clip(done / self.rank_ramp, 0.0, 1.0)
+        if self.clock is not None:
+            rank = rank * self.clock.ramp(self.rank_start, self.rank_ramp)
+        return {**terms, self._term(number): rank}
 
     @classmethod
     def from_config(cls, config, custom_objects=None):

@@ -95,7 +95,7 @@ class SelfTraining(Method):
         """Compute both terms from one pass."""
         images, masks = self.cut_out(batch)
         labeled = ops.shape(batch["labeled_image"])[0]
-        logits = self.segmenter(ops.concatenate([batch["labeled_image"], images]), training=True)["logits"]
+        logits = self.passes(self.segmenter, labeled=batch["labeled_image"], strong=images)["logits"]
         terms = {
             "supervised": self.supervised_loss(batch["labeled_mask"], logits[:labeled]),
             "pseudo": self.pseudo_loss(masks, logits[labeled:]),

@@ -24,5 +24,5 @@ class SupervisedOnly(Method):
 
     def labeled_stage(self, batch, carry):
         """Compute the supervised loss."""
-        logits = self.segmenter(batch["labeled_image"], training=True)["logits"]
+        logits = self.passes(self.segmenter, labeled=batch["labeled_image"])["logits"]
         return {"supervised": self.supervised_loss(batch["labeled_mask"], logits)}, carry

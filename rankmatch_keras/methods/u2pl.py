@@ -76,15 +76,15 @@ class U2PL(ContrastiveBase):
 
     def joint_stage(self, batch, carry):
         """Compute all terms from one pass of the student and two of the teacher."""
-        done = self.begin_step()
+        done = self.advance()
         share = DROPPED * (1.0 - done)
         with backend.step.no_gradient():
             label, _ = pseudo_labels(self.teacher(batch["weak_image"])["logits"])
         boxes = self.boxes(batch)
         image, label, valid = (paste_partners(values, boxes) for values in (batch["weak_image"], label, batch["valid"]))
         valid = ops.logical_and(valid, done >= self.warm_up)
-        images = ops.concatenate([batch["labeled_image"], image])
-        student, teacher = self.student_outputs(images), self.teacher_outputs(images, training=True)
+        images = {"labeled": batch["labeled_image"], "strong": image}
+        student, teacher = self.student_outputs(**images), self.teacher_outputs(True, **images)
         entropy = pixel_entropy(teacher["logits"])
 
         num_labeled = ops.shape(batch["labeled_image"])[0]

@@ -7,6 +7,7 @@ from keras import ops
 
 from rankmatch_keras.layers import FeatureDropout
 from rankmatch_keras.methods.fixmatch import PseudoLabels, Targets, WeakToStrong
+from rankmatch_keras.methods.passes import rows
 
 
 class WeakStream(NamedTuple):
@@ -28,48 +29,53 @@ class UniMatch(WeakToStrong):
     Args:
         segmenter: the network to train.
         threshold: smallest confidence of a pseudo-label that is kept.
-        feature_dropout: fraction of channels dropped for L_fp.
+        feature_dropout: fraction of channels dropped for L_fp; `None` leaves this term and its pass out.
         seed: int or `None`, of the dropped channels.
         **kwargs: see `Method`.
     """
 
     required = (*WeakToStrong.required, "strong_image_2", "cutmix_box_2")
 
-    def __init__(self, segmenter, *, feature_dropout: float = 0.5, seed: int | None = None, **kwargs):
+    def __init__(self, segmenter, *, feature_dropout: float | None = 0.5, seed: int | None = None, **kwargs):
         super().__init__(segmenter, **kwargs)
         self.feature_dropout = feature_dropout
         self.seed = seed
-        self.drop_features = FeatureDropout(feature_dropout, seed=seed)
-        self.term_weights = {"supervised": 0.5, "strong_1": 0.125, "strong_2": 0.125, "feature_dropout": 0.25}
+        self.drop_features = None if feature_dropout is None else FeatureDropout(feature_dropout, seed=seed)
+        self.term_weights = {"supervised": 0.5, "strong_1": 0.125, "strong_2": 0.125}
+        if self.drop_features is not None:
+            self.term_weights["feature_dropout"] = 0.25
 
     def weak_stream(self, batch) -> WeakStream:
-        """Encode labeled images and weak view together, and decode the latter again with dropped features."""
+        """Pass labeled images and weak view, and decode the latter again with dropped features."""
         num_labeled, num_unlabeled = (ops.shape(batch[name])[0] for name in ("labeled_image", "weak_image"))
-        encoded = self.segmenter.encode(ops.concatenate([batch["labeled_image"], batch["weak_image"]]), training=True)
-        # Only the unlabeled images are decoded a second time, in one batch with the clean ones.
-        dropped = self.drop_features({name: value[num_labeled:] for name, value in encoded.items()})
-        decoded = self.segmenter.decode(
-            {name: ops.concatenate([encoded[name], dropped[name]]) for name in encoded}, training=True
-        )
-        last_weak = num_labeled + num_unlabeled
+        kinds = self.weak_kinds(batch, dropped=self.drop_features is not None)
+        last_weak = num_labeled + (num_unlabeled if "weak" in kinds else 0)
+        encoded = self.passes.encode(self.segmenter, **kinds)
+        maps = {"labeled": rows(encoded, 0, num_labeled)}
+        if "weak" in kinds:
+            maps["weak"] = rows(encoded, num_labeled)
+        if self.drop_features is not None:
+            # Only the unlabeled images are decoded a second time, as published in one batch with the clean ones.
+            maps["dropped"] = self.drop_features(maps["weak"])
+        decoded = self.passes.decode(self.segmenter, **maps)
         return WeakStream(
             labeled_logits=decoded["logits"][:num_labeled],
-            weak=self.weak_decision(batch, {name: value[num_labeled:last_weak] for name, value in decoded.items()}),
+            weak=self.weak_decision(batch, rows(decoded, num_labeled, last_weak)),
             dropped_logits=decoded["logits"][last_weak:],
-            clean={name: value[:last_weak] for name, value in decoded.items()},
+            clean=rows(decoded, 0, last_weak),
         )
 
     def weak_stage(self, batch, carry):
         """Compute the supervised term, pseudo-labels, and the term of the feature-dropped view."""
-        self.update_teacher()
         source = self.box_source(batch)
         stream = self.weak_stream(batch)
         terms = {
-            "supervised": self.supervised_loss(batch["labeled_mask"], stream.labeled_logits),
-            "feature_dropout": self.consistency(stream.weak, stream.dropped_logits),
+            "supervised": self.labeled_loss_of(batch, stream.labeled_logits),
             **self.diagnose(stream.weak),
             **self.weak_terms(batch, stream),
         }
+        if self.drop_features is not None:
+            terms["feature_dropout"] = self.consistency(stream.weak, stream.dropped_logits)
         return terms, Targets(stream.weak, source)
 
     def weak_terms(self, batch, stream: WeakStream) -> dict[str, Any]:
@@ -80,7 +86,7 @@ class UniMatch(WeakToStrong):
         """Compute the terms of both strong views, which pass the network together."""
         views = tuple(self.strong_view(batch, number, targets) for number in (1, 2))
         num_unlabeled = ops.shape(batch["weak_image"])[0]
-        outputs = self.segmenter(ops.concatenate([view.image for view in views]), training=True)
+        outputs = self.passes(self.segmenter, strong=ops.concatenate([view.image for view in views]))
         first = {name: value[:num_unlabeled] for name, value in outputs.items()}
         second = {name: value[num_unlabeled:] for name, value in outputs.items()}
         terms = {**self.strong_terms(1, views[0].target, first), **self.strong_terms(2, views[1].target, second)}

@@ -39,18 +39,17 @@ class UniMatchV2(WeakToStrong):
 
     def weak_stage(self, batch, carry):
         """Compute the supervised term and the pseudo-labels."""
-        self.update_teacher()
         source = self.box_source(batch)
         weak = self.weak_decision(batch, {})  # the EMA teacher labels, in a pass of its own
-        logits = self.segmenter(batch["labeled_image"], training=True)["logits"]
-        supervised = self.supervised_loss(batch["labeled_mask"], logits)
+        logits = self.passes(self.segmenter, labeled=batch["labeled_image"])["logits"]
+        supervised = self.labeled_loss_of(batch, logits)
         return {"supervised": supervised, **self.diagnose(weak)}, Targets(weak, source)
 
     def strong_stage(self, batch, targets):
         """Compute the consistency terms of both strong views."""
         views = [self.strong_view(batch, number, targets) for number in (1, 2)]
-        maps = self.segmenter.encode(ops.concatenate([view.image for view in views]), training=True)
-        logits = self.segmenter.decode(self.drop_channels(maps), training=True)["logits"]
+        maps = self.passes.encode(self.segmenter, strong=ops.concatenate([view.image for view in views]))
+        logits = self.passes.decode(self.segmenter, strong=self.drop_channels(maps))["logits"]
         first, second = ops.split(logits, 2)
         terms = {
             "strong_1": self.consistency(views[0].target, first),

@@ -70,12 +70,12 @@ def test_the_threshold_decides_which_labels_are_kept(small_segmenter, random_bat
 
 def test_the_ema_is_evaluated_and_follows_the_student(small_segmenter):
     method = DAW(small_segmenter(), average_decay=0.5)
-    assert method.evaluated is method.average.network and method.teachers == (method.average.network,)
+    assert method.evaluated is method.averaged.network and method.teachers == (method.averaged.network,)
     kernel = method.segmenter.encoder.trainable_variables[0]
-    copy = next(v for v in method.average.network.variables if v.shape == kernel.shape)
+    copy = next(v for v in method.averaged.network.variables if v.shape == kernel.shape)
     for value in (1.0, 2.0):
         kernel.assign(ops.zeros(kernel.shape) + value)
-        method.update_teacher()
+        method.begin_step()
     np.testing.assert_allclose(numbers(copy.value), 1.5, rtol=1e-6)
 
 

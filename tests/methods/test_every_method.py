@@ -154,10 +154,10 @@ def test_options_reach_the_supervised_loss(case, small_segmenter):
 
 
 @pytest.mark.parametrize("name", WEAK_TO_STRONG)
-def test_the_threshold_reaches_the_consistency_loss(name, small_segmenter):
+def test_the_threshold_selects(name, small_segmenter):
     options = {key: value for key, value in CASES[name].options.items() if key not in ALL}
     method = CASES[name].kind(small_segmenter(), **options)
-    assert method.consistency_loss.threshold == method.threshold == 0.95
+    assert method.select.threshold == method.threshold == 0.95
 
 
 @pytest.mark.parametrize("name", WEAK_TO_STRONG)

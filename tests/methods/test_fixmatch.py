@@ -6,7 +6,7 @@ import pytest
 from keras import ops
 
 from rankmatch_keras import FixMatch, RankMatch, UniMatch
-from rankmatch_keras.methods.fixmatch import PseudoLabels, Targets, pseudo_label
+from rankmatch_keras.methods.fixmatch import PseudoLabels, Targets
 from rankmatch_keras.models import Segmenter
 
 
@@ -78,6 +78,7 @@ def decision_of(label, valid=None, features=None):
     return PseudoLabels(
         label=ops.convert_to_tensor(label),
         confidence=ops.convert_to_tensor(label.astype("float32") / 100),
+        weight=ops.convert_to_tensor((label >= 50).astype("float32")),
         valid=ops.convert_to_tensor(np.ones(label.shape, bool) if valid is None else valid),
         features=ops.convert_to_tensor(features),
     )
@@ -115,6 +116,7 @@ def test_boxes_are_pasted_from_the_source(number, second_view, small_segmenter, 
         (view.target.valid, pasted(batch["valid"], other_valid, boxes)),
         (view.target.features, pasted(features, other_features, boxes)),
         (view.target.confidence, pasted(labels, other_labels, boxes).astype("float32") / 100),
+        (view.target.weight, pasted(labels, other_labels, boxes) >= 50),
     ):
         np.testing.assert_array_equal(ops.convert_to_numpy(found), expected)
 
@@ -130,11 +132,12 @@ def test_features_are_pasted_at_the_grid(small_segmenter, random_batch):
     assert mixed[1].tolist() == [[1, 1, 1]] * 3
 
 
-def test_pseudo_labels_have_no_gradient(value_and_gradient):
+def test_pseudo_labels_have_no_gradient(small_segmenter, value_and_gradient):
+    method = FixMatch(small_segmenter())
     logits = np.random.default_rng(0).normal(size=(1, 4, 4, 3)).astype("float32")
 
     def total(z):
-        decision = pseudo_label({"logits": z, "features": z}, np.ones((1, 4, 4), bool))
+        decision = method.pseudo_label({"logits": z, "features": z}, np.ones((1, 4, 4), bool))
         return ops.sum(decision.confidence) + ops.sum(decision.features) + 0.0 * ops.sum(z)
 
     np.testing.assert_array_equal(value_and_gradient(total, logits)[1], np.zeros_like(logits))
@@ -159,6 +162,7 @@ def test_diagnostics_by_hand(small_segmenter):
     weak = PseudoLabels(
         label=None,
         confidence=ops.convert_to_tensor(np.float32([[[0.95, 0.9, 0.5, 0.99]]])),
+        weight=ops.convert_to_tensor(np.float32([[[1, 1, 0, 1]]])),
         valid=ops.convert_to_tensor(np.array([[[True, True, True, False]]])),
         features=None,
     )

@@ -64,7 +64,7 @@ def test_terms_by_hand(applied, small_segmenter, random_batch):
     method = IMAS(small_segmenter(), threshold=0.45, seed=1)
     terms, seen = fixed(method, batch, applied)
     assert seen == [pytest.approx(0.5)]
-    target = np.float64(ops.convert_to_numpy(method.teacher_logits(batch["weak_image"])))
+    target = np.float64(ops.convert_to_numpy(method.teacher_logits(weak=batch["weak_image"])))
     label = target.argmax(-1)
     confidence = (np.exp(target) / np.exp(target).sum(-1, keepdims=True)).max(-1)
     boxes = ops.convert_to_numpy(IMAS(small_segmenter(), seed=1).boxes(2, (33, 33))) & applied

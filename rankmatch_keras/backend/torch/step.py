@@ -22,10 +22,10 @@ def train_step(method, data, replicated=None):
     method.check(batch)
     method.zero_grad()
     losses, teacher = {"loss": 0.0}, None
-    *early, last = method.stages()
+    *early, last = method.plan()
     for stage in (*early, last):
         # Gradients add up over the stages: one exchange, in the last backward pass, is enough.
-        with contextlib.nullcontext() if replicated is None or stage == last else replicated.no_sync():
+        with contextlib.nullcontext() if replicated is None or stage is last else replicated.no_sync():
             run = stage if replicated is None else functools.partial(replicated, stage)
             terms, teacher = run_stage(method, run, batch, teacher)
         losses = {**losses, **terms, "loss": losses["loss"] + terms["loss"]}

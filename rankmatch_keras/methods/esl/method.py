@@ -83,9 +83,9 @@ class ESL(ContrastiveBase):
 
     def joint_stage(self, batch, carry):
         """Compute all terms from one pass of each network."""
-        started = self.begin_step() >= self.warm_up
+        started = self.advance() >= self.warm_up
         num_labeled = ops.shape(batch["labeled_image"])[0]
-        teacher = self.teacher_outputs(ops.concatenate([batch["labeled_image"], batch["weak_image"]]), training=False)
+        teacher = self.teacher_outputs(False, labeled=batch["labeled_image"], weak=batch["weak_image"])
         logits = teacher["logits"][num_labeled:]
         label, confidence = pseudo_labels(logits)
         sure = ops.logical_and(batch["valid"], confidence > self.threshold)
@@ -94,7 +94,7 @@ class ESL(ContrastiveBase):
         boxes = self.boxes(batch)
         image, valid = paste_partners(batch["weak_image"], boxes), paste_partners(batch["valid"], boxes)
         soft_label = paste_partners(dynamic_soft_labels(logits, self.mass), boxes)
-        student = self.student_outputs(ops.concatenate([batch["labeled_image"], image]))
+        student = self.student_outputs(labeled=batch["labeled_image"], strong=image)
         representation = student["representation"]
         coarse_boxes = on_grid(boxes, ops.shape(representation)[1:3])
         label, part, counted = (
