@@ -25,13 +25,16 @@ def pixel_cross_entropy(label, logits):
     """Compute the cross-entropy of every pixel.
 
     Args:
-        label: `(B, H, W)` int32, 0 <= label < K (callers replace ignored pixels by any class and mask the result).
+        label: `(B, H, W)` int32, 0 <= label < K (callers replace ignored pixels by any class and mask the result), or
+            `(B, H, W, K)` float32, the probabilities of a soft label.
         logits: `(B, H, W, K)` float.
 
     Returns:
-        `(B, H, W)` float32, `logsumexp(z) - z[label]`.
+        `(B, H, W)` float32, `logsumexp(z) - z[label]`; with soft labels the mean of that over their classes.
     """
     log_probabilities = ops.log_softmax(ops.cast(logits, "float32"), axis=-1)
+    if len(label.shape) == 4:
+        return -ops.sum(label * log_probabilities, axis=-1)
     return -ops.take_along_axis(log_probabilities, label[..., None], axis=-1)[..., 0]
 
 
@@ -63,7 +66,7 @@ def pixel_loss(kind: str, label, weight, count, logits, class_weights=None, leas
 
     Args:
         kind: one of `PIXEL_LOSSES`.
-        label: `(B, H, W)` int32, 0 to K - 1.
+        label: `(B, H, W)` int32, 0 to K - 1, or `(B, H, W, K)` float32, the probabilities of a soft label.
         weight: `(B, H, W)` float32, at least 0; 0 leaves a pixel out.
         count: scalar float32, what cross-entropies are divided by: this replica's number of pixels, or sum of weights.
         logits: `(B, H, W, K)` float.
@@ -84,18 +87,19 @@ def pixel_loss(kind: str, label, weight, count, logits, class_weights=None, leas
 
 
 def weight_of_class(label, class_weights):
-    """Return the weight of each pixel's class, `(B, H, W)` float32."""
-    return ops.take(ops.convert_to_tensor(class_weights, "float32"), label)
+    """Return the weight of each pixel's class, `(B, H, W)` float32; the mean over the classes of a soft label."""
+    weights = ops.convert_to_tensor(class_weights, "float32")
+    return ops.sum(label * weights, axis=-1) if len(label.shape) == 4 else ops.take(weights, label)
 
 
 def dice_loss(label, weight, logits, class_weights=None):
     """Compute the soft Dice loss of weighted pixels, averaged over the classes that their labels show.
 
-    `L_c = 1 - 2 sum w p_c y_c / (sum w p_c^2 + sum w y_c)` (Milletari et al., V-Net, 3DV 2016, Eq. 5, with squares as
-    there), sums over all pixels of all replicas. A class without labeled pixels is left out: its ratio says nothing.
+    `L_c = 1 - 2 sum w p_c y_c / (sum w p_c^2 + sum w y_c^2)` (Milletari et al., V-Net, 3DV 2016, Eq. 5), sums over all
+    pixels of all replicas. A class without labeled pixels is left out: its ratio says nothing.
 
     Args:
-        label: `(B, H, W)` int32, 0 to K - 1.
+        label: as in `pixel_loss`.
         weight: `(B, H, W)` float32, at least 0; 0 leaves a pixel out.
         logits: `(B, H, W, K)` float.
         class_weights: K numbers, or `None` for equal ones.
@@ -104,15 +108,15 @@ def dice_loss(label, weight, logits, class_weights=None):
         Scalar float32, 0 to 1; 0 where nothing counts.
     """
     probabilities = ops.softmax(ops.cast(logits, "float32"), axis=-1)
-    classes = logits.shape[-1]
-    truth = ops.cast(class_maps(label, classes), "float32")
+    truth = label if len(label.shape) == 4 else ops.cast(class_maps(label, logits.shape[-1]), "float32")
     weight = ops.cast(weight, "float32")[..., None]
     axes = (0, 1, 2)
     shown = whole(ops.sum(weight * truth, axis=axes))
     common = whole(ops.sum(weight * truth * probabilities, axis=axes))
     found = whole(ops.sum(weight * ops.square(probabilities), axis=axes))
+    known = whole(ops.sum(weight * ops.square(truth), axis=axes))
     present = ops.cast(shown > 0.0, "float32")
     if class_weights is not None:
         present = present * ops.convert_to_tensor(class_weights, "float32")
-    each = 1.0 - (2.0 * common + SMOOTH) / (found + shown + SMOOTH)
+    each = 1.0 - (2.0 * common + SMOOTH) / (found + known + SMOOTH)
     return ops.sum(each * present) / ops.maximum(ops.sum(present), 1e-6)

@@ -96,7 +96,7 @@ class WeightedConsistencyLoss(Loss):
         """Compute the loss of a batch.
 
         Args:
-            pseudo_label: `(B, H, W)` int, 0 to K - 1.
+            pseudo_label: `(B, H, W)` int, 0 to K - 1, or `(B, H, W, K)` float32, the probabilities of a soft label.
             weight: float or bool that broadcasts to `(B, H, W)`, not negative; no gradient flows into it.
             valid: `(B, H, W)` bool, False on padding.
             logits: `(B, H, W, K)` float, the student's.
@@ -109,7 +109,7 @@ class WeightedConsistencyLoss(Loss):
         pixels, kept = ops.sum(ops.ones_like(valid)), ops.sum(ops.cast(weight > 0, "float32"))
         counts = {"all": pixels, "valid": ops.sum(valid), "weight": ops.sum(weight)}
         count, least = counts.get(self.normalizer, kept), 1e-6 if self.normalizer == "weight" else 1.0
-        label = ops.cast(pseudo_label, "int32")
+        label = pseudo_label if len(pseudo_label.shape) == 4 else ops.cast(pseudo_label, "int32")
         loss = pixel_loss(self.kind, label, weight, count, logits, self.class_weights, least)
         return loss * ratio(pixels, kept) if self.normalizer == "boosted" else loss
 

@@ -119,10 +119,10 @@ class Method(ConfigFromArguments, keras.Model):
         self._checked = False
         self.built = True
 
-    @classmethod
-    def strong_views(cls) -> int:
-        """Return how many strong views of each unlabeled image it needs, 0 to 2."""
-        return sum(f"strong_image_{number}" in cls.required for number in (1, 2))
+    @property
+    def strong_views(self) -> int:
+        """How many strong views of each unlabeled image it needs, 0 to 2."""
+        return sum(f"strong_image_{number}" in self.required for number in (1, 2))
 
     @property
     def students(self) -> tuple:

@@ -66,7 +66,7 @@ class DAW(UniMatch):
     def consistency(self, target, logits):
         """Compute the pixel consistency where the confidence reaches the adaptive threshold."""
         sure = target.confidence >= self.adaptive_threshold.value()
-        return self.consistency_loss(target.label, sure, target.valid, logits)
+        return super().consistency(target._replace(weight=sure), logits)
 
     def diagnose(self, weak, threshold=None):
         """Return UniMatch's values at the adaptive threshold, and the threshold itself."""

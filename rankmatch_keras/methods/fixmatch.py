@@ -22,6 +22,8 @@ from rankmatch_keras.methods.passes import rows
 from rankmatch_keras.models.ema import EMATeacher
 from rankmatch_keras.models.segmenter import class_count
 
+BOXES = ("cutmix", "cutout", "none")
+
 
 class PseudoLabels(NamedTuple):
     """Labels of a batch of images, with confidences and the labeling network's features; without gradient."""
@@ -31,6 +33,12 @@ class PseudoLabels(NamedTuple):
     weight: Any  # (B, H, W) float32 in 0..1, how much each counts
     valid: Any  # (B, H, W) bool, False on padding
     features: Any  # (B, h, w, D) float
+    probabilities: Any = None  # (B, H, W, K) float32, of soft labels
+
+    def map(self, function, *others: "PseudoLabels") -> "PseudoLabels":
+        """Apply a function to each map that there is, beside those of others."""
+        fields = zip(self, *others, strict=True)
+        return PseudoLabels(*(None if values[0] is None else function(*values) for values in fields))
 
 
 class Targets(NamedTuple):
@@ -78,8 +86,12 @@ class WeakToStrong(Method):
         selection: `"threshold"`, or, beyond the articles, `"adaptive"` for thresholds per class that adapt themselves
             (`ClassThreshold`), `"soft"` for weights that fall off with the confidence (`ConfidenceWeight`). Neither
             uses `threshold`.
+        soft_labels: whether strong views learn the labeler's probabilities in place of its most probable class, which
+            is what the articles take.
         alignment: strength, 0 to 1, with which pseudo-labels are aligned with how often the labels show each class
             (`DistributionAlignment`); 0 in the articles.
+        boxes: what the boxes do: `"cutmix"`; beyond the articles `"cutout"`, which hides the pixels inside and leaves
+            them out of the loss, or `"none"`.
         unlabeled_loss: loss of the pseudo-labels, `"ce"` as published, `"dice"`, `"ce+dice"` or `"focal"`; see
             `losses.base.pixel_loss`.
         **kwargs: see `Method`.
@@ -95,7 +107,9 @@ class WeakToStrong(Method):
         threshold: float = 0.95,
         ema_decay: float | None = None,
         selection: str = "threshold",
+        soft_labels: bool = False,
         alignment: float = 0.0,
+        boxes: str = "cutmix",
         unlabeled_loss: str = "ce",
         **kwargs,
     ):
@@ -103,7 +117,11 @@ class WeakToStrong(Method):
         self.threshold = threshold
         self.ema_decay = ema_decay
         self.selection = selection
+        self.soft_labels = soft_labels
         self.alignment = alignment
+        if boxes not in BOXES:
+            raise ValueError(f"Expected boxes in {BOXES}. Received: boxes={boxes!r}")
+        self.boxes = boxes
         self.unlabeled_loss = unlabeled_loss
         self.select = make_selection(selection, threshold, segmenter)
         self.align = DistributionAlignment(class_count(segmenter), alignment) if alignment else None
@@ -167,10 +185,13 @@ class WeakToStrong(Method):
             self.align.update(ops.softmax(ops.cast(logits, "float32")), None, valid)
             logits = self.align(logits)
         label, confidence = pseudo_labels(logits)
-        if self.selection != "threshold":
-            self.select.update(ops.softmax(ops.cast(logits, "float32")), confidence, valid)
+        probabilities = None  # a map as large as the logits, made only where it is used
+        if self.soft_labels or self.selection != "threshold":
+            probabilities = ops.softmax(ops.cast(logits, "float32"))
+            self.select.update(probabilities, confidence, valid)
         weight = self.select(label, confidence)
-        return PseudoLabels(label, confidence, weight, valid, ops.stop_gradient(outputs["features"]))
+        features = ops.stop_gradient(outputs["features"])
+        return PseudoLabels(label, confidence, weight, valid, features, probabilities if self.soft_labels else None)
 
     def labeled_loss_of(self, batch, logits):
         """Compute the supervised term; the alignment learns from its labels."""
@@ -193,25 +214,27 @@ class WeakToStrong(Method):
         """Paste the boxes of strong view `number` into its images and their pseudo-labels."""
         weak, source = targets
         image, boxes = batch[f"strong_image_{number}"], batch[f"cutmix_box_{number}"]
+        if self.boxes == "none":
+            return StrongView(image, weak)
+        if self.boxes == "cutout":
+            inside = box_mask(boxes, ops.shape(image)[1:3])
+            seen = ops.logical_and(weak.valid, ops.logical_not(inside))
+            return StrongView(mix(image, ops.zeros_like(image), inside), weak._replace(valid=seen))
         if source is None:
-            source = PseudoLabels(*(ops.flip(value, axis=0) for value in weak))
+            source = weak.map(lambda value: ops.flip(value, axis=0))
             other_image = ops.flip(image, axis=0)
         else:
             other_image = batch[f"source_strong_image_{number}"]
         size, grid = ops.shape(image)[1:3], ops.shape(weak.features)[1:3]
         pixels, cells = box_mask(boxes, size), box_mask(boxes, size, grid)
-        target = PseudoLabels(
-            label=mix(weak.label, source.label, pixels),
-            confidence=mix(weak.confidence, source.confidence, pixels),
-            weight=mix(weak.weight, source.weight, pixels),
-            valid=mix(weak.valid, source.valid, pixels),
-            features=mix(weak.features, source.features, cells),
-        )
+        target = weak._replace(features=None).map(lambda mine, its: mix(mine, its, pixels), source)
+        target = target._replace(features=mix(weak.features, source.features, cells))
         return StrongView(mix(image, other_image, pixels), target)
 
     def consistency(self, target: PseudoLabels, logits):
         """Compute the pixel consistency of the student's logits with the pseudo-labels (Eq. 2-3)."""
-        return self.consistency_loss(target.label, target.weight, target.valid, logits)
+        label = target.label if target.probabilities is None else target.probabilities
+        return self.consistency_loss(label, target.weight, target.valid, logits)
 
     def diagnose(self, weak: PseudoLabels, threshold=None) -> dict[str, Any]:
         """Return the mean weight of the valid pixels, that is, the fraction kept, and their mean confidence."""

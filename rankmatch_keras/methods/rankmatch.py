@@ -51,6 +51,7 @@ class RankMatch(UniMatch):
         rank_ramp: fraction of the run, 0 to 1, over which it then grows to its full weight.
         total_steps: batches of the run; needed with `rank_start` or `rank_ramp`.
         threshold: smallest confidence of a pseudo-label that is kept, 0 to 1.
+        views: strong views of each image, 2 or 1, whose terms then have the weight of both.
         feature_dropout: fraction of channels dropped for L_fp; `None` leaves this term and its pass out.
         ema_decay: decay of an EMA teacher that labels in the student's place; `None`: the student labels itself.
         seed: int or `None`, of agents and dropped channels.
@@ -82,6 +83,7 @@ class RankMatch(UniMatch):
         rank_ramp: float = 0.0,
         total_steps: int | None = None,
         threshold: float = 0.95,
+        views: int = 2,
         feature_dropout: float | None = 0.5,
         ema_decay: float | None = None,
         seed: int | None = None,
@@ -90,6 +92,7 @@ class RankMatch(UniMatch):
         super().__init__(
             segmenter,
             threshold=threshold,
+            views=views,
             feature_dropout=feature_dropout,
             ema_decay=ema_decay,
             seed=seed,
@@ -114,7 +117,10 @@ class RankMatch(UniMatch):
         self.clock = self._clock()
         # UniMatch's weights sum to one, half of it supervised; Eq. 9 gives both sums weight one.
         pixel_weights = {name: 2.0 * self.pixel_scale * weight for name, weight in self.term_weights.items()}
-        self.term_weights = {**pixel_weights, **{self._term(number): self.rank_weight / 2 for number in (1, 2)}}
+        self.term_weights = {
+            **pixel_weights,
+            **{self._term(number): self.rank_weight / views for number in self.numbers},
+        }
 
     def _loss(self):
         names = ("num_agents", "agents", "similarity", "temperature", "agent_gradient", "seed")

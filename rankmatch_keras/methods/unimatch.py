@@ -29,6 +29,7 @@ class UniMatch(WeakToStrong):
     Args:
         segmenter: the network to train.
         threshold: smallest confidence of a pseudo-label that is kept.
+        views: strong views of each image, 2 as published or 1, which costs less; L_s1 then has the weight of both.
         feature_dropout: fraction of channels dropped for L_fp; `None` leaves this term and its pass out.
         seed: int or `None`, of the dropped channels.
         **kwargs: see `Method`.
@@ -36,14 +37,33 @@ class UniMatch(WeakToStrong):
 
     required = (*WeakToStrong.required, "strong_image_2", "cutmix_box_2")
 
-    def __init__(self, segmenter, *, feature_dropout: float | None = 0.5, seed: int | None = None, **kwargs):
+    def __init__(
+        self,
+        segmenter,
+        *,
+        views: int = 2,
+        feature_dropout: float | None = 0.5,
+        seed: int | None = None,
+        **kwargs,
+    ):
         super().__init__(segmenter, **kwargs)
+        if views not in (1, 2):
+            raise ValueError(f"Expected 1 or 2 strong views. Received: views={views}")
+        self.views = views
+        if views == 1:
+            self.required = WeakToStrong.required
         self.feature_dropout = feature_dropout
         self.seed = seed
         self.drop_features = None if feature_dropout is None else FeatureDropout(feature_dropout, seed=seed)
-        self.term_weights = {"supervised": 0.5, "strong_1": 0.125, "strong_2": 0.125}
+        strong = {f"strong_{number}": 0.25 / views for number in self.numbers}
+        self.term_weights = {"supervised": 0.5, **strong}
         if self.drop_features is not None:
             self.term_weights["feature_dropout"] = 0.25
+
+    @property
+    def numbers(self):
+        """Numbers of the strong views, from 1."""
+        return range(1, self.views + 1)
 
     def weak_stream(self, batch) -> WeakStream:
         """Pass labeled images and weak view, and decode the latter again with dropped features."""
@@ -83,13 +103,13 @@ class UniMatch(WeakToStrong):
         return {}
 
     def strong_stage(self, batch, targets):
-        """Compute the terms of both strong views, which pass the network together."""
-        views = tuple(self.strong_view(batch, number, targets) for number in (1, 2))
-        num_unlabeled = ops.shape(batch["weak_image"])[0]
+        """Compute the terms of the strong views, which pass the network together."""
+        views = tuple(self.strong_view(batch, number, targets) for number in self.numbers)
+        count = ops.shape(batch["weak_image"])[0]
         outputs = self.passes(self.segmenter, strong=ops.concatenate([view.image for view in views]))
-        first = {name: value[:num_unlabeled] for name, value in outputs.items()}
-        second = {name: value[num_unlabeled:] for name, value in outputs.items()}
-        terms = {**self.strong_terms(1, views[0].target, first), **self.strong_terms(2, views[1].target, second)}
+        terms: dict[str, Any] = {}
+        for number, view in zip(self.numbers, views, strict=True):
+            terms |= self.strong_terms(number, view.target, rows(outputs, (number - 1) * count, number * count))
         return terms, None
 
     def strong_terms(self, number: int, target: PseudoLabels, student: dict[str, Any]) -> dict[str, Any]:

@@ -1,13 +1,20 @@
 """Inputs of a training run: labeled images, the check before training, normalization and batches."""
 
 import dataclasses
+import math
+
+import numpy as np
 
 from rankmatch_keras import check, data, methods, models
 from rankmatch_keras.backend.distribution import running
+from rankmatch_keras.data.sets.pixel_statistics import class_pixels
 from rankmatch_keras.errors import UserError
 from rankmatch_keras.layers import ChannelNormalization
 from rankmatch_keras.training.options import Options
 from rankmatch_keras.training.self_training import pseudo_labeled
+
+BETA = 0.999  # of the effective number of samples
+PATCH = 256  # pixels that count as one sample
 
 
 def choose_split(dataset: data.SegmentationData, options: Options) -> data.Split:
@@ -72,20 +79,57 @@ def normalization_of(options: Options, split: data.Split) -> ChannelNormalizatio
     return ChannelNormalization(**models.measured_normalization(options.backbone, *statistics))
 
 
-def build_batches(split: data.Split, normalization: ChannelNormalization, options: Options, start_step: int):
-    """Make this process's part of the training batches; without unlabeled images for `supervised`.
+def class_weights_of(options: Options, dataset: data.SegmentationData, split: data.Split) -> tuple[float, ...] | None:
+    """Return the weights of the classes in the losses; `None` where all are equal.
+
+    `auto` weights a class by `(1 - b) / (1 - b^n)` (Cui et al., Class-Balanced Loss, CVPR 2019, Eq. 8), b = 0.999 and n
+    its labeled pixels in units of 256: neighbors show the same thing. The mean over the labeled pixels is 1. Classes
+    that no label shows have weight 1.
+
+    Raises:
+        UserError: the option is neither `auto` nor a number for each class.
+    """
+    text = options.class_weights
+    if text is None:
+        return None
+    if text == "auto":
+        pixels = class_pixels(split.labeled, dataset.num_classes).sum(axis=0)
+        weights = np.where(pixels > 0, (1.0 - BETA) / (1.0 - BETA ** np.maximum(pixels / PATCH, 1.0)), 0.0)
+        weights = weights * pixels.sum() / max((weights * pixels).sum(), 1e-12)
+        return tuple(float(weight) for weight in np.where(pixels > 0, weights, 1.0))
+    try:
+        given = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        given = ()
+    if len(given) != dataset.num_classes or not all(math.isfinite(each) and each >= 0.0 for each in given):
+        raise UserError(
+            f"--class-weights auto or {dataset.num_classes} numbers of at least 0, separated by commas",
+            repr(text)[:100],
+            f"Give one for each of {', '.join(dataset.class_names)}.",
+        )
+    return given
+
+
+def build_batches(
+    method: methods.Method,
+    split: data.Split,
+    normalization: ChannelNormalization,
+    options: Options,
+    start_step: int,
+):
+    """Make this process's part of the training batches; without unlabeled images where there are only labels to use.
 
     Args:
+        method: the method, in the state in which it will train.
         split: which images are labeled.
         normalization: the model's own.
         options: the run's options; every optimizer step takes `accumulate` batches.
         start_step: optimizer steps already done.
     """
-    unlabeled = None if options.method == "supervised" else split.unlabeled
+    unlabeled = None if options.method == "supervised" or method.labels_only else split.unlabeled
     pseudo_labels = options.method == "selftraining"
     if pseudo_labels:
         unlabeled = pseudo_labeled(split.unlabeled, options)
-    method = methods.method_named(options.method)
     batches = data.training_batches(
         split.labeled,
         unlabeled,
@@ -96,8 +140,9 @@ def build_batches(split: data.Split, normalization: ChannelNormalization, option
         start_step=start_step * options.accumulate,
         box_source=options.chosen_box_source(),
         scale=(options.min_scale, options.max_scale),
-        strong_views=method.strong_views(),
-        strong=method.strong_policy,
+        strong_views=method.strong_views,
+        strong=options.strong or method.strong_policy,
+        hue=options.hue,
         pseudo_labels=pseudo_labels,
         pipeline=options.pipeline,
         rows=running().rows,

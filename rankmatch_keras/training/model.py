@@ -7,7 +7,7 @@ import keras
 from rankmatch_keras import data, methods, models
 from rankmatch_keras.errors import UserError
 from rankmatch_keras.training.catalog import names_where
-from rankmatch_keras.training.optimizers import SGD, polynomial_decay
+from rankmatch_keras.training.optimizers import SGD, learning_rate_schedule
 from rankmatch_keras.training.options import CATALOG, Options
 from rankmatch_keras.training.run_folder import Run, read_config
 
@@ -89,13 +89,16 @@ def _takes_keras_cv(options):
     return options.network == "keras-cv"
 
 
-def build_method(segmenter, options: Options, total_steps: int) -> methods.Method:
+def build_method(
+    segmenter, options: Options, total_steps: int, class_weights: tuple[float, ...] | None = None
+) -> methods.Method:
     """Build the method.
 
     Args:
         segmenter: the network to train.
         options: the run's options.
         total_steps: optimizer steps of the run, for what changes during it.
+        class_weights: weights of the classes in the losses; `None`: all equal.
 
     Raises:
         UserError: an unknown method, or an option that it does not have.
@@ -106,17 +109,22 @@ def build_method(segmenter, options: Options, total_steps: int) -> methods.Metho
         options.method,
         segmenter,
         given={**{name: value for name, value in own.items() if value is not None}, **options.method_options()},
-        usual={"seed": options.seed, "total_steps": total_steps * options.accumulate},
+        usual={
+            "seed": options.seed,
+            "total_steps": total_steps * options.accumulate,
+            "class_weights": class_weights,
+        },
         second=_second_segmenter(segmenter, options),
         preset=options.preset,
     )
 
 
 def build_optimizer(options: Options, steps: int) -> keras.optimizers.Optimizer:
-    """Build the optimizer with polynomial decay over `steps` optimizer steps."""
-    learning_rate = polynomial_decay(options.learning_rate, steps)
+    """Build the optimizer, whose learning rate decays over `steps` optimizer steps."""
+    learning_rate = learning_rate_schedule(options.learning_rate, steps, options.decay, options.warm_up)
     # Keras' optimizers take no accumulation as None.
     batches = options.accumulate if options.accumulate > 1 else None
+    common = {"gradient_accumulation_steps": batches, "global_clipnorm": options.clip}
     if options.optimizer == "adamw":
-        return keras.optimizers.AdamW(learning_rate, weight_decay=options.l2, gradient_accumulation_steps=batches)
-    return SGD(learning_rate, 0.9, options.l2, options.head_multiplier, gradient_accumulation_steps=batches)
+        return keras.optimizers.AdamW(learning_rate, weight_decay=options.l2, **common)
+    return SGD(learning_rate, 0.9, options.l2, options.head_multiplier, **common)

@@ -66,6 +66,54 @@ class SGD(keras.optimizers.SGD):
         return config
 
 
+@keras.saving.register_keras_serializable("rankmatch_keras")
+class WarmUp(keras.optimizers.schedules.LearningRateSchedule):
+    """A schedule that grows from 0 over the first steps: `schedule(t) * min(1, (t + 1) / steps)`.
+
+    Args:
+        schedule: the schedule that it begins.
+        steps: optimizer steps of the beginning, at least 1.
+    """
+
+    def __init__(self, schedule, steps: int):
+        super().__init__()
+        self.schedule = schedule
+        self.steps = steps
+
+    def __call__(self, step):
+        """Return the learning rate at a step."""
+        return self.schedule(step) * ops.minimum((ops.cast(step, "float32") + 1.0) / float(self.steps), 1.0)
+
+    def get_config(self):
+        """Return the constructor's arguments."""
+        return {"schedule": keras.optimizers.schedules.serialize(self.schedule), "steps": self.steps}
+
+    @classmethod
+    def from_config(cls, config):
+        """Make the schedule from `get_config()`."""
+        return cls(keras.optimizers.schedules.deserialize(config["schedule"]), config["steps"])
+
+
+def learning_rate_schedule(learning_rate: float, steps: int, decay: str = "poly", warm_up: float = 0.0):
+    """Make a schedule that falls to 0 at the end of the run.
+
+    Args:
+        learning_rate: the largest rate.
+        steps: optimizer steps of the whole run.
+        decay: `"poly"`, see `polynomial_decay`, or `"cosine"`: `learning_rate * (1 + cos(pi * step / steps)) / 2`.
+        warm_up: fraction of the run over which it first grows from 0.
+
+    Returns:
+        A Keras learning-rate schedule.
+    """
+    if decay == "cosine":
+        schedule = keras.optimizers.schedules.CosineDecay(learning_rate, steps)
+    else:
+        schedule = polynomial_decay(learning_rate, steps)
+    first = round(warm_up * steps)
+    return WarmUp(schedule, first) if first > 1 else schedule
+
+
 def polynomial_decay(learning_rate: float, steps: int, power: float = 0.9):
     """Make the articles' schedule `learning_rate * (1 - step / steps) ** power`.
 

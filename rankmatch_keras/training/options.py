@@ -16,6 +16,7 @@ from annotated_types import Ge, Le
 
 from rankmatch_keras.data.batches.pipelines import PIPELINES
 from rankmatch_keras.data.sets.protocol import BORDERS, MODES, Protocol
+from rankmatch_keras.data.views.policies import POLICIES
 from rankmatch_keras.environment import PRECISIONS, STRATEGIES
 from rankmatch_keras.errors import UserError
 from rankmatch_keras.training.catalog import About, catalog_of, parse_assignments
@@ -38,6 +39,7 @@ _engine = functools.partial(About, MACHINE, on_resume="free", in_comparison="fre
 _free = functools.partial(About, in_comparison="free")
 _named = functools.partial(About, in_comparison="named")
 _per_method = functools.partial(About, in_comparison="per method")
+_of_method = functools.partial(About, METHOD, in_comparison="named", of_method=True)
 
 
 @pydantic.dataclasses.dataclass(frozen=True, config=pydantic.ConfigDict(extra="forbid", allow_inf_nan=False))
@@ -157,25 +159,83 @@ class Options:
     learning_rate: Annotated[
         float,
         Ge(0.0),
-        _per_method(TRAINING, "Learning rate of the encoder at the first step; decays polynomially to 0."),
+        _per_method(TRAINING, "Largest learning rate of the encoder; it decays to 0 at the end of the run."),
     ] = 0.001
+    decay: Annotated[
+        Literal["poly", "cosine"],
+        _per_method(TRAINING, "How it decays: poly (power 0.9), as in the articles, or cosine."),
+    ] = "poly"
+    warm_up: Annotated[
+        float, Ge(0.0), Le(0.5), _per_method(TRAINING, "Fraction of the run over which it first grows from 0.")
+    ] = 0.0
+    clip: Annotated[
+        float | None, Ge(0.0), _per_method(TRAINING, "Largest norm of the gradient of all weights; longer ones shrink.")
+    ] = None
     head_multiplier: Annotated[
         float,
         Ge(0.0),
         _per_method(TRAINING, "Learning rate of the decoder over that of the encoder, with --optimizer sgd."),
     ] = 10.0
     l2: Annotated[float, Ge(0.0), _per_method(TRAINING, "Factor of the L2 penalty on all weights.")] = 1e-4
-    threshold: Annotated[
-        float | None,
+    burn_in: Annotated[
+        float,
         Ge(0.0),
-        Le(1.0),
-        _named(METHOD, "Confidence threshold; default: the method's.", of_method=True),
+        Le(0.9),
+        _per_method(TRAINING, "Fraction of the run on labeled images alone, at its beginning."),
+    ] = 0.0
+    threshold: Annotated[
+        float | None, Ge(0.0), Le(1.0), _of_method("Confidence threshold, 0 for none; default: the method's.")
     ] = None
-    num_agents: Annotated[
-        int | None, Ge(4), _named(METHOD, "Agents of the rank loss; default: the preset's.", of_method=True)
+    selection: Annotated[
+        Literal["threshold", "adaptive", "soft"] | None,
+        _of_method("Pseudo-labels above the threshold, above one per class that adapts, or all by confidence."),
     ] = None
-    rank_weight: Annotated[
-        float | None, Ge(0.0), _named(METHOD, "Weight of the rank loss; default: the preset's.", of_method=True)
+    soft_labels: Annotated[
+        bool | None, _of_method("Learn the probabilities of pseudo-labels, not the most probable class alone.")
+    ] = None
+    alignment: Annotated[
+        float | None, Ge(0.0), Le(1.0), _of_method("Alignment of pseudo-labels with the labels' classes, 0 to 1.")
+    ] = None
+    num_agents: Annotated[int | None, Ge(4), _of_method("Agents of the rank loss; default: the preset's.")] = None
+    rank_weight: Annotated[float | None, Ge(0.0), _of_method("Weight of the rank loss; default: the preset's.")] = None
+    ema_decay: Annotated[
+        float | None, Ge(0.0), Le(1.0), _of_method("Decay of the EMA teacher, which labels in the student's place.")
+    ] = None
+    average: Annotated[
+        float | None, Ge(0.0), Le(1.0), _of_method("Decay of the EMA of the weights that is scored and saved.")
+    ] = None
+    normalize: Annotated[
+        Literal["joint", "separate"] | None,
+        _of_method("Batch statistics of labeled and unlabeled images: joint, as published, or separate."),
+    ] = None
+    statistics: Annotated[
+        Literal["labeled", "labeled+weak", "all"] | None,
+        _of_method("The images whose batch statistics the running ones follow."),
+    ] = None
+    labeled_loss: Annotated[
+        Literal["ce", "dice", "ce+dice", "focal"] | None, _of_method("Loss of the labeled pixels; default: ce.")
+    ] = None
+    unlabeled_loss: Annotated[
+        Literal["ce", "dice", "ce+dice", "focal"] | None, _of_method("Loss of the pseudo-labeled pixels; default: ce.")
+    ] = None
+    class_weights: Annotated[
+        str | None,
+        _named(METHOD, "Weights of the classes in both: `auto` from how often the labels show them, or K numbers."),
+    ] = None
+    unlabeled_weight: Annotated[float | None, Ge(0.0), _of_method("Factor of the unlabeled terms; default: 1.")] = None
+    unlabeled_ramp: Annotated[
+        float | None, Ge(0.0), Le(1.0), _of_method("Fraction of the run over which this factor grows from 0.")
+    ] = None
+    strong: Annotated[
+        Literal[tuple(POLICIES)] | None,
+        _named(METHOD, "Strong views of 8-bit color images, none: as weak ones; default: the method's."),
+    ] = None
+    hue: Annotated[
+        float | None, Ge(0.0), Le(0.5), _named(METHOD, "Largest shift of hue in them, a fraction of the color circle.")
+    ] = None
+    boxes: Annotated[
+        Literal["cutmix", "cutout", "none"] | None,
+        _of_method("Boxes in strong views: cutmix pastes other images, cutout hides pixels; default: cutmix."),
     ] = None
     set: Annotated[
         tuple[str, ...], _free(METHOD, "Any other option of the method as NAME=VALUE, e.g. --set top_k=6; repeatable.")
@@ -281,6 +341,12 @@ class Options:
         return usual.changed(
             self.eval_mode, self.eval_crop, self.eval_border, self.eval_flip, self.eval_scales, self.crop
         )
+
+    def burn_in_epochs(self, epochs: int) -> int:
+        """Return how many of the epochs train on labeled images alone; at least one is left for all images."""
+        if not self.burn_in or self.method in ("supervised", "selftraining"):
+            return 0
+        return min(max(1, round(self.burn_in * epochs)), epochs - 1)
 
     def schedule(self, num_unlabeled: int) -> tuple[int, int]:
         """Resolve the duration.

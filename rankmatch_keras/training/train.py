@@ -18,7 +18,13 @@ from rankmatch_keras.training.callbacks import Checkpoint, Evaluation, ProgressL
 from rankmatch_keras.training.configuration import OWN_DATA, read_options, require_fitting_method, write_file
 from rankmatch_keras.training.cost import Cost
 from rankmatch_keras.training.dataset import open_dataset
-from rankmatch_keras.training.inputs import build_batches, checked, choose_split, normalization_of
+from rankmatch_keras.training.inputs import (
+    build_batches,
+    checked,
+    choose_split,
+    class_weights_of,
+    normalization_of,
+)
 from rankmatch_keras.training.model import build_method, build_optimizer, build_segmenter, start_of
 from rankmatch_keras.training.options import Options
 from rankmatch_keras.training.pseudo_label_health import PseudoLabelHealth
@@ -103,10 +109,11 @@ def train(
     dataset, split = checked(dataset, choose_split(dataset, options), options)
     epochs, steps_per_epoch = options.schedule(len(split.unlabeled))
     normalization = normalization_of(options, split)
+    class_weights = class_weights_of(options, dataset, split)
 
     with distribution.scope():
         segmenter = build_segmenter(dataset, split, options)
-        method = build_method(segmenter, options, epochs * steps_per_epoch)
+        method = build_method(segmenter, options, epochs * steps_per_epoch, class_weights)
         predictor = models.predictor(method.evaluated, normalization, options.output_stride)
         method.compile(build_optimizer(options, epochs * steps_per_epoch), options.jit_compile)
     distribution.prepare(method, options.sync_batch_norm)
@@ -117,16 +124,26 @@ def train(
     checkpoint = Checkpoint(run, predictor)
     done = checkpoint.restore(method)
     running().on_main(lambda: write_file(run.options, options))  # not before a run to resume has taken them
-    method.fit(
-        build_batches(split, normalization, options, start_step=done * steps_per_epoch),
-        epochs=epochs,
-        steps_per_epoch=steps_per_epoch * options.accumulate,
-        initial_epoch=done,
-        shuffle=False,  # the batches come in their own seeded order
-        # A bar leaves a line per step where the output goes to a file: there one line per epoch, and `ProgressLines`.
-        verbose=1 if sys.stdout.isatty() else 2,
-        callbacks=_callbacks(dataset, split, options, predictor, validation, checkpoint),
-    )
+    callbacks = _callbacks(dataset, split, options, predictor, validation, checkpoint)
+    burn_in = options.burn_in_epochs(epochs)
+    for labels_only, end in ((True, burn_in), (False, epochs)):
+        if done >= end:
+            continue
+        if burn_in:
+            print(f"Training on {'labeled' if labels_only else 'all'} images up to step {end * steps_per_epoch}")
+        method.use_labels_only(labels_only)
+        method.fit(
+            build_batches(method, split, normalization, options, start_step=done * steps_per_epoch),
+            epochs=end,
+            steps_per_epoch=steps_per_epoch * options.accumulate,
+            initial_epoch=done,
+            shuffle=False,  # the batches come in their own seeded order
+            # A bar leaves a line per step where the output goes to a file: there one line per epoch, and
+            # `ProgressLines`.
+            verbose=1 if sys.stdout.isatty() else 2,
+            callbacks=callbacks,
+        )
+        done = end
     scores = score(run, dataset, split, options)
     report(run, dataset, {"IoU %": scores} if before is None else {"before": before, "after": scores})
     return Trained(run, scores, models.load_predictor(run.last), before)

@@ -38,7 +38,7 @@ def test_squared_distance_on_labeled_and_unlabeled_images(small_segmenter, rando
     student, teacher = (softmax(logits_of(each, images, True)) for each in (method.segmenter, method.teacher))
     assert number(terms["consistency"]) == pytest.approx(((student - teacher) ** 2).mean(), rel=1e-4)
     assert method.weigh({"consistency": 1.0}) == 100.0
-    assert method.strong_views() == 0
+    assert method.strong_views == 0
 
 
 def test_teacher_keeps_statistics_of_its_own(small_segmenter, random_batch):

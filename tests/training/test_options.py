@@ -4,6 +4,11 @@ import pytest
 
 from rankmatch_keras import data, environment
 from rankmatch_keras.data.batches.pipelines import PIPELINES
+from rankmatch_keras.data.views.policies import POLICIES
+from rankmatch_keras.layers.selection import SELECTIONS
+from rankmatch_keras.losses.base import PIXEL_LOSSES
+from rankmatch_keras.methods.fixmatch import BOXES
+from rankmatch_keras.methods.passes import NORMALIZE, STATISTICS
 from rankmatch_keras.training.catalog import names_where
 from rankmatch_keras.training.options import CATALOG, Options
 
@@ -12,6 +17,13 @@ def test_choices_are_those_of_the_rooms_they_come_from():
     assert CATALOG["distribute"].choices == environment.STRATEGIES
     assert CATALOG["precision"].choices == environment.PRECISIONS
     assert CATALOG["pipeline"].choices == PIPELINES
+    assert CATALOG["strong"].choices == tuple(POLICIES)
+    # The catalog spells these out, since their rooms import a framework.
+    assert CATALOG["normalize"].choices == NORMALIZE
+    assert CATALOG["statistics"].choices == tuple(STATISTICS)
+    assert CATALOG["selection"].choices == SELECTIONS
+    assert CATALOG["boxes"].choices == BOXES
+    assert CATALOG["labeled_loss"].choices == CATALOG["unlabeled_loss"].choices == PIXEL_LOSSES
 
 
 def test_every_option_has_a_sentence_and_a_heading():
@@ -38,8 +50,8 @@ def test_what_may_change_on_resume_does_not_change_the_result():
 @pytest.mark.parametrize(
     ("kind", "names"),
     [
-        ("named", {"preset", "threshold", "num_agents", "rank_weight", "box_source"}),
-        ("per method", {"optimizer", "learning_rate", "head_multiplier", "l2"}),
+        ("named", {"preset", "box_source", "class_weights", "strong", "hue", *names_where(CATALOG, of_method=True)}),
+        ("per method", {"optimizer", "learning_rate", "head_multiplier", "l2", "decay", "warm_up", "clip", "burn_in"}),
     ],
 )
 def test_rows_of_a_comparison_name_what_they_may_differ_in(kind, names):

@@ -44,6 +44,7 @@ class BatchSettings:
         scale: range of the random resize.
         strong_views: strong views per unlabeled image.
         strong: the policy that makes them, a name of `POLICIES`.
+        hue: shift of hue in place of the policy's own, or None.
         parallel_calls: number of examples made at the same time.
         pseudo_labels: whether the masks of the unlabeled samples are read, as pseudo-labels.
     """
@@ -59,12 +60,13 @@ class BatchSettings:
     scale: tuple[float, float]
     strong_views: int
     strong: str
+    hue: float | None
     parallel_calls: int
     pseudo_labels: bool = False
 
     def views(self, image_format: ImageFormat) -> ViewSettings:
         """Return the settings of the views of images of a format."""
-        policy = strong_policy(self.strong, image_format.channels, image_format.dtype)
+        policy = strong_policy(self.strong, image_format.channels, image_format.dtype, self.hue)
         return ViewSettings(self.seed, self.crop, self.scale, policy, self.strong_views, self.second_view)
 
 

@@ -33,6 +33,7 @@ def training_batches(
     scale: tuple[float, float] = (0.5, 2.0),
     strong_views: int = 2,
     strong: str = "jitter",
+    hue: float | None = None,
     pseudo_labels: bool = False,
     parallel_calls: int | None = None,
     pipeline: str = "auto",
@@ -68,7 +69,8 @@ def training_batches(
         strong_views: 0, 1 or 2 strong views per unlabeled image, each with a CutMix box.
         strong: policy of the strong views of 8-bit color images: "jitter", "light_jitter", "soft_jitter" (color
             jitter, gray and blur, as in UniMatch, CutMix-Seg or CSS), "intensity" or "two_intensities" (one to three
-            or two random operations, as in AugSeg or iMAS); see `data.views.policies`.
+            or two random operations, as in AugSeg or iMAS), or "none"; see `data.views.policies`.
+        hue: largest shift of hue of the color jitter, 0 to 0.5 of the color circle; by default the policy's own.
         pseudo_labels: whether the unlabeled samples have masks nevertheless, made by a network.
         parallel_calls: examples made at the same time, by threads or worker processes; by default one less than
             there are CPUs, which leaves one to the training step. 0: in the main process itself ("tf.data": one
@@ -111,6 +113,7 @@ def training_batches(
         scale=scale,
         strong_views=strong_views,
         strong=strong,
+        hue=hue,
         parallel_calls=parallel_calls,
         pseudo_labels=pseudo_labels,
     )

@@ -5,6 +5,7 @@ those of torchvision and PIL, which the papers use: brightness and contrast mult
 gray, saturation blends with the gray image.
 """
 
+import dataclasses
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -188,6 +189,8 @@ def strength(operation: str, magnitude: float) -> float:
 Policy = ColorJitter | ChannelJitter | RandomOperations
 
 POLICIES: dict[str, ColorJitter | RandomOperations] = {
+    # Strong views differ from weak ones by their boxes alone.
+    "none": ColorJitter(jitter_probability=0.0, gray_probability=0.0, blur_probability=0.0),
     # UniMatch.
     "jitter": ColorJitter(),
     # CutMix-Seg (French et al., BMVC 2020).
@@ -209,14 +212,19 @@ def require_policy(name: str) -> None:
         raise UserError(f"strong views of {', '.join(POLICIES)}", f"{name!r}", "Choose one of them.")
 
 
-def strong_policy(name: str, channels: int, dtype: str) -> Policy:
+def strong_policy(name: str, channels: int, dtype: str, hue: float | None = None) -> Policy:
     """Return the policy for images of a format.
 
     Args:
-        name: which of `POLICIES` 8-bit color images follow.
+        name: which of `POLICIES` 8-bit color images follow. Other images have `ChannelJitter`, or nothing
+            with "none".
         channels: number of channels of the images.
         dtype: "uint8" or "float32".
+        hue: shift of hue of a color jitter in place of the policy's own.
     """
+    policy = POLICIES[name]
     if channels == 3 and dtype == "uint8":
-        return POLICIES[name]
+        return policy if hue is None or not isinstance(policy, ColorJitter) else dataclasses.replace(policy, hue=hue)
+    if name == "none":
+        return ChannelJitter(channels, bounded=dtype == "uint8", jitter_probability=0.0, blur_probability=0.0)
     return ChannelJitter(channels, bounded=dtype == "uint8")
