@@ -141,7 +141,7 @@ class ConfidenceWeight(Selection):
 
     def call(self, label, confidence):
         """See `Selection`."""
-        below = ops.minimum(confidence - ops.convert_to_tensor(self.mean), 0.0)
+        below = ops.minimum(ops.stop_gradient(confidence) - ops.convert_to_tensor(self.mean), 0.0)
         width = ops.maximum(ops.convert_to_tensor(self.variance), 1e-8) / SHARPNESS**2
         return ops.exp(-ops.square(below) / (2.0 * width))
 

@@ -61,10 +61,10 @@ class SupervisedLoss(Loss):
         if self.ohem is not None:
             kept = self.hard_pixels(pixel_cross_entropy(label, logits), labeled, *self.ohem)
         weight = ops.cast(kept, "float32")
-        count = ops.sum(weight)
+        count, least = ops.sum(weight), 1.0
         if self.class_weights is not None:  # the mean of a weighted cross-entropy divides by the weights
-            count = ops.sum(weight * weight_of_class(label, self.class_weights))
-        return pixel_loss(self.kind, label, weight, count, logits, self.class_weights)
+            count, least = ops.sum(weight * weight_of_class(label, self.class_weights)), 1e-6
+        return pixel_loss(self.kind, label, weight, count, logits, self.class_weights, least)
 
     def hard_pixels(self, cross_entropy, labeled, threshold, min_kept):
         """Mark the pixels that hard example mining keeps: `(B, H, W)` bool."""
