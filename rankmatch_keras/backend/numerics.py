@@ -34,6 +34,11 @@ def make_deterministic() -> None:
     device.make_deterministic()
 
 
+def has_accelerator() -> bool:
+    """Return whether the running backend computes on a GPU or TPU."""
+    return device.has_accelerator()
+
+
 def keep_tensorflow_off_gpus() -> None:
     """Keep TensorFlow from taking all GPU memory where it only feeds another backend."""
     if keras.backend.backend() != "tensorflow":

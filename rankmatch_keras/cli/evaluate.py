@@ -12,7 +12,7 @@ PATH = click.Path(path_type=Path)
 
 @click.command(short_help="Score a trained run.")
 @click.argument("run", type=PATH)
-@click.option("--weights", type=click.Choice(("best", "last")), default="last", show_default=True, help="Which model.")
+@click.option("--weights", type=click.Choice(("best", "last")), help="Which model; by default the one the run keeps.")
 @click.option("--data", "root", type=PATH, help="Folder of the data set, where it has moved.")
 @click.option("--part", type=click.Choice(("val", "test")), default="val", show_default=True, help="Which images.")
 @click.option("--limit", type=click.IntRange(min=1), help="Score so many images only, spread evenly.")
@@ -36,6 +36,7 @@ def evaluate(run, weights, root, part, limit, mode, crop, border, flip, scales, 
     from rankmatch_keras.training.run_folder import Run, read_config
 
     config = read_config(run)
+    weights = weights or Run(run).kept
     dataset = open_data_of(config, root)
     samples = getattr(dataset, part)
     if not samples:

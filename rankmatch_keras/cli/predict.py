@@ -17,7 +17,7 @@ WINDOW = 801
 @click.argument("run", type=PATH)
 @click.option("--images", type=PATH, required=True, help="Folder of images, or a TIFF stack.")
 @click.option("--out", type=PATH, required=True, help="New folder for masks and overlays.")
-@click.option("--weights", type=click.Choice(("best", "last")), default="best", show_default=True, help="Which model.")
+@click.option("--weights", type=click.Choice(("best", "last")), help="Which model; by default the one the run keeps.")
 @click.option(
     "--mode",
     type=click.Choice(("auto", "whole", "sliding_window")),
@@ -48,7 +48,7 @@ def predict(run, images, out, weights, mode, crop, border, flip, window_batch, s
 
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError("a new or empty output folder", f"{out} with files", "Choose another --out.")
-    predictor = models.load_predictor(run if run.suffix == ".keras" else getattr(Run(run), weights))
+    predictor = models.load_predictor(run if run.suffix == ".keras" else getattr(Run(run), weights or Run(run).kept))
     samples = unlabeled_samples(images, channels=predictor.input_shape[-1])
     windows = Protocol("sliding_window", crop, border, flip)
 

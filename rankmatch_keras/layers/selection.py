@@ -20,8 +20,8 @@ def everywhere_mean(values, valid):
     return total / ops.maximum(replicas().sum(ops.sum(valid)), 1.0)
 
 
-class Selection(Float32Layer):
-    """Base of the ways to weight pseudo-labels by their confidence.
+class MovingAverages(Float32Layer):
+    """Base of layers that follow the batches by moving averages.
 
     Args:
         momentum: weight of the old value in moving averages, 0 to 1.
@@ -39,6 +39,14 @@ class Selection(Float32Layer):
         moved = self.momentum * old + (1.0 - self.momentum) * value
         some = replicas().sum(ops.sum(ops.cast(valid, "float32"))) > 0.0
         variable.assign(ops.stop_gradient(ops.where(some, moved, old)))
+
+
+class Selection(MovingAverages):
+    """Base of the ways to weight pseudo-labels by their confidence.
+
+    Args:
+        **kwargs: see `MovingAverages`.
+    """
 
     def update(self, probabilities, confidence, valid):
         """Learn from the pseudo-labels of a batch.
@@ -91,7 +99,7 @@ class ClassThreshold(Selection):
 
     Args:
         num_classes: K.
-        **kwargs: see `Selection`.
+        **kwargs: see `MovingAverages`.
     """
 
     def __init__(self, num_classes: int, **kwargs):
@@ -124,7 +132,7 @@ class ConfidenceWeight(Selection):
 
     Args:
         num_classes: K.
-        **kwargs: see `Selection`.
+        **kwargs: see `MovingAverages`.
     """
 
     def __init__(self, num_classes: int, **kwargs):
@@ -147,7 +155,7 @@ class ConfidenceWeight(Selection):
 
 
 @keras.saving.register_keras_serializable("rankmatch_keras")
-class DistributionAlignment(Selection):
+class DistributionAlignment(MovingAverages):
     """Probabilities aligned with how often the labels show each class (Berthelot et al., ReMixMatch, ICLR 2020).
 
     `p'_c` is proportional to `p_c (l_c / u_c)^a` (Section 3.1, there with a = 1), with moving averages of the
@@ -157,7 +165,7 @@ class DistributionAlignment(Selection):
     Args:
         num_classes: K.
         strength: a, 0 (none) to 1.
-        **kwargs: see `Selection`.
+        **kwargs: see `MovingAverages`.
     """
 
     def __init__(self, num_classes: int, strength: float = 1.0, **kwargs):

@@ -1,7 +1,6 @@
 """AugSeg: random intensities, and CutMix that pastes labeled boxes into images with uncertain pseudo-labels."""
 
 import math
-from typing import ClassVar
 
 import keras
 from keras import ops
@@ -37,7 +36,7 @@ class AugSeg(MeanTeacherBase):
         **kwargs: see `Method`.
     """
 
-    required: ClassVar[tuple[str, ...]] = (*MeanTeacherBase.required, "strong_image_1")
+    required: tuple[str, ...] = (*MeanTeacherBase.required, "strong_image_1")
     diagnostics = ("mask_ratio", "confidence")
     strong_policy = "intensity"
 

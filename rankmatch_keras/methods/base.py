@@ -68,7 +68,7 @@ class Method(ConfigFromArguments, keras.Model):
 
     term_weights: dict[str, float]
     diagnostics: ClassVar[tuple[str, ...]] = ()
-    required: ClassVar[tuple[str, ...]] = LABELED
+    required: tuple[str, ...] = LABELED
     # How the strong views of 8-bit color images are made, see `data.policies`.
     strong_policy: ClassVar[str] = "jitter"
     # Named sets of options, to be used as `RankMatch(segmenter, **RankMatch.presets["reference"])`.
@@ -112,7 +112,7 @@ class Method(ConfigFromArguments, keras.Model):
         self.supervised_loss = SupervisedLoss(ignore_index, ohem, labeled_loss, class_weights)
         self.passes = Passes(normalize, statistics)
         self.averaged = None if average is None else EMATeacher(segmenter, average)
-        self.ramp_clock = Clock(total_steps) if unlabeled_ramp else None
+        self.ramp_clock = Clock(total_steps) if unlabeled_ramp and total_steps is not None else None
         self.labels_only = False
         self._run_step = backend.step.train_step
         self.trackers: dict[str, keras.metrics.Mean] = {}
@@ -237,7 +237,8 @@ class Method(ConfigFromArguments, keras.Model):
 
     def weigh(self, terms: Mapping[str, Any]):
         """Return the weighted sum of the given terms: a stage's part of the loss, or all of it."""
-        labeled, unlabeled = [], []
+        labeled: list[Any] = []
+        unlabeled: list[Any] = []
         for name, weight in self.term_weights.items():
             if name in terms:
                 (labeled if name.startswith("supervised") else unlabeled).append(weight * terms[name])

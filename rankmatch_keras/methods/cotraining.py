@@ -1,7 +1,5 @@
 """Diverse Co-training: two networks of different architecture label for each other where they are confident."""
 
-from typing import ClassVar
-
 import keras
 from keras import ops
 
@@ -33,7 +31,7 @@ class CoTraining(TwoNetworks):
     """
 
     diagnostics = ("mask_ratio", "agreement")
-    required: ClassVar[tuple[str, ...]] = (
+    required: tuple[str, ...] = (
         *LABELED,
         "weak_image",
         "strong_image_1",

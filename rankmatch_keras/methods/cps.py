@@ -1,7 +1,5 @@
 """CPS: two networks of one architecture label for each other, without a threshold or an EMA teacher."""
 
-from typing import ClassVar
-
 import keras
 from keras import ops
 
@@ -82,7 +80,7 @@ class CPS(TwoNetworks):
     """
 
     diagnostics = ("agreement",)
-    required: ClassVar[tuple[str, ...]] = (*LABELED, "weak_image", "valid")
+    required: tuple[str, ...] = (*LABELED, "weak_image", "valid")
 
     def __init__(
         self,

@@ -1,7 +1,5 @@
 """CutMix with Mean Teacher: the teacher's probabilities of two images, mixed like the images (French et al.)."""
 
-from typing import ClassVar
-
 import keras
 from keras import ops
 
@@ -32,7 +30,7 @@ class CutMixMeanTeacher(MeanTeacherBase):
         **kwargs: see `Method`.
     """
 
-    required: ClassVar[tuple[str, ...]] = (*MeanTeacherBase.required, "strong_image_1")
+    required: tuple[str, ...] = (*MeanTeacherBase.required, "strong_image_1")
     diagnostics = ("mask_ratio",)
     strong_policy = "light_jitter"
 

@@ -1,7 +1,5 @@
 """Dual Teacher: two temporary teachers take turns, one with CutMix, one with ClassMix."""
 
-from typing import ClassVar
-
 import keras
 from keras import ops
 
@@ -37,7 +35,7 @@ class DualTeacher(MeanTeacherBase):
         **kwargs: see `Method`.
     """
 
-    required: ClassVar[tuple[str, ...]] = (*MeanTeacherBase.required, "strong_image_1", "strong_image_2")
+    required: tuple[str, ...] = (*MeanTeacherBase.required, "strong_image_1", "strong_image_2")
     diagnostics = ("mask_ratio",)
     strong_policy = "soft_jitter"
 

@@ -98,7 +98,7 @@ class WeakToStrong(Method):
     """
 
     diagnostics: ClassVar[tuple[str, ...]] = ("mask_ratio", "confidence")
-    required: ClassVar[tuple[str, ...]] = (*LABELED, "weak_image", "strong_image_1", "valid", "cutmix_box_1")
+    required: tuple[str, ...] = (*LABELED, "weak_image", "strong_image_1", "valid", "cutmix_box_1")
 
     def __init__(
         self,

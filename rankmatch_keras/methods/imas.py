@@ -1,6 +1,6 @@
 """iMAS: strength of augmentation, mixing and weight of an image follow how far student and teacher agree on it."""
 
-from typing import Any, ClassVar
+from typing import Any
 
 import keras
 from keras import ops
@@ -41,7 +41,7 @@ class IMAS(MeanTeacherBase):
         **kwargs: see `Method`.
     """
 
-    required: ClassVar[tuple[str, ...]] = (*MeanTeacherBase.required, "strong_image_1")
+    required: tuple[str, ...] = (*MeanTeacherBase.required, "strong_image_1")
     diagnostics = ("agreement",)
     strong_policy = "two_intensities"
 

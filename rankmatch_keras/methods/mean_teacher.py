@@ -1,7 +1,5 @@
 """Mean Teacher: consistency with an EMA teacher's probabilities on the same images, labeled and unlabeled."""
 
-from typing import ClassVar
-
 import keras
 from keras import ops
 
@@ -25,7 +23,7 @@ class MeanTeacher(MeanTeacherBase):
         **kwargs: see `Method`.
     """
 
-    required: ClassVar[tuple[str, ...]] = (*LABELED, "weak_image")
+    required: tuple[str, ...] = (*LABELED, "weak_image")
     teacher_trains = True
 
     def __init__(self, segmenter, *, consistency_weight: float = 100.0, **kwargs):

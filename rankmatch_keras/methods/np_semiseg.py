@@ -1,7 +1,5 @@
 """NP-SemiSeg: AugSeg whose networks classify by a neural process, with memories of the classes' codes."""
 
-from typing import ClassVar
-
 import keras
 from keras import ops
 
@@ -38,7 +36,7 @@ class NPSemiSeg(AugSeg):
         **kwargs: see `AugSeg`.
     """
 
-    required: ClassVar[tuple[str, ...]] = AugSeg.required
+    required: tuple[str, ...] = AugSeg.required
 
     def __init__(
         self,

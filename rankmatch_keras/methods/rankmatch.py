@@ -9,12 +9,13 @@ from rankmatch_keras.layers import Clock
 from rankmatch_keras.layers.pixels import on_grid
 from rankmatch_keras.losses import CorrelationConsistencyLoss, RankConsistencyLoss
 from rankmatch_keras.losses.correlation import DIVERGENCES
-from rankmatch_keras.methods.unimatch import UniMatch
+from rankmatch_keras.methods.unimatch import PRACTICAL, UniMatch
 
 CORRELATIONS = ("rank", *DIVERGENCES)
 # What the article says, and what its published program does where the two differ.
 PAPER = {"num_agents": 128, "top_k": 4, "reduction": "per_pixel", "rank_weight": 0.1, "pixel_scale": 1.0}
 REFERENCE = {"num_agents": 64, "top_k": 4, "reduction": "mean_all", "rank_weight": 0.1, "pixel_scale": 0.5}
+SHORT = {**PRACTICAL, "num_agents": 64, "reduction": "mean_all", "rank_weight": 0.1, "temperature": 16.0}
 
 
 @keras.saving.register_keras_serializable("rankmatch_keras")
@@ -52,7 +53,8 @@ class RankMatch(UniMatch):
         total_steps: batches of the run; needed with `rank_start` or `rank_ramp`.
         threshold: smallest confidence of a pseudo-label that is kept, 0 to 1.
         views: strong views of each image, 2 or 1, whose terms then have the weight of both.
-        feature_dropout: fraction of channels dropped for L_fp; `None` leaves this term and its pass out.
+        feature_dropout: fraction of channels dropped for L_fp; `None` leaves this term and its pass out, and
+            gives its weight to the strong views.
         ema_decay: decay of an EMA teacher that labels in the student's place; `None`: the student labels itself.
         seed: int or `None`, of agents and dropped channels.
         **kwargs: `ignore_index`, `ohem` and `name`, see `Method`.
@@ -61,7 +63,7 @@ class RankMatch(UniMatch):
         ValueError: an option is out of range.
     """
 
-    presets: ClassVar[dict[str, dict[str, Any]]] = {"paper": PAPER, "reference": REFERENCE}
+    presets: ClassVar[dict[str, dict[str, Any]]] = {"paper": PAPER, "reference": REFERENCE, "practical": SHORT}
 
     def __init__(
         self,

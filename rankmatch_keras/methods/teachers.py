@@ -44,7 +44,7 @@ class MeanTeacherBase(Method):
         **kwargs: see `Method`.
     """
 
-    required: ClassVar[tuple[str, ...]] = (*LABELED, "weak_image", "valid")
+    required: tuple[str, ...] = (*LABELED, "weak_image", "valid")
     # Whether the teacher labels in training mode: then it keeps moving statistics of its own, not an EMA of them.
     teacher_trains: ClassVar[bool] = False
 

@@ -13,18 +13,35 @@ from rankmatch_keras.files import replacing
 from rankmatch_keras.training.catalog import KEEP, Option, names_where, parse_assignments, same_text
 from rankmatch_keras.training.options import CATALOG, Options
 
-# Defaults of `rankmatch train` without a recipe, for any data.
-OWN_DATA: dict[str, Any] = {
-    "preset": "reference",  # the article's weight of the rank loss lets features collapse in short runs
-    "box_source": "in_batch",
-    "pool_norm": False,  # with two images a batch, normalization would leave only the sign
-    "crop": 193,
-    "batch": 2,
-    "steps": 300,
-    "interval": 100,
-    "learning_rate": 0.01,
-    "head_multiplier": 3.0,
+# What `--recipe` sets; docs/recipe.md says what was tried. All of it can be changed one by one.
+RECIPES: dict[str, dict[str, Any]] = {
+    # For runs of minutes to hours: the unlabeled images pay from the first hundred steps on.
+    "practical": {
+        "preset": "practical",
+        "normalize": "separate",  # labeled images apart: shared batch statistics give them away
+        "statistics": "labeled",
+        "burn_in": 0.2,  # the first pseudo-labels would be noise
+        "ema_decay": 0.99,
+        "average": 0.99,
+        "soft_labels": True,
+        "threshold": 0.0,
+        "box_source": "in_batch",
+        "keep": "best",
+        "weights": "auto",
+        "pool_norm": False,  # with few images a batch, normalization would leave only the sign
+        "aspp_filters": 128,
+        "decoder_filters": 64,
+        "crop": None,
+        "batch": 4,
+        "minutes": 30,
+        "optimizer": "adamw",
+        "learning_rate": 3e-4,
+        "l2": 0.01,
+    },
+    # The articles' settings, which need a GPU and tens of thousands of steps: the defaults of `Options`.
+    "published": {},
 }
+OWN_DATA: dict[str, Any] = {"recipe": "practical"}  # defaults of `rankmatch train` without a recipe's file
 LARGEST_FILE = 1 << 20  # bytes
 FLAGS = tuple(name for name, option in CATALOG.items() if option.about.flag != "never")
 # Options with a flag that are the method's too: `--set` is another way to give them.
@@ -51,7 +68,9 @@ def read_options(defaults: Mapping[str, Any], given: Mapping[str, Any], file: Pa
     defaults = _standard_form(defaults, "the recipe")
     from_file = {} if file is None else _standard_form(read_file(file), str(file))
     given = _standard_form(given, "the options")
-    values = {**defaults, **from_file}
+    given_recipe = {**defaults, **from_file, **given}.get("recipe", "published")
+    recipe = RECIPES.get(given_recipe, {})  # an unknown one is refused with the other options
+    values = {**recipe, **defaults, **from_file}
     if {**values, **given}.get("smoke"):
         values |= {name: option.about.smoke for name, option in CATALOG.items() if option.about.smoke is not KEEP}
     values |= given

@@ -133,7 +133,7 @@ def build_batches(
     batches = data.training_batches(
         split.labeled,
         unlabeled,
-        crop=options.crop,
+        crop=options.side,
         batch_size=options.batch,
         normalization=normalization,
         seed=options.seed,

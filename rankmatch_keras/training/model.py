@@ -124,7 +124,7 @@ def build_optimizer(options: Options, steps: int) -> keras.optimizers.Optimizer:
     learning_rate = learning_rate_schedule(options.learning_rate, steps, options.decay, options.warm_up)
     # Keras' optimizers take no accumulation as None.
     batches = options.accumulate if options.accumulate > 1 else None
-    common = {"gradient_accumulation_steps": batches, "global_clipnorm": options.clip}
+    common: dict[str, Any] = {"gradient_accumulation_steps": batches, "global_clipnorm": options.clip}
     if options.optimizer == "adamw":
         return keras.optimizers.AdamW(learning_rate, weight_decay=options.l2, **common)
     return SGD(learning_rate, 0.9, options.l2, options.head_multiplier, **common)

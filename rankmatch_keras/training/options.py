@@ -94,8 +94,13 @@ class Options:
         Path | None, About(SPLIT, "Text file of `image mask` lines to validate on.", flag="own data")
     ] = None
     method: Annotated[str, _free(METHOD, "Training method; docs/methods.md lists them all.")] = "rankmatch"
+    recipe: Annotated[
+        Literal["practical", "published"],
+        _free(METHOD, "Defaults of all other options: for runs of minutes to hours, or the articles'."),
+    ] = "published"
     preset: Annotated[
-        Literal["paper", "reference"], _named(METHOD, "RankMatch of the article or of its published program.")
+        Literal["paper", "reference", "practical"],
+        _named(METHOD, "RankMatch of the article, of its published program, or for short runs."),
     ] = "paper"
     backbone: Annotated[
         str,
@@ -105,9 +110,14 @@ class Options:
             smoke="tiny",
         ),
     ] = "mobilenet_v2"
-    weights: Annotated[str | None, About(NETWORK, "Encoder weights: a file, `imagenet`, or `random`.", smoke=None)] = (
-        None
-    )
+    weights: Annotated[
+        str | None,
+        About(
+            NETWORK,
+            "Encoder weights: a file, `imagenet`, `random`, or `auto` for `imagenet` where it can be had.",
+            smoke=None,
+        ),
+    ] = None
     start_from: Annotated[
         Path | None,
         About(
@@ -134,22 +144,33 @@ class Options:
         About(NETWORK, "Batch-normalize ASPP's pooled image, as the articles do; small batches train better without."),
     ] = True
     crop: Annotated[
-        int,
+        int | None,
         Ge(32),
-        About(TRAINING, "Side of the training crops; a multiple of 16 plus 1 aligns best.", smoke=65),
+        About(
+            TRAINING,
+            "Side of the training crops; a multiple of 16 plus 1 aligns best. Default: from the images.",
+            smoke=65,
+        ),
     ] = 321
     batch: Annotated[int, Ge(1), About(TRAINING, "Labeled and unlabeled images per step, each.", smoke=2)] = 2
-    steps: Annotated[int | None, Ge(1), About(TRAINING, "Optimizer steps (300 unless --epochs is given).", smoke=2)] = (
-        None
-    )
+    steps: Annotated[
+        int | None,
+        Ge(1),
+        About(TRAINING, "Optimizer steps; default: from the number of images, as --minutes allow.", smoke=2),
+    ] = None
+    minutes: Annotated[
+        float | None, Ge(0.0), About(TRAINING, "Longest duration that is chosen without --steps or --epochs.")
+    ] = None
     epochs: Annotated[
         int | None,
         Ge(1),
         About(TRAINING, "Duration in passes over the unlabeled images, instead of --steps.", smoke=None),
     ] = None
     interval: Annotated[
-        int, Ge(1), About(TRAINING, "Steps between evaluations and checkpoints, with --steps.", smoke=1)
-    ] = 50
+        int | None,
+        Ge(1),
+        About(TRAINING, "Steps between evaluations and checkpoints; default: a twelfth of the run.", smoke=1),
+    ] = None
     optimizer: Annotated[
         Literal["sgd", "adamw"],
         _per_method(
@@ -263,6 +284,14 @@ class Options:
             smoke=2,
         ),
     ] = 8
+    keep: Annotated[
+        Literal["last", "best"],
+        About(
+            SCORING,
+            "The network to score, evaluate and predict with: the last, as in the articles, or the best on validation.",
+            in_comparison="same",
+        ),
+    ] = "last"
     eval_mode: Annotated[
         Literal[MODES] | None,
         About(SCORING, "How the network sees images for a score; the data set's usual mode by default."),
@@ -316,6 +345,17 @@ class Options:
         return self.out
 
     @property
+    def side(self) -> int:
+        """Side of the crops.
+
+        Raises:
+            ValueError: it is not chosen yet; `fitting.fitted` does.
+        """
+        if self.crop is None:
+            raise ValueError("Expected a crop. Received: none")
+        return self.crop
+
+    @property
     def needs_unlabeled(self) -> bool:
         """Whether the run, or a later stage of it, reads unlabeled images."""
         return self.method != "supervised" or self.stage > 0
@@ -339,7 +379,7 @@ class Options:
             UserError: the options contradict each other.
         """
         return usual.changed(
-            self.eval_mode, self.eval_crop, self.eval_border, self.eval_flip, self.eval_scales, self.crop
+            self.eval_mode, self.eval_crop, self.eval_border, self.eval_flip, self.eval_scales, self.side
         )
 
     def burn_in_epochs(self, epochs: int) -> int:
@@ -347,6 +387,24 @@ class Options:
         if not self.burn_in or self.method in ("supervised", "selftraining"):
             return 0
         return min(max(1, round(self.burn_in * epochs)), epochs - 1)
+
+    def check_duration(self) -> None:
+        """Check that no two durations are given, and that the steps divide into intervals.
+
+        Raises:
+            UserError: otherwise.
+        """
+        if self.epochs is not None and self.steps is not None:
+            raise UserError("one duration", f"--steps {self.steps} and --epochs {self.epochs}", "Give one of them.")
+        if self.steps is None or self.interval is None or self.epochs is not None:
+            return
+        interval = min(self.interval, self.steps)
+        if self.steps % interval:
+            raise UserError(
+                "--steps that divide into intervals of --interval steps",
+                f"{self.steps} steps and {interval} an interval",
+                f"Take {self.steps // interval * interval} steps, or another interval.",
+            )
 
     def schedule(self, num_unlabeled: int) -> tuple[int, int]:
         """Resolve the duration.
@@ -359,20 +417,15 @@ class Options:
 
         Raises:
             UserError: both durations are given, or the steps do not divide into intervals.
+            ValueError: no duration; `fitting.fitted_duration` chooses one.
         """
-        if self.epochs is not None and self.steps is not None:
-            raise UserError("one duration", f"--steps {self.steps} and --epochs {self.epochs}", "Give one of them.")
+        self.check_duration()
         if self.epochs is not None:
             return self.epochs, max(1, num_unlabeled // (self.batch * self.accumulate))
-        steps = 300 if self.steps is None else self.steps
-        interval = min(self.interval, steps)
-        if steps % interval:
-            raise UserError(
-                "--steps that divide into intervals of --interval steps",
-                f"{steps} steps and {interval} an interval",
-                f"Take {steps // interval * interval} steps, or another interval.",
-            )
-        return steps // interval, interval
+        if self.steps is None or self.interval is None:
+            raise ValueError("Expected a duration. Received: neither steps with an interval nor epochs")
+        interval = min(self.interval, self.steps)
+        return self.steps // interval, interval
 
 
 def _plain(value):

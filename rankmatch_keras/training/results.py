@@ -10,7 +10,7 @@ PICTURES = 6
 
 
 def score(run: Run, dataset: data.SegmentationData, split: data.Split, options: Options) -> evaluation.Scores:
-    """Score the predictor after the last epoch on the test set, or on the validation set where there is none.
+    """Score the predictor that the run keeps on the test set, or on the validation set where there is none.
 
     All images are scored; with `--smoke` no more than `--val-limit`.
     """
@@ -25,7 +25,7 @@ def score(run: Run, dataset: data.SegmentationData, split: data.Split, options: 
     )
     print(f"Scoring {evaluator.limit or len(samples)} images of {dataset.name} {name} ...")
     progress = evaluation.progress_bar("scored") if running().is_main else None
-    return evaluator.evaluate(running().local(models.load_predictor(run.last)), progress=progress)
+    return evaluator.evaluate(running().local(models.load_predictor(run.chosen)), progress=progress)
 
 
 def report(run: Run, dataset: data.SegmentationData, scores: dict[str, evaluation.Scores]) -> None:
@@ -53,7 +53,7 @@ def _report(run, dataset, scores):
 
 def _save_predictions(run, dataset, protocol):
     """Write a sheet of image, truth and prediction of validation images, evenly spaced."""
-    predictor = running().local(models.load_predictor(run.last))
+    predictor = running().local(models.load_predictor(run.chosen))
     step = max(1, len(dataset.val) // PICTURES)
     samples = dataset.val[step // 2 :: step][:PICTURES]
     images = [sample.read_image() for sample in samples]

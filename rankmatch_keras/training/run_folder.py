@@ -69,6 +69,16 @@ class Run:
         """Predictor after the epoch with the best score."""
         return self.folder / "best.keras"
 
+    @property
+    def chosen(self) -> Path:
+        """Predictor that the run is scored by, and that `evaluate` and `predict` take by default."""
+        return self.best if self.kept == "best" else self.last
+
+    @property
+    def kept(self) -> str:
+        """Name of that predictor, `best` or `last`, as the run's option `keep` says; `last` in older runs."""
+        return read_config(self.folder)["options"].get("keep") or "last"
+
     def snapshot(self, number: int) -> Path:
         """Return the file of the predictor after a third of the training; kept only where a later stage needs it."""
         return self.folder / f"snapshot-{number}.keras"

@@ -124,7 +124,7 @@ def _stages(options: Options) -> Path:
 def _protocol(options, **values):
     """Return the protocol for labeling: whole images, or the sliding windows that the options ask for."""
     if options.eval_mode == "sliding_window":
-        values |= {"crop": options.eval_crop or options.crop, "border": options.eval_border or "clip"}
+        values |= {"crop": options.eval_crop or options.side, "border": options.eval_border or "clip"}
         return data.Protocol("sliding_window", **values)
     return data.Protocol(**values)
 

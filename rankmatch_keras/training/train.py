@@ -18,6 +18,7 @@ from rankmatch_keras.training.callbacks import Checkpoint, Evaluation, ProgressL
 from rankmatch_keras.training.configuration import OWN_DATA, read_options, require_fitting_method, write_file
 from rankmatch_keras.training.cost import Cost
 from rankmatch_keras.training.dataset import open_dataset
+from rankmatch_keras.training.fitting import fitted, fitted_duration
 from rankmatch_keras.training.inputs import (
     build_batches,
     checked,
@@ -99,20 +100,23 @@ def train(
     elif values or not isinstance(options, Options):
         raise TypeError(f"Give `options` as training.Options, or options by name. Received: {options!r}, {values}")
     require_fitting_method(options, set())
-    options.schedule(1)  # refused here rather than after the check of the data
+    options.check_duration()
     if options.method == "selftraining" and not options.stage:
         start(options)  # which says whether a launcher started the processes again
         return train_in_stages(lambda stage: train(stage, dataset), options)
     distribution = start(options)
-    distribution.on_main(lambda: Run(options.folder).require_new(options.resume or distribution.restarted))
+    run, resume = Run(options.folder), options.resume or distribution.restarted
+    distribution.on_main(lambda: run.require_new(resume))
     dataset = open_dataset(options) if dataset is None else dataset
     dataset, split = checked(dataset, choose_split(dataset, options), options)
-    epochs, steps_per_epoch = options.schedule(len(split.unlabeled))
+    options = fitted(options, split)
     normalization = normalization_of(options, split)
     class_weights = class_weights_of(options, dataset, split)
 
     with distribution.scope():
         segmenter = build_segmenter(dataset, split, options)
+        options = fitted_duration(options, split, segmenter)
+        epochs, steps_per_epoch = options.schedule(len(split.unlabeled))
         method = build_method(segmenter, options, epochs * steps_per_epoch, class_weights)
         predictor = models.predictor(method.evaluated, normalization, options.output_stride)
         method.compile(build_optimizer(options, epochs * steps_per_epoch), options.jit_compile)
@@ -146,7 +150,7 @@ def train(
         done = end
     scores = score(run, dataset, split, options)
     report(run, dataset, {"IoU %": scores} if before is None else {"before": before, "after": scores})
-    return Trained(run, scores, models.load_predictor(run.last), before)
+    return Trained(run, scores, models.load_predictor(run.chosen), before)
 
 
 def start(options: Options) -> Distribution:

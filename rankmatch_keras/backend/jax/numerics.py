@@ -18,6 +18,11 @@ def missing(dtype: str) -> str | None:
     return None
 
 
+def has_accelerator() -> bool:
+    """Return whether JAX computes on a GPU or TPU."""
+    return jax.default_backend() != "cpu"
+
+
 def make_deterministic() -> None:
     """Choose deterministic GPU kernels, before the first computation; CPU kernels always are."""
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {DETERMINISTIC}".strip()

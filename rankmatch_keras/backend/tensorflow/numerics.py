@@ -14,6 +14,11 @@ def missing(dtype: str) -> str | None:
     return None
 
 
+def has_accelerator() -> bool:
+    """Return whether TensorFlow computes on a GPU or TPU."""
+    return bool(tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("TPU"))
+
+
 def make_deterministic() -> None:
     """Choose deterministic kernels; an operation without one raises."""
     # keras-cv's layers ask for a global generator when they are made, although the pipeline seeds all its numbers.

@@ -12,6 +12,11 @@ def missing(dtype: str) -> str | None:
     return None
 
 
+def has_accelerator() -> bool:
+    """Return whether PyTorch computes on a GPU."""
+    return torch.cuda.is_available() or torch.backends.mps.is_available()
+
+
 def make_deterministic() -> None:
     """Choose deterministic kernels; an operation without one raises."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
