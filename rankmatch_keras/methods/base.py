@@ -13,6 +13,7 @@ from rankmatch_keras.layers.clock import Clock
 from rankmatch_keras.losses import SupervisedLoss
 from rankmatch_keras.methods.passes import Passes
 from rankmatch_keras.models.ema import EMATeacher
+from rankmatch_keras.models.segmenter import class_count
 
 LABELED = ("labeled_image", "labeled_mask")
 NETWORKS = ("segmenter", "second")
@@ -98,6 +99,10 @@ class Method(ConfigFromArguments, keras.Model):
             )
         if unlabeled_ramp and total_steps is None:
             raise ValueError("unlabeled_ramp is a fraction of the run. Expected total_steps. Received: none")
+        if class_weights is not None and len(class_weights) != class_count(segmenter):
+            raise ValueError(
+                f"Expected a weight for each of {class_count(segmenter)} classes. Received: {len(class_weights)}"
+            )
         self.segmenter = segmenter
         self.ignore_index = ignore_index
         self.ohem = ohem

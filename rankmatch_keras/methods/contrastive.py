@@ -71,8 +71,8 @@ class ContrastiveBase(MeanTeacherBase):
 
     @property
     def teachers(self):
-        """EMA networks of the segmenter and of its head."""
-        return (self.teacher.network, self.teacher_head.network)
+        """EMA networks of the segmenter and of its head, and the EMA that is evaluated."""
+        return (*super().teachers, self.teacher_head.network)
 
     @property
     def heads(self):

@@ -72,6 +72,10 @@ class ContrastiveUniMatch(UniMatch):
         """Return UniMatch's stages; the first one uses the head."""
         return joined_when_replicated(super().stages())
 
+    def weak_kinds(self, batch, dropped=False):
+        """Return labeled images and weak view: the contrast reads the student's pass of both."""
+        return super().weak_kinds(batch, dropped=True)
+
     def weak_terms(self, batch, stream):
         """Compute the contrast."""
         share = DROPPED * (1.0 - self.clock.progress())

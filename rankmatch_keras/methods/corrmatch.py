@@ -10,7 +10,6 @@ from rankmatch_keras.layers import FeatureDropout, box_mask
 from rankmatch_keras.layers.base import ConfigFromArguments, Float32Layer
 from rankmatch_keras.layers.resize import resize_align_corners
 from rankmatch_keras.losses.base import Loss
-from rankmatch_keras.losses.consistency import WeightedConsistencyLoss
 from rankmatch_keras.methods.fixmatch import Targets, WeakToStrong
 from rankmatch_keras.methods.passes import rows
 from rankmatch_keras.models.segmenter import class_count
@@ -53,6 +52,7 @@ class CorrMatch(WeakToStrong):
     """
 
     diagnostics = (*WeakToStrong.diagnostics, "adaptive_threshold")
+    own_threshold = True
 
     def __init__(
         self,
@@ -76,7 +76,6 @@ class CorrMatch(WeakToStrong):
         self.num_classes = class_count(segmenter)
         self.propagate = CorrelationPropagation(self.num_classes, name="propagation")
         self.propagate.build(segmenter.decoder.output["features"].shape)
-        self.pixel_loss = WeightedConsistencyLoss("valid")
         self.divergence = DivergenceLoss()
         self.term_weights = {
             **dict.fromkeys(("supervised", "supervised_correlation"), 1 / 4),
@@ -106,8 +105,8 @@ class CorrMatch(WeakToStrong):
         terms = {
             "supervised": self.labeled_loss_of(batch, logits[:labeled]),
             "supervised_correlation": self.supervised_loss(batch["labeled_mask"], second.logits[:labeled]),
-            "feature_dropout": self.pixel_loss(weak.label, sure, weak.valid, dropped_logits),
-            "weak_correlation": self.pixel_loss(weak.label, sure, weak.valid, second.logits[labeled:]),
+            "feature_dropout": self.consistency_loss(weak.label, sure, weak.valid, dropped_logits),
+            "weak_correlation": self.consistency_loss(weak.label, sure, weak.valid, second.logits[labeled:]),
             **self.diagnose(weak, self.adaptive_threshold.value()),
             "adaptive_threshold": self.adaptive_threshold.value(),
         }
@@ -130,9 +129,9 @@ class CorrMatch(WeakToStrong):
         known = ops.logical_and(sure, target.valid)
         label, grown = propagate_labels(target.label, known, regions, self.adaptive_threshold.value(), self.num_classes)
         terms = {
-            "strong_1": self.pixel_loss(label, grown, target.valid, outputs["logits"]),
+            "strong_1": self.consistency_loss(label, grown, target.valid, outputs["logits"]),
             "divergence": self.divergence(spread.logits, ops.logical_and(sure, apart), target.valid, outputs["logits"]),
-            "strong_correlation": self.pixel_loss(label, grown, target.valid, second.logits),
+            "strong_correlation": self.consistency_loss(label, grown, target.valid, second.logits),
         }
         return terms, None
 

@@ -29,11 +29,12 @@ class DAW(UniMatch):
         segmenter: the network to train.
         threshold: the threshold before the first step.
         momentum: weight of the old value in all moving averages of confidences.
-        average_decay: decay of the evaluated EMA.
+        average_decay: decay of the evaluated EMA, unless `average` is given.
         **kwargs: see `UniMatch`.
     """
 
     diagnostics = (*UniMatch.diagnostics, "threshold")
+    own_threshold = True
 
     def __init__(self, segmenter, *, momentum: float = 0.99, average_decay: float = 0.999, **kwargs):
         super().__init__(segmenter, **kwargs)
@@ -43,7 +44,8 @@ class DAW(UniMatch):
         self.adaptive_threshold = GaussianThreshold(classes, self.threshold, momentum)
         self.labeled_confidences = ClassAverages(classes, momentum)
         self.unlabeled_confidences = ClassAverages(classes, momentum)
-        self.averaged = EMATeacher(segmenter, average_decay)
+        if self.averaged is None:
+            self.averaged = EMATeacher(segmenter, average_decay)
 
     def weak_stream(self, batch):
         """Return UniMatch's; threshold and alignment learn from its labeled part."""

@@ -93,12 +93,14 @@ class WeakToStrong(Method):
         boxes: what the boxes do: `"cutmix"`; beyond the articles `"cutout"`, which hides the pixels inside and leaves
             them out of the loss, or `"none"`.
         unlabeled_loss: loss of the pseudo-labels, `"ce"` as published, `"dice"`, `"ce+dice"` or `"focal"`; see
-            `losses.base.pixel_loss`.
+            `losses.base.pixel_loss`. It weights the classes by `class_weights` too.
         **kwargs: see `Method`.
     """
 
     diagnostics: ClassVar[tuple[str, ...]] = ("mask_ratio", "confidence")
     required: tuple[str, ...] = (*LABELED, "weak_image", "strong_image_1", "valid", "cutmix_box_1")
+    # Whether a subclass decides by a threshold of its own which pseudo-labels count.
+    own_threshold: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -114,6 +116,11 @@ class WeakToStrong(Method):
         **kwargs,
     ):
         super().__init__(segmenter, **kwargs)
+        if self.own_threshold and selection != "threshold":
+            raise ValueError(
+                f"{type(self).__name__} has an adaptive threshold of its own. "
+                f"Expected selection='threshold'. Received: selection={selection!r}"
+            )
         self.threshold = threshold
         self.ema_decay = ema_decay
         self.selection = selection

@@ -18,6 +18,12 @@ every_method = pytest.mark.parametrize(
     [pytest.param(case, marks=[] if name in EVERYWHERE else pytest.mark.once) for name, case in CASES.items()],
     ids=CASES,
 )
+# Options of all methods, none at its default.
+SHARED = {
+    **{"ignore_index": 7, "ohem": (0.6, 50), "labeled_loss": "focal", "class_weights": (1.0, 2.0, 3.0)},
+    **{"normalize": "separate", "statistics": "labeled", "average": 0.9},
+    **{"unlabeled_weight": 0.5, "unlabeled_ramp": 0.25, "total_steps": 10},
+}
 LEARNED = [
     pytest.param(case, term, id=f"{name}-{term}", marks=[] if name in EVERYWHERE else pytest.mark.once)
     for name, case in CASES.items()
@@ -136,7 +142,7 @@ def test_required_entries_suffice(case, small_segmenter, random_batch):
 @pytest.mark.once
 @every_method
 def test_config_round_trip(case, small_segmenter):
-    options = {**case.options, "ignore_index": 7, "ohem": (0.6, 50), "name": "mine"}
+    options = {**case.options, **SHARED, "name": "mine"}
     method = case.make(small_segmenter, **options)
     copy = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(method))
     assert type(copy) is case.kind
@@ -149,8 +155,9 @@ def test_config_round_trip(case, small_segmenter):
 @pytest.mark.once
 @every_method
 def test_options_reach_the_supervised_loss(case, small_segmenter):
-    method = case.make(small_segmenter, ignore_index=7, ohem=(0.6, 50))
-    assert (method.supervised_loss.ignore_index, method.supervised_loss.ohem) == (7, (0.6, 50))
+    loss = case.make(small_segmenter, **SHARED).supervised_loss
+    assert (loss.ignore_index, loss.ohem) == (7, (0.6, 50))
+    assert (loss.kind, loss.class_weights) == ("focal", (1.0, 2.0, 3.0))
 
 
 @pytest.mark.parametrize("name", WEAK_TO_STRONG)
