@@ -1,6 +1,7 @@
 """`rankmatch compare`: several methods, numbers of labels and seeds in one table."""
 
 import json
+import runpy
 from pathlib import Path
 
 import click
@@ -19,7 +20,12 @@ TABLE = "table.md"
     "--methods",
     help="Methods to compare: NAME or NAME[OPTION=VALUE,...], separated by commas; learning_rate is an option too.",
 )
-@click.option("--labels", metavar="N,...", help="Numbers of labeled images; the recipe's own by default.")
+@click.option(
+    "--labels",
+    metavar="N,...|all",
+    help="Numbers of labeled images, e.g. 5,20,all; the recipe's own by default. all: every image with a mask, for "
+    "supervised only; the tables then say which part of the gap to it a method closes.",
+)
 @click.option(
     "--seeds", default="3", show_default=True, metavar="N|A,B,...", help="Number of seeds, or the seeds themselves."
 )
@@ -43,6 +49,7 @@ def compare(words, methods, labels, seeds, jobs, devices, out):
     \b
     rankmatch compare recipes/lucchi.py --data lucchi --methods supervised,unimatch,rankmatch --labels 5,10,20 \\
         --seeds 3 --out runs/table9
+    rankmatch compare recipes/lucchi.py --data lucchi --methods supervised,rankmatch --labels 5,20,all --out runs/gap
     rankmatch compare recipes/camvid.py --data camvid --methods 'rankmatch,rankmatch[top_k=6,rank_weight=0.02]' \\
         --steps 1000 --out runs/top_k
     rankmatch compare recipes/camvid.py --data camvid --methods 'supervised,unimatch[learning_rate=0.02]' \\
@@ -82,7 +89,7 @@ def _made(words, methods, labels, seeds, jobs, devices, out):
     """Return the records of the requested runs, trained where they are missing."""
     from rankmatch_keras.comparison.execution import execute
     from rankmatch_keras.comparison.grid import make_grid, read_labels, read_methods, read_seeds, require_free
-    from rankmatch_keras.comparison.records import read_record
+    from rankmatch_keras.comparison.records import ALL, read_record
 
     if not words:
         raise UserError("a recipe, or flags that name the data", "none", "Give e.g. recipes/lucchi.py --data DIR.")
@@ -91,9 +98,13 @@ def _made(words, methods, labels, seeds, jobs, devices, out):
     require_free(words)
     chosen = [device.strip() for device in (devices or "").split(",") if device.strip()]
     choices = read_methods(methods)
-    plan = make_grid(choices, read_labels(labels), read_seeds(seeds), out / "runs")
-    _require_known(choices, words)
+    counts = read_labels(labels)
+    plan = make_grid(choices, counts, read_seeds(seeds), out / "runs")
+    _require_valid(plan, words)
     _remember(out, words)
+    skipped = [choice.label for choice in choices if choice.needs_unlabeled] if ALL in counts else []
+    if skipped:
+        click.echo(f"All labels: no runs of {', '.join(skipped)}, for want of unlabeled images.")
     try:
         failures = execute(plan, words, out / "logs", chosen, jobs, click.echo)
     except KeyboardInterrupt:
@@ -102,19 +113,46 @@ def _made(words, methods, labels, seeds, jobs, devices, out):
     return [read_record(run.folder, run.method.label, run.labels, run.seed, failures.get(run.folder)) for run in plan]
 
 
-def _require_known(choices, words):
-    """Check the names of methods and options now, rather than hours later when the last run starts."""
+def _require_valid(plan, words):
+    """Check the options of every run now, rather than hours later when the last one starts."""
     from rankmatch_keras import methods
     from rankmatch_keras.comparison.grid import PER_METHOD
-    from rankmatch_keras.training.configuration import read_options
+    from rankmatch_keras.comparison.records import ALL
 
-    for choice in choices:
+    for choice in dict.fromkeys(run.method for run in plan):
         methods.check_options(choice.name, choice.option_names, further=(*PER_METHOD, "preset"))
-        pairs = [option.partition("=") for option in choice.options]
-        own = {name.strip(): value.strip() for name, _, value in pairs if name.strip() in PER_METHOD}
-        texts = tuple(f"{name}={value}" for name, _, value in pairs if name.strip() not in PER_METHOD)
-        second = {"second_backbone": "tiny"} if "--second-backbone" in words else {}
-        read_options({}, {"method": choice.name, "seed": 0, "set": texts, **own, **second})
+    command, flags = _training_command(words)
+    if command is None:
+        return
+    for run in plan:
+        options = command.read([*map(run.fill, flags), *run.flags])
+        options.schedule(1)
+        if run.labels == ALL:
+            _require_possible_with_all(options)
+
+
+def _training_command(words):
+    """Return the command that reads the shared flags, and these; None for a recipe of another kind."""
+    from rankmatch_keras.cli.recipes import TrainingCommand, training_command
+    from rankmatch_keras.training.configuration import OWN_DATA
+
+    if words[0].startswith("-"):
+        return training_command(None, own_data=True, **OWN_DATA), words
+    found = runpy.run_path(words[0], run_name="recipe")
+    commands = [getattr(value, "command", None) for value in found.values()]
+    return next((command for command in commands if isinstance(command, TrainingCommand)), None), words[1:]
+
+
+def _require_possible_with_all(options):
+    """Check that a run with all labels sees all of them, and takes as many steps as the others."""
+    if options.labeled_list is not None:
+        raise UserError("--labels all without --labeled-list", f"{options.labeled_list}", "Leave one of them out.")
+    if options.epochs is not None:
+        raise UserError(
+            "a duration in steps with --labels all",
+            f"{options.epochs} epochs, passes over unlabeled images that such a run does not have",
+            "Give --steps.",
+        )
 
 
 def _require_free(out):

@@ -29,6 +29,16 @@ class GroupedCommand(click.Command):
                 formatter.write_dl(records)
 
 
+class CountOrAll(click.IntRange):
+    """A number, or `all`: None, which stands for as many as there are."""
+
+    name = "number or all"
+
+    def convert(self, value, param, ctx):
+        """Convert a word."""
+        return None if value == "all" else super().convert(value, param, ctx)
+
+
 def run_flags(defaults: Mapping[str, Any], own_data: bool) -> list[click.Parameter]:
     """Make the flags of a training command.
 
@@ -79,6 +89,8 @@ def _click_type(option: Option) -> Any:
         return click.Choice(option.choices)
     if option.kind is Path:
         return PATH
+    if option.name == "labels":
+        return CountOrAll(option.least, option.most)
     if option.least is None and option.most is None:
         return option.kind
     kinds: dict[type, Any] = {int: click.IntRange, float: click.FloatRange}

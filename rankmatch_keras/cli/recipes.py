@@ -1,6 +1,6 @@
 """Recipes: short scripts whose defaults make a training command."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import click
@@ -9,6 +9,46 @@ from rankmatch_keras.cli.flags import GroupedCommand, given_values, run_flags
 from rankmatch_keras.cli.running import run
 from rankmatch_keras.environment import require_environment
 from rankmatch_keras.training.options import CATALOG, Options
+
+
+class TrainingCommand(GroupedCommand):
+    """Training command of a recipe, which can also read its flags without training.
+
+    Args:
+        defaults: the recipe's defaults.
+        **settings: of the command.
+    """
+
+    def __init__(self, defaults: Mapping[str, Any], **settings):
+        super().__init__("train", **settings)
+        self.defaults = defaults
+
+    def options(self, context: click.Context) -> Options:
+        """Return the options that a parsed command line asks for.
+
+        Raises:
+            UserError: an option cannot work.
+        """
+        from rankmatch_keras.training.configuration import read_options
+
+        names = [name for name in context.params if name != "config"]
+        return read_options(self.defaults, given_values(context, names), context.params["config"])
+
+    def read(self, arguments: Sequence[str]) -> Options:
+        """Read a command line as training would.
+
+        Args:
+            arguments: the flags.
+
+        Raises:
+            UserError: an option cannot work.
+            click.ClickException: a flag is unknown or malformed.
+        """
+        try:
+            with self.make_context("rankmatch train", list(arguments)) as context:
+                return self.options(context)
+        except click.UsageError as error:
+            raise click.ClickException(error.format_message()) from error
 
 
 def recipe(
@@ -33,28 +73,27 @@ def recipe(
     def main(arguments: list[str] | None = None, name: str | None = None) -> None:
         run(command, arguments, name)
 
+    main.command = command  # type: ignore[attr-defined]  # for those who want to read flags without training
     return main
 
 
 def training_command(
     text: str | None, train: Callable[[Options], Any] | None = None, own_data: bool = False, **defaults
-) -> click.Command:
+) -> TrainingCommand:
     """Make the command of `recipe`."""
 
     @click.pass_context
-    def callback(context, config, **values):
+    def callback(context, **_):
         require_environment()
-        from rankmatch_keras.training.configuration import read_options
         from rankmatch_keras.training.train import train as train_model
 
-        options = read_options(defaults, given_values(context, values), config)
-        (train or train_model)(options)
+        (train or train_model)(context.command.options(context))
 
     unknown = {*defaults} - {*CATALOG}
     if unknown:
         raise TypeError(f"A recipe's defaults are options of a run. Received: {sorted(unknown)}")
-    return GroupedCommand(
-        "train",
+    return TrainingCommand(
+        defaults,
         params=run_flags(defaults, own_data),
         callback=callback,
         help="\b\n" + (text or "").replace("\n\n", "\n\n\b\n"),

@@ -7,12 +7,14 @@ from pathlib import Path
 import numpy as np
 
 from rankmatch_keras.comparison.measures import LAST, Comparison, summarize
-from rankmatch_keras.comparison.records import BASELINE
+from rankmatch_keras.comparison.records import ALL, BASELINE
 from rankmatch_keras.evaluation.plots import save_figure, tidy_axes
 
 
 def save_learning_curves(folder: Path, comparison: Comparison) -> list[Path]:
     """Write `curves.png` and `.svg`: mean IoU on validation images during training, one panel per number of labels.
+
+    The baseline with all labels, the ceiling, is a dashed line in each.
 
     Args:
         folder: output folder.
@@ -21,17 +23,21 @@ def save_learning_curves(folder: Path, comparison: Comparison) -> list[Path]:
     Returns:
         The files; none if no run has a history.
     """
-    panels = {count: _curves(comparison, count) for count in comparison.labels}
+    panels = {count: _curves(comparison, count) for count in _panel_counts(comparison)}
     panels = {count: lines for count, lines in panels.items() if lines}
     if not panels:
         return []
     figure, axes = _panels(len(panels), 4.8, 3.6)
     for ax, (count, lines) in zip(axes, panels.items(), strict=True):
-        for method, (x, mean, sd) in lines.items():
-            style = _style(comparison, method)
-            ax.plot(x, mean, label=method, linewidth=1.8, marker="o" if len(x) < 20 else None, markersize=3, **style)
-            ax.fill_between(x, mean - sd, mean + sd, color=style["color"], alpha=0.15, linewidth=0)
+        for (method, labels), (x, mean, sd) in lines.items():
+            style, ceiling = _style(comparison, method), labels != count
+            marker, line = "o" if len(x) < 20 and not ceiling else None, "--" if ceiling else "-"
+            name = _name(method, ceiling)
+            ax.plot(x, mean, label=name, linewidth=1.8, linestyle=line, marker=marker, markersize=3, **style)
+            if not ceiling:
+                ax.fill_between(x, mean - sd, mean + sd, color=style["color"], alpha=0.15, linewidth=0)
         ax.set(title=_title(count), xlabel=_unit(comparison), ylabel="mean IoU, validation (%)")
+        ax.xaxis.get_major_locator().set_params(integer=True)
         tidy_axes(ax)
     _legend(figure, axes, _caption(comparison, "Mean IoU on validation images during training", "band"))
     return _save(figure, folder, "curves")
@@ -39,6 +45,8 @@ def save_learning_curves(folder: Path, comparison: Comparison) -> list[Path]:
 
 def save_class_chart(folder: Path, comparison: Comparison) -> list[Path]:
     """Write `classes.png` and `.svg`: per-class IoU after the last step, one panel per number of labels.
+
+    The baseline with all labels, the ceiling, is a hollow mark in each.
 
     Args:
         folder: output folder.
@@ -48,25 +56,26 @@ def save_class_chart(folder: Path, comparison: Comparison) -> list[Path]:
         The files; none if no run is finished.
     """
     finished = comparison.finished
-    counts = [count for count in comparison.labels if any(record.labels == count for record in finished)]
+    counts = [count for count in _panel_counts(comparison) if any(record.labels == count for record in finished)]
     if not counts:
         return []
     names = ("mean", *_class_names(finished))
-    figure, axes = _panels(len(counts), 4.8, 1.4 + max(0.42, 0.1 + 0.075 * len(comparison.methods)) * len(names))
+    most = max(len(_series(comparison, count)) for count in counts)
+    figure, axes = _panels(len(counts), 4.8, 1.4 + max(0.42, 0.1 + 0.075 * most) * len(names))
     for ax, count in zip(axes, counts, strict=True):
-        for number, method in enumerate(comparison.methods):
-            runs = [record.scores for record in comparison.runs_of(method, count) if record.scores is not None]
+        series = _series(comparison, count)
+        for number, (method, labels) in enumerate(series):
+            runs = [record.scores for record in comparison.runs_of(method, labels) if record.scores is not None]
             if not runs:
                 continue
             values = [summarize([100 * run.mean_iou for run in runs])]
             values += [summarize([100 * run.iou[k] for run in runs]) for k in range(len(names) - 1)]
             # Each method is a little lower, so that bars do not overlap.
-            y = np.arange(len(names)) + 0.62 * ((number + 0.5) / len(comparison.methods) - 0.5)
+            y = np.arange(len(names)) + 0.62 * ((number + 0.5) / len(series) - 0.5)
             sd = [0.0 if math.isnan(value.sd) else value.sd for value in values]
-            style = _style(comparison, method)
-            ax.errorbar(
-                [v.mean for v in values], y, xerr=sd, fmt="o", markersize=4, linewidth=1.2, label=method, **style
-            )
+            style, ceiling = _style(comparison, method), labels != count
+            style |= {"label": _name(method, ceiling), "markerfacecolor": "white" if ceiling else style["color"]}
+            ax.errorbar([v.mean for v in values], y, xerr=sd, fmt="o", markersize=4, linewidth=1.2, **style)
         ax.set(title=_title(count), xlabel="IoU (%)", xlim=(0, 100), yticks=range(len(names)))
         ax.set_yticklabels(names)
         ax.invert_yaxis()
@@ -87,11 +96,28 @@ def _class_names(finished):
     return finished[0].scores.class_names
 
 
+def _panel_counts(comparison):
+    """Return the numbers of labels with a panel: `ALL` has none if all there is to it is the ceiling of the others."""
+    others = [count for count in comparison.labels if count != ALL]
+    alone = not any(comparison.runs_of(method, ALL) for method in comparison.methods if method != BASELINE)
+    return others if others and alone else comparison.labels
+
+
+def _series(comparison, count):
+    """Return the `(method, labels)` of a panel: all methods, and the baseline with all labels last."""
+    ceiling = [(BASELINE, ALL)] if count != ALL and comparison.runs_of(BASELINE, ALL) else []
+    return [*((method, count) for method in comparison.methods), *ceiling]
+
+
+def _name(method, ceiling):
+    return f"{method}, all labels" if ceiling else method
+
+
 def _curves(comparison, count):
-    """Return method -> (x, mean, sd), numpy arrays over the epochs that all seeds of the method have."""
+    """Return `(method, labels)` -> (x, mean, sd), arrays over the epochs that all seeds of the method have."""
     lines = {}
-    for method in comparison.methods:
-        runs = [record for record in comparison.runs_of(method, count) if record.history]
+    for method, labels in _series(comparison, count):
+        runs = [record for record in comparison.runs_of(method, labels) if record.history]
         rows = [{row["epoch"]: 100 * row["mean_iou"] for row in run.history if "mean_iou" in row} for run in runs]
         epochs = sorted(set.intersection(*map(set, rows))) if rows else []
         summaries = [summarize([row[epoch] for row in rows]) for epoch in epochs]
@@ -99,7 +125,7 @@ def _curves(comparison, count):
         if known:
             x = np.array([epoch for epoch, _ in known]) * (runs[0].steps_per_epoch or 1)
             sd = np.nan_to_num([s.sd for _, s in known])
-            lines[method] = (x, np.array([s.mean for _, s in known]), sd)
+            lines[method, labels] = (x, np.array([s.mean for _, s in known]), sd)
     return lines
 
 
@@ -108,7 +134,7 @@ def _unit(comparison):
 
 
 def _title(count):
-    return "" if count is None else f"{count} labeled images"
+    return "" if count is None else "all images labeled" if count == ALL else f"{count} labeled images"
 
 
 def _style(comparison, method):

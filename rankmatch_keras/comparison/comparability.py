@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from rankmatch_keras.comparison.records import Record
+from rankmatch_keras.comparison.records import ALL, Record
 from rankmatch_keras.errors import UserError
 from rankmatch_keras.training.catalog import names_where
 from rankmatch_keras.training.options import CATALOG
@@ -28,6 +28,8 @@ def require_comparable(records: Sequence[Record]) -> None:
         groups.setdefault((record.labels, record.seed), []).append(record)
     for group in groups.values():
         _require_equal(group, _split_facts)
+    if len({record.labels for record in known}) > 1:
+        _require_steps(known)
     finished = [record for record in known if record.scores is not None]
     _require_equal(finished, _score_facts)
 
@@ -43,6 +45,18 @@ def _require_equal(records: Iterable[Record], facts) -> None:
                     f"{_short(other)} in {where.folder} and {_short(value)} in {record.folder}",
                     "Compare runs that differ only in the method.",
                 )
+
+
+def _require_steps(records):
+    """Check that runs without unlabeled images, whose passes are short ones, are not measured in these."""
+    for record in records:
+        epochs = record.config.get("options", {}).get("epochs")
+        if record.labels == ALL and epochs is not None and not record.config.get("split", {}).get("unlabeled"):
+            raise UserError(
+                "runs with all labels as long as the others",
+                f"{epochs} passes over no unlabeled images in {record.folder}",
+                "Train with --steps instead of --epochs.",
+            )
 
 
 def _common_facts(record):

@@ -128,7 +128,9 @@ def _failure(started):
     if code == 0 and finished:
         return None
     if code == 0:
-        return "it left no scores.json in its --out"
+        elsewhere = any(started.run.folder.glob("*/scores.json"))
+        reason = ": its recipe trains several runs and cannot be compared" if elsewhere else ""
+        return f"it left no scores.json in its --out{reason}"
     if code < 0:
         return f"ended by signal {-code}" + (", perhaps out of memory" if code == -9 else "")
     with open(started.log.name, "rb") as file:

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rankmatch_keras.errors import UserError
+from rankmatch_keras.comparison.records import ALL, BASELINE, Labels
+from rankmatch_keras.errors import UserError, did_you_mean
 from rankmatch_keras.training.catalog import names_where
 from rankmatch_keras.training.options import CATALOG
 
@@ -36,6 +37,11 @@ class MethodChoice:
         return [name for name, _ in self._pairs]
 
     @property
+    def needs_unlabeled(self) -> bool:
+        """Whether it cannot train where every image is labeled."""
+        return self.name != BASELINE
+
+    @property
     def flags(self) -> list[str]:
         """Flags of a recipe that select it."""
         return ["--method", self.name, *(word for pair in self._pairs for word in _flag(*pair))]
@@ -51,13 +57,13 @@ class PlannedRun:
 
     Attributes:
         method: its method.
-        labels: number of labeled images; None: the recipe's default.
+        labels: number of labeled images, or `ALL`; None: the recipe's default.
         seed: its seed.
         folder: its run directory.
     """
 
     method: MethodChoice
-    labels: int | None
+    labels: Labels
     seed: int
     folder: Path
 
@@ -77,23 +83,34 @@ class PlannedRun:
 
 
 def make_grid(
-    methods: Sequence[MethodChoice], labels: Sequence[int | None], seeds: Sequence[int], folder: Path
+    methods: Sequence[MethodChoice], labels: Sequence[Labels], seeds: Sequence[int], folder: Path
 ) -> list[PlannedRun]:
     """List all runs seed by seed, so that an interrupted comparison has whole seeds.
 
+    `ALL` is left out for methods that need unlabeled images.
+
     Args:
         methods: the methods to compare.
-        labels: numbers of labeled images.
+        labels: numbers of labeled images, or `ALL`.
         seeds: seeds of each.
         folder: parent of the run directories `<method>-l<labels>-s<seed>`.
 
     Raises:
-        UserError: if two runs would share a folder.
+        UserError: if two runs would share a folder, or a method has no run at all.
     """
+    without = [method.label for method in methods if method.needs_unlabeled]
+    if without and list(labels) == [ALL]:
+        raise UserError(
+            f"a number of labels for {', '.join(without)}, which needs unlabeled images",
+            f"--labels {ALL}, where every image is labeled",
+            f"Give e.g. --labels 20,{ALL}, or --methods {BASELINE} alone.",
+        )
     grid: dict[Path, PlannedRun] = {}
     for seed in seeds:
         for count in labels:
             for method in methods:
+                if count == ALL and method.needs_unlabeled:
+                    continue
                 middle = "" if count is None else f"-l{count}"
                 place = folder / f"{_safe(method.label)}{middle}-s{seed}"
                 if place in grid:
@@ -141,13 +158,27 @@ def read_seeds(text: str) -> list[int]:
     return _numbers(text, "--seeds", "a number of seeds like 3, or a list like 0,2,5")
 
 
-def read_labels(text: str | None) -> list[int | None]:
-    """Parse numbers of labels, e.g. `"10,20"`; None leaves them to the recipe.
+def read_labels(text: str | None) -> list[Labels]:
+    """Parse numbers of labels: `"10,20,all"` gives 10, 20, `ALL`; None leaves them to the recipe.
 
     Raises:
-        UserError: if the text is malformed.
+        UserError: if the text is malformed, or names a number twice.
     """
-    return [None] if text is None else [*_numbers(text, "--labels", "numbers of labeled images like 10,20")]
+    if text is None:
+        return [None]
+    wanted, example = f"numbers of labeled images, or `{ALL}`", f"Give e.g. --labels 5,20,{ALL}."
+    words = [word.strip() for word in text.split(",") if word.strip()]
+    if not words:
+        raise UserError(wanted, f"none in --labels {text!r}", example)
+    labels: list[Labels] = []
+    for word in words:
+        count = ALL if word == ALL else int(word) if word.isdecimal() else 0
+        if not count:
+            raise UserError(wanted, f"{word!r} in --labels {text}", did_you_mean(word, [ALL], example))
+        if count in labels:
+            raise UserError("each number of labels once", f"{count} twice in --labels {text}", "Give it once.")
+        labels.append(count)
+    return labels
 
 
 def require_free(flags: Sequence[str]) -> None:

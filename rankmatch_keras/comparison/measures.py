@@ -7,11 +7,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from rankmatch_keras.comparison.comparability import require_comparable
-from rankmatch_keras.comparison.records import BASELINE, Record
+from rankmatch_keras.comparison.records import ALL, BASELINE, Labels, Record
 from rankmatch_keras.errors import UserError
 
 # With fewer seeds the exact two-sided Wilcoxon test cannot fall below 0.05, whatever the values: 2 / 2^5 = 0.0625.
 WILCOXON_SEEDS = 6
+# Points of mean IoU between few and all labels below which a part of them says nothing.
+LEAST_GAP = 4.0
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,11 @@ def summarize(values: Sequence[float]) -> Summary:
     known = [value for value in values if not math.isnan(value)]
     mean = statistics.fmean(known) if known else math.nan
     return Summary(len(known), mean, statistics.stdev(known) if len(known) > 1 else math.nan)
+
+
+def is_small(gap: float) -> bool:
+    """Whether a gap is below `LEAST_GAP`, rounding aside."""
+    return gap < LEAST_GAP - 1e-9
 
 
 def paired_test(first: Mapping[int, float], second: Mapping[int, float]) -> PairedTest:
@@ -116,6 +123,10 @@ LAST_VALIDATION = Measure("last-validation", _last_validation)
 MEASURES = (LAST, BEST, LAST_VALIDATION)
 
 
+def _order(labels):
+    return -1 if labels is None else math.inf if labels == ALL else labels
+
+
 class Comparison:
     """Runs by method, number of labels and seed.
 
@@ -125,7 +136,7 @@ class Comparison:
     Attributes:
         records: the runs.
         methods: their methods, in order.
-        labels: numbers of labeled images, ascending.
+        labels: numbers of labeled images, ascending, `ALL` last.
 
     Raises:
         UserError: if there are no runs, or they cannot be compared.
@@ -135,14 +146,13 @@ class Comparison:
         if not records:
             raise UserError("runs to compare", "none", "Give methods, or run directories.")
         require_comparable(records)
-        counts = sorted({record.labels for record in records if record.labels is not None})
+        counts = {record.labels for record in records if record.labels is not None}
         if len(counts) == 1:  # a run may have failed before it recorded its number of labels
-            records = [replace(record, labels=counts[0]) for record in records]
+            (count,) = counts
+            records = [replace(record, labels=count) for record in records]
         self.records = tuple(records)
         self.methods = sorted(dict.fromkeys(record.label for record in records), key=lambda name: name != BASELINE)
-        self.labels = sorted(
-            {record.labels for record in self.records}, key=lambda count: -1 if count is None else count
-        )
+        self.labels = sorted({record.labels for record in self.records}, key=_order)
         self._by_cell: dict[tuple, list[Record]] = {}
         for record in self.records:
             self._by_cell.setdefault((record.label, record.labels), []).append(record)
@@ -162,33 +172,68 @@ class Comparison:
         """Whether supervised training is one of several methods."""
         return BASELINE in self.methods and len(self.methods) > 1
 
-    def runs_of(self, method: str, labels: int | None = None) -> list[Record]:
+    @property
+    def labels_with_gap(self) -> list[int]:
+        """Numbers of labels below `ALL`, where finished runs of the baseline with `ALL` tell the gap; else none."""
+        return [count for count in self.labels if isinstance(count, int)] if self.values(LAST, BASELINE, ALL) else []
+
+    @property
+    def num_all(self) -> int | None:
+        """How many images `ALL` is; None if no record says it, or they differ."""
+        numbers = {record.num_labeled for record in self.records if record.labels == ALL} - {None}
+        return numbers.pop() if len(numbers) == 1 else None
+
+    def runs_of(self, method: str, labels: Labels = None) -> list[Record]:
         """Return all runs of a method, or those with one number of labels."""
         cells = self.labels if labels is None else [labels]
         return [record for count in cells for record in self._by_cell.get((method, count), ())]
 
-    def values(self, measure: Measure, method: str, labels: int | None) -> Mapping[int, float]:
+    def values(self, measure: Measure, method: str, labels: Labels) -> Mapping[int, float]:
         """Return seed -> percent for the finished runs of a cell of the table."""
         cell = self._by_cell.get((method, labels), ())
         return {record.seed: measure.of(record) for record in cell if record.scores is not None}
 
-    def summary(self, measure: Measure, method: str, labels: int | None) -> Summary:
+    def summary(self, measure: Measure, method: str, labels: Labels) -> Summary:
         """Compute mean and standard deviation over the seeds of a cell."""
         return summarize(list(self.values(measure, method, labels).values()))
 
-    def gain(self, measure: Measure, labels: int | None) -> float:
+    def gain(self, measure: Measure, labels: Labels) -> float:
         """Compute the largest mean of the other methods minus the baseline's; NaN if one is missing."""
         means = [self.summary(measure, method, labels).mean for method in self.methods if method != BASELINE]
         known = [mean for mean in means if not math.isnan(mean)]
         return max(known, default=math.nan) - self.summary(measure, BASELINE, labels).mean
 
-    def best(self, measure: Measure, labels: int | None) -> str | None:
-        """Return the method with the largest mean of a column; None if no run is finished."""
+    def gap(self, measure: Measure, labels: Labels) -> Mapping[int, float]:
+        """Return seed -> points of the baseline with all labels minus those with so many; without unknown ones."""
+        few, everything = (self.values(measure, BASELINE, count) for count in (labels, ALL))
+        gaps = {seed: everything[seed] - few[seed] for seed in sorted({*few} & {*everything})}
+        return {seed: gap for seed, gap in gaps.items() if not math.isnan(gap)}
+
+    def gap_closed(self, measure: Measure, method: str, labels: Labels) -> Summary | None:
+        """Compute which part of the gap a method closes, in percent, over the seeds that have one.
+
+        Args:
+            measure: of the scores.
+            method: the method.
+            labels: number of labeled images.
+
+        Returns:
+            Mean and standard deviation over the seeds whose own gap is large enough; None if the mean gap is not.
+        """
+        few, own = (self.values(measure, name, labels) for name in (BASELINE, method))
+        gaps = self.gap(measure, labels)
+        if gaps and is_small(summarize(list(gaps.values())).mean):
+            return None
+        seeds = [seed for seed, gap in gaps.items() if seed in own and not is_small(gap)]
+        return summarize([100 * (own[seed] - few[seed]) / gaps[seed] for seed in seeds])
+
+    def best(self, measure: Measure, labels: Labels) -> str | None:
+        """Return the method with the largest mean of a column; None unless several have one."""
         means = {method: self.summary(measure, method, labels).mean for method in self.methods}
         known = {method: mean for method, mean in means.items() if not math.isnan(mean)}
-        return max(known, key=known.__getitem__) if known else None
+        return max(known, key=known.__getitem__) if len(known) > 1 else None
 
-    def paired(self, measure: Measure, first: str, second: str, labels: int | None) -> PairedTest:
+    def paired(self, measure: Measure, first: str, second: str, labels: Labels) -> PairedTest:
         """Test the first method against the second, over the seeds that both have."""
         return paired_test(self.values(measure, first, labels), self.values(measure, second, labels))
 

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from rankmatch_keras.errors import UserError
 from rankmatch_keras.evaluation.scores import Scores
@@ -13,6 +13,8 @@ from rankmatch_keras.training.options import CATALOG
 from rankmatch_keras.training.run_folder import STAGES, Run
 
 BASELINE = "supervised"  # the method that the others are measured against
+ALL: Literal["all"] = "all"  # number of labeled images: every image that has a mask
+Labels = int | Literal["all"] | None
 # Options that are part of a run's label where runs of one method differ in them.
 NAMED = names_where(CATALOG, in_comparison="named", of_method=False)
 OF_METHOD = names_where(CATALOG, of_method=True)
@@ -26,7 +28,7 @@ class Record:
     Attributes:
         folder: its run directory.
         label: its method, as tables name it.
-        labels: number of labeled images; None if unknown.
+        labels: number of labeled images, or `ALL`; None if unknown.
         seed: its seed.
         config: its `config.json`; empty if there is none.
         scores: its scores after the last epoch; None unless it is finished.
@@ -37,7 +39,7 @@ class Record:
 
     folder: Path
     label: str
-    labels: int | None
+    labels: Labels
     seed: int
     config: Mapping[str, Any] = field(default_factory=dict)
     scores: Scores | None = None
@@ -46,7 +48,7 @@ class Record:
     error: str | None = None
 
     @property
-    def key(self) -> tuple[str, int | None, int]:
+    def key(self) -> tuple[str, Labels, int]:
         """Method, number of labels and seed, unique in a comparison."""
         return self.label, self.labels, self.seed
 
@@ -58,6 +60,11 @@ class Record:
         return ", ".join(name for name in names if name)
 
     @property
+    def num_labeled(self) -> int | None:
+        """Number of images whose masks it learns from; None without a record."""
+        return len(self.config.get("split", {}).get("labeled", ())) if self.config else None
+
+    @property
     def steps_per_epoch(self) -> int | None:
         """Optimizer steps between evaluations; None for a run measured in epochs."""
         options = self.config.get("options", {})
@@ -66,13 +73,13 @@ class Record:
         return min(options["interval"], options.get("steps") or options["interval"])
 
 
-def read_record(folder: Path, label: str, labels: int | None, seed: int, error: str | None = None) -> Record:
+def read_record(folder: Path, label: str, labels: Labels, seed: int, error: str | None = None) -> Record:
     """Read the files of a run, finished or not.
 
     Args:
         folder: the run directory.
         label: its method, as tables name it.
-        labels: number of labeled images that was asked for; None: as its record says.
+        labels: number of labeled images that was asked for, or `ALL`; None: as its record says.
         seed: its seed, used if it has no record.
         error: why it failed, if known.
 
@@ -84,7 +91,7 @@ def read_record(folder: Path, label: str, labels: int | None, seed: int, error: 
     if config and scores is None and error is None:
         error = "not finished: start it again with --resume"
     if config and labels is None:
-        labels = len(config.get("split", {}).get("labeled", ()))
+        labels = _recorded_labels(config)
     return Record(
         folder,
         label,
@@ -167,6 +174,14 @@ def _own_optimizer(options, all_options):
     baseline = next((o for o in all_options if o.get("method") == BASELINE), all_options[0])
     shared = [name for name in PER_METHOD if name in options and name in baseline]
     return [f"{name}={options[name]}" for name in shared if options[name] != baseline[name]]
+
+
+def _recorded_labels(config):
+    """Return `ALL` where the options ask for no number and no list; older records lack them and have a number."""
+    options = config.get("options", {})
+    if options.get("labels", 0) is None and options.get("labeled_list") is None:
+        return ALL
+    return len(config.get("split", {}).get("labeled", ()))
 
 
 def _cost(folder):

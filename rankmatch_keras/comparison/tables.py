@@ -5,13 +5,27 @@ import math
 import statistics
 from pathlib import Path
 
-from rankmatch_keras.comparison.measures import BEST, LAST, MEASURES, WILCOXON_SEEDS, Comparison
-from rankmatch_keras.comparison.records import BASELINE
+from rankmatch_keras.comparison.measures import (
+    BEST,
+    LAST,
+    MEASURES,
+    WILCOXON_SEEDS,
+    Comparison,
+    Measure,
+    is_small,
+    summarize,
+)
+from rankmatch_keras.comparison.records import ALL, BASELINE
 from rankmatch_keras.files import replacing
 
 PAIRED_METHODS = 6  # more methods are compared with the baseline only
 FAILED = "failed"
-_LATEX = {"\\": r"\textbackslash{}", **{letter: f"\\{letter}" for letter in "&%$#_{}"}, "~": r"\textasciitilde{}"}
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    **{letter: f"\\{letter}" for letter in "&%$#_{}"},
+    "~": r"\textasciitilde{}",
+    "±": r"$\pm$",
+}
 
 
 def to_markdown(comparison: Comparison) -> str:
@@ -29,16 +43,34 @@ def to_markdown(comparison: Comparison) -> str:
         f"Mean IoU in %, mean ± sample standard deviation over seeds ({', '.join(map(str, seeds))}); the number of "
         f"seeds in parentheses if some are missing. Columns: labeled images. The best mean is bold.",
     ]
+    if comparison.labels_with_gap:
+        parts.append(
+            "Gap closed: what a method gains over supervised with as many labels, in % of what all labels would gain."
+        )
     for measure in MEASURES:
-        parts += [f"## {_title(comparison.describe(measure))}", _scores(comparison, measure, len(seeds))]
+        title = f"## {_title(comparison.describe(measure))}"
+        parts += [title, _scores(comparison, measure, len(seeds)), *gap_notes(comparison, measure)]
     parts += ["## Paired over seeds", _tests(comparison), "## Cost", _costs(comparison)]
     if comparison.failed:
         failures = [
-            f"- {record.label}, {_column(record.labels)}, seed {record.seed}: {record.error}"
+            f"- {record.label}, {_column(comparison, record.labels)}, seed {record.seed}: {record.error}"
             for record in comparison.failed
         ]
         parts += ["## Without a score", "\n".join(failures)]
     return "\n\n".join(parts) + "\n"
+
+
+def gap_notes(comparison: Comparison, measure: Measure) -> list[str]:
+    """Say how large the gap between few and all labels is, in one line per number of labels.
+
+    Args:
+        comparison: the runs.
+        measure: of the scores.
+
+    Returns:
+        Lines for below a table; none without runs with all labels.
+    """
+    return [_gap_note(comparison, measure, count) for count in comparison.labels_with_gap]
 
 
 def to_latex(comparison: Comparison) -> str:
@@ -69,16 +101,54 @@ def _title(text):
     return text[0].upper() + text[1:]
 
 
+def _gap_note(comparison, measure, count):
+    gaps = comparison.gap(measure, count)
+    gap = summarize(list(gaps.values()))
+    if not gap.n:
+        return f"No seed has a score of supervised with {count} and with all labels: no gap."
+    start = f"The gap between {count} and all labels is"
+    if is_small(gap.mean):
+        return f"{start} only {gap.mean:.2f} points: no basis to compare methods."
+    spread = "" if math.isnan(gap.sd) else f" ± {gap.sd:.2f}"
+    small = [str(seed) for seed, one in gaps.items() if is_small(one)]
+    rest = f" Left out as too small: that of seed {', '.join(small)}." if small else ""
+    return f"{start} {gap.mean:.2f}{spread} points ({'one seed' if gap.n == 1 else f'{gap.n} seeds'}).{rest}"
+
+
 def _scores(comparison, measure, seeds):
     best = {count: comparison.best(measure, count) for count in comparison.labels}
     rows = [
-        [method, *(_cell(comparison, measure, method, count, best[count], seeds) for count in comparison.labels)]
+        [
+            method,
+            *(_cell(comparison, measure, method, count, best[count], seeds) for count in comparison.labels),
+            *(_closed(comparison, measure, method, count, seeds) for count in comparison.labels_with_gap),
+        ]
         for method in comparison.methods
     ]
     if comparison.has_baseline:
         gains = [comparison.gain(measure, count) for count in comparison.labels]
-        rows.append(["Δ best other − supervised", *("" if math.isnan(gain) else f"{gain:+.2f}" for gain in gains)])
-    return _table(["method", *map(_column, comparison.labels)], rows)
+        cells = ["" if math.isnan(gain) else f"{gain:+.2f}" for gain in gains]
+        rows.append(["Δ best other − supervised", *cells, *("" for _ in comparison.labels_with_gap)])
+    header = ["method", *(_column(comparison, count) for count in comparison.labels), *_gap_columns(comparison)]
+    return _table(header, rows)
+
+
+def _gap_columns(comparison):
+    counts = comparison.labels_with_gap
+    return ["gap closed, %"] if len(counts) == 1 else [f"gap closed at {count}, %" for count in counts]
+
+
+def _closed(comparison, measure, method, labels, seeds):
+    if method == BASELINE or not comparison.values(measure, method, labels):
+        return ""
+    closed = comparison.gap_closed(measure, method, labels)
+    if closed is None:
+        return "-"
+    if not closed.n:
+        return ""
+    spread = "" if math.isnan(closed.sd) else f" ± {closed.sd:.1f}"
+    text = f"{closed.mean:.1f}{spread}"
+    return text if closed.n == seeds else f"{text} ({closed.n})"
 
 
 def _cell(comparison, measure, method, labels, best, seeds):
@@ -103,7 +173,8 @@ def _tests(comparison):
             spread = "" if math.isnan(test.sd) else f" ± {test.sd:.2f}"
             t_test = test.note if test.t_test is None else f"{test.t_test:.3g}"
             signed = "-" if test.wilcoxon is None else f"{test.wilcoxon:.3g}"
-            rows.append([first, second, _column(count), str(test.n), f"{test.difference:+.2f}{spread}", t_test, signed])
+            difference = f"{test.difference:+.2f}{spread}"
+            rows.append([first, second, _column(comparison, count), str(test.n), difference, t_test, signed])
     if not rows:
         return "No two methods have a seed in common."
     header = ["method", "minus", "labels", "seeds", "difference", "p, paired t-test", "p, Wilcoxon"]
@@ -145,7 +216,9 @@ def _number(runs, name, combine, digits):
     return f"{combine(values):.{digits}f}" if values else "-"
 
 
-def _column(count):
+def _column(comparison, count):
+    if count == ALL and comparison.num_all:
+        return f"{ALL} ({comparison.num_all})"
     return "labels unknown" if count is None else str(count)
 
 
@@ -156,11 +229,14 @@ def _table(header, rows):
 
 def _tabular(comparison, measure):
     best = {count: comparison.best(measure, count) for count in comparison.labels}
+    gaps = comparison.labels_with_gap
+    seeds = len({record.seed for record in comparison.records})
+    counts = ["?" if count is None else _column(comparison, count) for count in comparison.labels]
     lines = [
         f"% Mean IoU (%), {_latex_text(comparison.describe(measure))}",
-        rf"\begin{{tabular}}{{l{'c' * len(comparison.labels)}}}",
+        rf"\begin{{tabular}}{{l{'c' * (len(comparison.labels) + len(gaps))}}}",
         r"\toprule",
-        _latex_row(["Method", *("?" if count is None else str(count) for count in comparison.labels)]),
+        _latex_row(["Method", *counts, *(_latex_text(_title(name)) for name in _gap_columns(comparison))]),
         r"\midrule",
     ]
     for method in comparison.methods:
@@ -168,12 +244,14 @@ def _tabular(comparison, measure):
             _latex_cell(comparison.summary(measure, method, count), method == best[count])
             for count in comparison.labels
         ]
-        lines.append(_latex_row([_latex_text(method), *cells]))
+        closed = [_latex_text(_closed(comparison, measure, method, count, seeds)) for count in gaps]
+        lines.append(_latex_row([_latex_text(method), *cells, *closed]))
     if comparison.has_baseline:
         gains = [comparison.gain(measure, count) for count in comparison.labels]
         deltas = ["--" if math.isnan(gain) else f"{gain:+.2f}" for gain in gains]
-        lines += [r"\midrule", _latex_row([r"$\Delta\uparrow$", *deltas])]
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
+        lines += [r"\midrule", _latex_row([r"$\Delta\uparrow$", *deltas, *("" for _ in gaps)])]
+    notes = [rf"\par{{\footnotesize {_latex_text(note)}}}" for note in gap_notes(comparison, measure)]
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", *notes, ""])
 
 
 def _latex_row(cells):
@@ -195,6 +273,8 @@ def _mean_rows(comparison):
     for measure in MEASURES:
         for method in comparison.methods:
             for count in comparison.labels:
+                if not comparison.runs_of(method, count):
+                    continue
                 summary = comparison.summary(measure, method, count)
                 difference = comparison.paired(measure, method, BASELINE, count) if comparison.has_baseline else None
                 yield {
@@ -205,15 +285,32 @@ def _mean_rows(comparison):
                     "mean": summary.mean,
                     "sd": summary.sd,
                     "minus_supervised": math.nan if difference is None else difference.difference,
+                    **_gap_cells(comparison, measure, method, count),
                     "failed": sum(record.scores is None for record in comparison.runs_of(method, count)),
                     "measured_on": comparison.describe(measure),
                 }
+
+
+def _gap_cells(comparison, measure, method, count):
+    counts = comparison.labels_with_gap
+    if not counts:
+        return {}
+    closed = comparison.gap_closed(measure, method, count) if count in counts and method != BASELINE else None
+    return {
+        "gap": summarize(list(comparison.gap(measure, count).values())).mean if count in counts else math.nan,
+        "gap_closed": None if closed is None else closed.mean,
+        "gap_closed_sd": None if closed is None else closed.sd,
+        "gap_closed_seeds": None if closed is None else closed.n,
+        "gap_note": _gap_note(comparison, measure, count) if count in counts else "",
+    }
 
 
 def _pair_rows(comparison):
     for measure in MEASURES:
         for first, second in comparison.pairs():
             for count in comparison.labels:
+                if not comparison.runs_of(first, count) or not comparison.runs_of(second, count):
+                    continue
                 test = comparison.paired(measure, first, second, count)
                 yield {
                     "measure": measure.name,
@@ -234,6 +331,7 @@ def _run_rows(comparison):
         yield {
             "method": record.label,
             "labels": record.labels,
+            "labeled_images": record.num_labeled,
             "seed": record.seed,
             **{measure.name: measure.of(record) for measure in MEASURES},
             "split": record.config.get("split", {}).get("id"),
