@@ -54,7 +54,8 @@ def compare(words, methods, labels, seeds, jobs, devices, out):
         --steps 1000 --out runs/top_k
     rankmatch compare recipes/camvid.py --data camvid --methods 'supervised,unimatch[learning_rate=0.02]' \\
         --out runs/rate
-    rankmatch compare --images photos --masks masks --unlabeled more --methods supervised,rankmatch --out runs/own
+    rankmatch compare --images photos --masks masks --unlabeled more --methods supervised,rankmatch \\
+        --steps 1000 --crop 193 --out runs/own
     rankmatch compare recipes/pascal_voc.py --data VOC2012 --methods fixmatch,unimatch --devices 0,1,2,3 --out runs/voc
     rankmatch compare runs/a runs/b runs/c --out runs/abc
     """
@@ -126,7 +127,8 @@ def _require_valid(plan, words):
         return
     for run in plan:
         options = command.read([*map(run.fill, flags), *run.flags])
-        options.schedule(1)
+        options.check_duration()
+        _require_shared(options)
         if run.labels == ALL:
             _require_possible_with_all(options)
 
@@ -141,6 +143,17 @@ def _training_command(words):
     found = runpy.run_path(words[0], run_name="recipe")
     commands = [getattr(value, "command", None) for value in found.values()]
     return next((command for command in commands if isinstance(command, TrainingCommand)), None), words[1:]
+
+
+def _require_shared(options):
+    """Check that nothing is left to the single run that all runs of a table must agree in."""
+    open_ones = {"--steps 1000": options.steps or options.epochs, "--crop 193": options.crop}
+    missing = [example for example, value in open_ones.items() if value is None]
+    if missing:
+        flags = " and ".join(example.split()[0] for example in missing)
+        raise UserError(
+            f"{flags}, equal for all runs", "none: each run would choose its own", f"Give e.g. {' '.join(missing)}."
+        )
 
 
 def _require_possible_with_all(options):

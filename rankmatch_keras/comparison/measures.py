@@ -254,7 +254,9 @@ class Comparison:
                 for record in finished
                 if record.scores is not None
             )
-            return f"after the last step; {'; '.join(sets) or 'no finished run'}"
+            kept = {record.config.get("options", {}).get("keep") or "last" for record in finished}
+            network = "best network on validation images" if kept == {"best"} else "after the last step"
+            return f"{network}; {'; '.join(sets) or 'no finished run'}"
         options = finished[0].config.get("options", {}) if finished else {}
         count = options.get("val_limit")
         images = f"{count} validation images" if count else "all validation images"

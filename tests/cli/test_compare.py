@@ -29,40 +29,59 @@ def compared(tmp_path_factory):
 
 def command(scenes, out, *more):
     flags = ["--dataset", "SampleScenes", "--data", scenes, "--smoke", "--crop", 33, "--aspp-filters", 8]
-    words = ["compare", *flags, "--decoder-filters", 8, "--methods", METHODS, "--labels", 3, "--seeds", "0,", *more]
+    words = [
+        "compare",
+        *flags,
+        "--decoder-filters",
+        8,
+        "--methods",
+        METHODS,
+        "--labels",
+        "3,all",
+        "--seeds",
+        "0,",
+        *more,
+    ]
     return [*words, "--out", out]
 
 
 def test_two_methods_are_compared_and_a_cut_off_run_goes_on(scenes, compared, rankmatch):
     code, out, err = rankmatch(*command(scenes, compared, "--jobs", 2))
     assert code == 0, out + err
-    assert "2 runs: 0 finished, 0 to resume, 2 to start" in out
+    assert "All labels: no runs of rankmatch[num_agents=8], for want of unlabeled images.\n" in out
+    assert "3 runs: 0 finished, 0 to resume, 3 to start" in out
+    assert "| method | 3 | all (8) | gap closed, % |" in out and "\nThe gap between 3 and all labels is " in out
     assert "| rankmatch[num_agents=8] |" in out and "Δ best other − supervised" in out
     names = {path.name for path in compared.iterdir()}
     assert {"table.md", "table.tex", "table.csv", "pairs.csv", "runs.csv", "curves.png", "classes.svg"} <= names
     run = compared / "runs/rankmatch_num_agents=8-l3-s0"
     options = json.loads((run / "config.json").read_text())["options"]
     assert options["num_agents"] == 8 and options["set"] == [] and options["labels"] == 3
+    ceiling = json.loads((compared / "runs/supervised-lall-s0/config.json").read_text())
+    assert ceiling["options"]["labels"] is None and len(ceiling["split"]["labeled"]) == 8
+    assert ceiling["split"]["unlabeled"] == 0 and ceiling["options"]["steps"] == options["steps"]
     assert json.loads((run / "cost.json").read_text())["peak_memory_gb"] > 0.1
     assert (run / "pseudo_labels.csv").is_file()
     scores = (run / "scores.json").read_text()
 
     (run / "scores.json").unlink()
+    (compared / "runs/supervised-lall-s0/scores.json").unlink()
     code, out, err = rankmatch(*command(scenes, compared, "--jobs", 2))
     assert code == 0, out + err
-    assert "2 runs: 1 finished, 1 to resume, 0 to start" in out
+    assert "3 runs: 1 finished, 2 to resume, 0 to start" in out
     again = json.loads((run / "scores.json").read_text())
     assert again["IoU %"]["iou"] == json.loads(scores)["IoU %"]["iou"]
     with (compared / "runs.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert [row["error"] for row in rows] == ["", ""] and float(rows[1]["step_seconds"]) > 0
+    assert [row["error"] for row in rows] == ["", "", ""] and [row["labels"] for row in rows] == ["3", "3", "all"]
+    assert float(rows[1]["step_seconds"]) > 0
 
     code, _, err = rankmatch(*command(scenes, compared, "--steps", 4))
     assert code == 2 and "--steps 4" in err and "compare.json" in err
 
 
 def test_figures_of_the_runs(compared, tmp_path, rankmatch):
-    runs = sorted((compared / "runs").iterdir())
+    runs = sorted((compared / "runs").glob("*-l3-s0"))
     code, out, err = rankmatch("figures", *runs, "--out", tmp_path / "figures", "--images", 1, "--agents", 6)
     assert code == 0, err
     names = {path.name for path in (tmp_path / "figures").iterdir()}
@@ -74,8 +93,8 @@ def test_figures_of_the_runs(compared, tmp_path, rankmatch):
 
     code, _, err = rankmatch("figures", *runs, "--out", tmp_path / "other", "--images", "scene_01")
     assert code == 2 and "Did you mean" in err and "Traceback" not in err
-    code, out, err = rankmatch("compare", *runs, "--out", tmp_path / "tables")
-    assert code == 0 and "| supervised |" in out, err
+    code, out, err = rankmatch("compare", *(compared / "runs").iterdir(), "--out", tmp_path / "tables")
+    assert code == 0 and "| supervised |" in out and "| method | 3 | all (8) | gap closed, % |" in out, err
 
 
 MISTAKES = [
@@ -89,6 +108,35 @@ MISTAKES = [
     (["compare", "recipes/lucchi.py", "--methods", "supervised", "--out", "rankmatch_keras"], "--out"),
     (["compare", "recipes/lucchi.py", "--methods", "supervised,unimach", "--out", "{}"], "Did you mean unimatch?"),
     (["compare", "recipes/lucchi.py", "--methods", "rankmatch[top=6]", "--out", "{}"], "Did you mean top_k?"),
+    (
+        ["compare", "recipes/lucchi.py", "--methods", "supervised", "--labels", "5,al", "--out", "{}"],
+        "Did you mean all?",
+    ),
+    (["compare", "recipes/lucchi.py", "--methods", "rankmatch", "--labels", "all", "--out", "{}"], "--labels 20,all"),
+    (["compare", "recipes/pascal_voc.py", "--methods", "supervised", "--labels", "all", "--out", "{}"], "80 epochs"),
+    (
+        [
+            "compare",
+            "recipes/lucchi.py",
+            "--methods",
+            "supervised",
+            "--labels",
+            "all",
+            "--labeled-list",
+            "x",
+            "--out",
+            "{}",
+        ],
+        "--labeled-list",
+    ),
+    (["compare", "recipes/lucchi.py", "--methods", "supervised", "--stepz", "4", "--out", "{}"], "'--steps'"),
+    (["compare", "recipes/lucchi.py", "--methods", "supervised", "--crop", "7", "--out", "{}"], "'--crop'"),
+    (["compare", "recipes/lucchi.py", "--methods", "supervised", "--interval", "7", "--out", "{}"], "300 steps and 7"),
+    (
+        ["compare", "recipes/lucchi.py", "--methods", "rankmatch,supervised", "--threshold", "0.9", "--out", "{}"],
+        "--method supervised; found --threshold",
+    ),
+    (["compare", "--images", "x", "--masks", "y", "--methods", "supervised", "--out", "{}"], "--steps 1000 --crop 193"),
     (["figures", "nowhere", "--out", "{}"], "config.json"),
     (["figures", "nowhere", "--out", "rankmatch_keras"], "new or empty"),
 ]

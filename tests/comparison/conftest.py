@@ -12,17 +12,23 @@ OPTIONS = {"steps": 300, "interval": 100, "epochs": None, "crop": 129, "batch": 
 
 @pytest.fixture
 def write_run(tmp_path):
-    """Return a function that writes a run; `score` is its mean IoU after the last step, None if it was cut off."""
+    """Return a function that writes a run; `score` is its mean IoU after the last step, None if it was cut off.
+
+    `labels` are a number, or "all" of 40 images.
+    """
 
     def write(name, method="rankmatch", labels=10, seed=0, score=0.5, best=None, changes=None, **options):
         folder = tmp_path / name
         folder.mkdir(parents=True)
         changes = dict(changes or {})
+        count, asked = (40, None) if labels == "all" else (labels, labels)
+        given = {"labels": asked, "labeled_list": None, "method": method, "set": [], "seed": seed, "out": str(folder)}
+        images = {"labeled": [str(i) for i in range(count)], "unlabeled": 0 if asked is None else 90}
         config = {
-            "options": {**OPTIONS, "method": method, "set": [], "seed": seed, "out": str(folder), **options},
+            "options": {**OPTIONS, **given, **options},
             "backend": "torch",
             "data": {"loader": "Lucchi", "arguments": {"root": "/data"}, "classes": ["ground", "thing"]},
-            "split": {"id": f"{labels}-{seed}", "labeled": [str(i) for i in range(labels)], "unlabeled": 90},
+            "split": {"id": f"{labels}-{seed}", **images},
             "protocol": {"mode": "whole", "crop": None},
             **changes,
         }

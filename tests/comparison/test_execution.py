@@ -24,7 +24,10 @@ if method == "killed":
     os.kill(os.getpid(), 9)
 if method == "slow":
     time.sleep(60)
-if method == "lost":
+if method == "several":
+    (out / "one").mkdir()
+    (out / "one/scores.json").write_text("{}")
+elif method == "lost":
     print("Look at the pictures.")
 else:
     (out / "scores.json").write_text("{}")
@@ -54,16 +57,17 @@ def seen(tmp_path, method):
 
 
 def test_failures_are_named_and_do_not_stop_the_others(run_all, tmp_path):
-    failures, said = run_all("broken,killed,lost,good")
+    failures, said = run_all("broken,killed,lost,several,good")
     assert failures == {
         "broken-l5-s0": "Expected a method; found 'broken'.",
         "killed-l5-s0": "ended by signal 9, perhaps out of memory",
         "lost-l5-s0": "it left no scores.json in its --out",
+        "several-l5-s0": "it left no scores.json in its --out: its recipe trains several runs and cannot be compared",
     }
     assert seen(tmp_path, "good").startswith("x.py --steps 3 --start-from=s0 --method good --labels 5 --seed 0 --out")
     assert "goodbye" in (tmp_path / "logs/broken-l5-s0.log").read_text()
-    assert said[0] == "4 runs: 0 finished, 0 to resume, 4 to start"
-    assert said[-1].startswith("good, 5 labels, seed 0: finished after") and said[-1].endswith("4 of 4 done")
+    assert said[0] == "5 runs: 0 finished, 0 to resume, 5 to start"
+    assert said[-1].startswith("good, 5 labels, seed 0: finished after") and said[-1].endswith("5 of 5 done")
 
 
 def test_finished_runs_are_kept_and_others_resumed(run_all, tmp_path):

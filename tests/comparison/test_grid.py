@@ -1,8 +1,10 @@
+import re
 from pathlib import Path
 
 import pytest
 
 from rankmatch_keras.comparison.grid import make_grid, read_labels, read_methods, read_seeds, require_free
+from rankmatch_keras.comparison.records import ALL
 from rankmatch_keras.errors import UserError
 
 pytestmark = pytest.mark.once
@@ -43,9 +45,43 @@ def test_seeds_are_a_count_or_a_list():
 
 def test_labels():
     assert read_labels("10,20") == [10, 20]
+    assert read_labels("5, 20,all") == [5, 20, ALL]
     assert read_labels(None) == [None]
-    with pytest.raises(UserError, match="--labels 1/8"):
-        read_labels("1/8")
+
+
+@pytest.mark.parametrize(
+    ("text", "phrase"),
+    [
+        ("1/8", "'1/8' in --labels 1/8. Give e.g. --labels 5,20,all."),
+        ("al", "found 'al' in --labels al. Did you mean all?"),
+        ("5,All", "found 'All' in --labels 5,All. Did you mean all?"),
+        ("all,all", "each number of labels once; found all twice in --labels all,all."),
+        ("5,05", "found 5 twice in --labels 5,05."),
+        ("0", "found '0' in --labels 0."),
+        ("-1", "found '-1' in --labels -1."),
+        (",", "or `all`; found none in --labels ','."),
+    ],
+)
+def test_malformed_labels_are_refused(text, phrase):
+    with pytest.raises(UserError, match=re.escape(phrase)):
+        read_labels(text)
+
+
+def test_all_labels_are_for_methods_without_unlabeled_images():
+    methods = read_methods("supervised,rankmatch,supervised[l2=0]")
+    grid = make_grid(methods, [5, ALL], [0], Path("runs"))
+    assert [run.folder.name for run in grid] == [
+        "supervised-l5-s0",
+        "rankmatch-l5-s0",
+        "supervised_l2=0-l5-s0",
+        "supervised-lall-s0",
+        "supervised_l2=0-lall-s0",
+    ]
+    assert grid[3].flags == "--method supervised --labels all --seed 0 --out runs/supervised-lall-s0".split()
+    assert str(grid[3]) == "supervised, all labels, seed 0" and grid[3].fill("a-l{labels}") == "a-lall"
+    with pytest.raises(UserError, match="for rankmatch, which needs unlabeled images.*--labels 20,all"):
+        make_grid(methods, [ALL], [0], Path("runs"))
+    assert len(make_grid(methods[:1], [ALL], [0, 1], Path("runs"))) == 2
 
 
 def test_the_grid_is_ordered_by_seed_and_has_safe_names():

@@ -139,3 +139,8 @@ def test_a_comparison_without_finished_runs(tmp_path):
     assert save_learning_curves(tmp_path, comparison) == save_class_chart(tmp_path, comparison) == []
     with pytest.raises(UserError, match="runs to compare"):
         Comparison([])
+
+
+def test_the_title_says_which_network_was_scored(write_run):
+    comparison = Comparison(read_runs([write_run("a", keep="best"), write_run("b", "supervised", keep="best")]))
+    assert "\n## Best network on validation images; x val, 7 images, whole\n" in to_markdown(comparison)
