@@ -44,6 +44,32 @@ class StopOnNonFinite(keras.callbacks.Callback):
         )
 
 
+class NothingLearned(keras.callbacks.Callback):
+    """A line, once, where no pseudo-label was kept for many steps: then the unlabeled images teach nothing.
+
+    Args:
+        steps: steps in a row without a kept pseudo-label.
+    """
+
+    def __init__(self, steps: int = 200):
+        super().__init__()
+        self.steps = steps
+        self._empty = 0
+
+    def on_train_batch_end(self, batch, logs=None):
+        """Count the step."""
+        # The running mean since the epoch began: 0 as long as each step had 0.
+        kept = (logs or {}).get("mask_ratio")
+        if kept is None or getattr(self.model, "labels_only", False):
+            return
+        self._empty = self._empty + 1 if float(kept) == 0.0 else 0
+        if self._empty == self.steps:
+            print(
+                f"\nNo pseudo-label reached the threshold in {self.steps} steps: unlabeled images teach nothing yet. "
+                "Lower --threshold, take --selection adaptive, or train longer on labels first (--burn-in)."
+            )
+
+
 class Evaluation(keras.callbacks.Callback):
     """Scores of the predictor after each epoch: adds `mean_iou` and `iou_<class>` (0..1) to the logs.
 

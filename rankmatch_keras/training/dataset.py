@@ -9,6 +9,7 @@ from rankmatch_keras.errors import UserError
 from rankmatch_keras.training.catalog import names_where
 from rankmatch_keras.training.options import CATALOG, DATA, Options
 
+FEW = 20  # validation images
 DATA_OPTIONS = names_where(CATALOG, group=DATA)  # what any command needs to know to open data
 
 
@@ -27,6 +28,8 @@ def open_dataset(options: Options) -> data.SegmentationData:
     dataset = data.open_data(loader, **arguments)
     if held_out:
         print(f"No --val-images: {len(dataset.val)} of the labeled images are held out for validation.")
+    if len(dataset.val) < FEW:
+        print(f"Only {len(dataset.val)} validation images: scores on them, and the choice of the best, are rough.")
     if options.val_list is not None:
         dataset = data.with_val_list(dataset, options.val_list, options.data)
     return dataset

@@ -1,5 +1,7 @@
 """End of a training run: the final score, tables, curves and pictures."""
 
+import math
+
 from rankmatch_keras import data, evaluation, models
 from rankmatch_keras.backend.distribution import running
 from rankmatch_keras.training import cost
@@ -25,7 +27,38 @@ def score(run: Run, dataset: data.SegmentationData, split: data.Split, options: 
     )
     print(f"Scoring {evaluator.limit or len(samples)} images of {dataset.name} {name} ...")
     progress = evaluation.progress_bar("scored") if running().is_main else None
-    return evaluator.evaluate(running().local(models.load_predictor(run.chosen)), progress=progress)
+    scores = evaluator.evaluate(running().local(models.load_predictor(run.chosen)), progress=progress)
+    missed = [name for name, iou in zip(scores.class_names, scores.iou, strict=True) if iou == 0.0]
+    if missed:
+        print(
+            f"Never found: {', '.join(missed)}. Label more images that show it, train longer, or try "
+            "--labeled-loss ce+dice --unlabeled-loss dice, which serve rare classes."
+        )
+    return scores
+
+
+def say_kept(run: Run, options: Options, burn_in: int) -> None:
+    """Say which epoch's network a run keeps, and whether unlabeled images had a part in it.
+
+    Args:
+        run: the trained run.
+        options: its options.
+        burn_in: its epochs on labeled images alone.
+    """
+    scored = [row for row in run.read_history() if not math.isnan(row.get("mean_iou", math.nan))]
+    if options.keep != "best" or not scored:
+        return
+    best = max(scored, key=lambda row: row["mean_iou"])
+    last = scored[-1]
+    print(
+        f"Keeping the network of epoch {best['epoch']:.0f} of {last['epoch']:.0f}: mean IoU "
+        f"{100 * best['mean_iou']:.1f} % on the validation images, {100 * last['mean_iou']:.1f} % after the last."
+    )
+    if burn_in and best["epoch"] <= burn_in:
+        print(
+            "It saw labeled images alone: the unlabeled ones did not help here. Check that they show the same things, "
+            "or train longer."
+        )
 
 
 def report(run: Run, dataset: data.SegmentationData, scores: dict[str, evaluation.Scores]) -> None:

@@ -14,7 +14,14 @@ from rankmatch_keras.backend.numerics import make_deterministic, set_precision
 from rankmatch_keras.data.batches.pipelines import is_installed
 from rankmatch_keras.environment import check_environment
 from rankmatch_keras.errors import UserError
-from rankmatch_keras.training.callbacks import Checkpoint, Evaluation, ProgressLines, Snapshots, StopOnNonFinite
+from rankmatch_keras.training.callbacks import (
+    Checkpoint,
+    Evaluation,
+    NothingLearned,
+    ProgressLines,
+    Snapshots,
+    StopOnNonFinite,
+)
 from rankmatch_keras.training.configuration import OWN_DATA, read_options, require_fitting_method, write_file
 from rankmatch_keras.training.cost import Cost
 from rankmatch_keras.training.dataset import open_dataset
@@ -29,7 +36,7 @@ from rankmatch_keras.training.inputs import (
 from rankmatch_keras.training.model import build_method, build_optimizer, build_segmenter, start_of
 from rankmatch_keras.training.options import Options
 from rankmatch_keras.training.pseudo_label_health import PseudoLabelHealth
-from rankmatch_keras.training.results import report, score
+from rankmatch_keras.training.results import report, say_kept, score
 from rankmatch_keras.training.run_folder import Run
 from rankmatch_keras.training.self_training import train_in_stages
 
@@ -148,6 +155,7 @@ def train(
             callbacks=callbacks,
         )
         done = end
+    say_kept(run, options, burn_in)
     scores = score(run, dataset, split, options)
     report(run, dataset, {"IoU %": scores} if before is None else {"before": before, "after": scores})
     return Trained(run, scores, models.load_predictor(run.chosen), before)
@@ -244,9 +252,14 @@ def validation_evaluator(dataset: data.SegmentationData, split: data.Split, opti
 
 
 def _callbacks(dataset, split, options, predictor, validation, checkpoint) -> list[keras.callbacks.Callback]:
-    """Stop on a broken loss, measure cost, show progress, evaluate, check pseudo-labels, log, save; in this order."""
+    """Return the callbacks in the order in which they must run.
+
+    They stop on a broken loss, warn where nothing is learned, measure cost, show progress, evaluate, check
+    pseudo-labels, log, save.
+    """
     return [
         StopOnNonFinite(),
+        NothingLearned(),
         Cost(),
         *([] if sys.stdout.isatty() else [ProgressLines()]),
         Evaluation(validation, predictor),
