@@ -90,7 +90,7 @@ def _click_type(option: Option) -> Any:
     if option.kind is Path:
         return PATH
     if option.name == "labels":
-        return CountOrAll(option.least, option.most)
+        return CountOrAll(min=1)
     if option.least is None and option.most is None:
         return option.kind
     kinds: dict[type, Any] = {int: click.IntRange, float: click.FloatRange}
