@@ -58,8 +58,8 @@ def test_a_recipe_runs(recipe, tree, rankmatch, tmp_path):
 @pytest.mark.once
 def test_the_demonstration_compares(checkout, tmp_path):
     out = run(checkout, "recipes/demo.py", "--smoke", "--out", tmp_path / "run")
-    assert "supervised" in out and "points of mean IoU" in out
-    for method in ("supervised", "rankmatch"):
+    assert "rankmatch with 12 labels: " in out and "points of mean IoU over the labels alone" in out
+    for method in ("supervised", "rankmatch", "all-labels"):
         scores = json.loads((tmp_path / "run" / method / "scores.json").read_text())
         assert set(scores) == {"before", "after"}
     assert (tmp_path / "run/curves.png").stat().st_size > 1000
@@ -71,11 +71,11 @@ def test_a_finished_network_teaches(checkout, rankmatch, tmp_path):
     first, second = tmp_path / "first", tmp_path / "second"
     code, _, err = rankmatch("train", "recipes/camvid.py", *data, "--method", "supervised", "--out", first)
     assert code == 0, err
-    flags = ["--method", "frozenteacher", "--set", f"teacher={first / 'last.keras'}", "--set", "views=weak"]
+    flags = ["--method", "frozenteacher", "--set", f"teacher={first / 'last.keras'}", "--set", "student_sees=weak"]
     command = ["benchmarks/frozen_teacher.py", "train", "recipes/camvid.py", *data, *flags, "--out", second]
     run(checkout, *command)
     recorded = json.loads((second / "config.json").read_text())["options"]
-    assert recorded["set"] == [f"teacher={first / 'last.keras'}", "views=weak"]
+    assert recorded["set"] == [f"teacher={first / 'last.keras'}", "student_sees=weak"]
     saved = [keras.saving.load_model(folder / "last.keras", compile=False) for folder in (first, second)]
     kernel, now = (network.get_layer("decoder").get_layer("classifier").kernel for network in saved)
     with np.load(second / "state.npz") as state:
