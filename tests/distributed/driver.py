@@ -1,4 +1,4 @@
-"""Three steps of a small RankMatch in one process of a distributed run, with the results written to a file.
+"""Steps of RankMatch, as published and with options, in one process of a distributed run; writes the results.
 
 Run by the tests once per process: python driver.py STRATEGY REPLICAS OUT.npz
 """
@@ -14,6 +14,7 @@ require_environment()
 # isort: split
 import keras  # noqa: E402
 import numpy as np  # noqa: E402
+from small_network import small_segmenter  # noqa: E402
 
 from rankmatch_keras import methods, models, training  # noqa: E402
 from rankmatch_keras.backend import distribution  # noqa: E402
@@ -44,22 +45,53 @@ def batch_of(step):
     return batch
 
 
-def main(strategy, replicas, out):
-    """Train three steps on this process's rows of the global batches."""
-    running = distribution.distribute(strategy, int(replicas) or None)
+OPTIONS = {
+    **{"normalize": "separate", "statistics": "labeled", "average": 0.9, "selection": "adaptive", "alignment": 0.5},
+    **{"unlabeled_loss": "ce+dice", "labeled_loss": "ce+dice", "class_weights": (0.5, 1.0, 2.0), "ema_decay": 0.8},
+    **{"unlabeled_ramp": 0.5, "total_steps": 8},
+}
+
+
+def published():
+    """Make a RankMatch of a DeepLabV3+."""
     keras.utils.set_random_seed(0)
+    segmenter = models.deeplab_v3_plus(models.create_backbone("tiny"), CLASSES, aspp_filters=16, decoder_filters=8)
+    return methods.RankMatch(segmenter, seed=0, num_agents=6, threshold=0.3)
+
+
+def with_options():
+    """Make a RankMatch of few layers whose thresholds per class are as after many steps: the first ones select all."""
+    method = methods.RankMatch(small_segmenter(CLASSES), seed=0, num_agents=6, **OPTIONS)
+    method.select.confidence.assign(0.6)
+    method.select.probabilities.assign((0.5, 0.3, 0.2))
+    return method
+
+
+def trained(running, make, burn_in):
+    """Return variables and logs of three steps on this process's rows of the global batches."""
     with running.scope():
-        segmenter = models.deeplab_v3_plus(models.create_backbone("tiny"), CLASSES, aspp_filters=16, decoder_filters=8)
-        method = methods.RankMatch(segmenter, seed=0, num_agents=6, threshold=0.3)
+        method = make()
         method.compile(training.SGD(0.05, head_multiplier=2.0))
     running.prepare(method)
     rows = running.rows(BATCH)
     own = [{name: values[rows] for name, values in batch_of(step).items()} for step in range(STEPS)]
-    history = method.fit(running.batches(dataset(own)), epochs=1, steps_per_epoch=STEPS, verbose=0, shuffle=False)
-    values = {f"{n:03d} {v.path}": keras.ops.convert_to_numpy(v) for n, v in enumerate(method.variables)}
-    logs = {f"log {name}": np.array(value) for name, value in history.history.items()}
+    logs = {}
+    for labels_only, part in ((True, own[:burn_in]), (False, own[burn_in:])):
+        if part:
+            method.use_labels_only(labels_only)
+            data = running.batches(dataset(part))
+            history = method.fit(data, epochs=1, steps_per_epoch=len(part), verbose=0, shuffle=False).history
+            logs |= {f"log {name} {labels_only}": np.array(value) for name, value in history.items()}
+    return {f"{n:03d} {v.path}": keras.ops.convert_to_numpy(v) for n, v in enumerate(method.variables)} | logs
+
+
+def main(strategy, replicas, out):
+    """Train, and write what came of it."""
+    running = distribution.distribute(strategy, int(replicas) or None)
+    values = trained(running, published, burn_in=0)
+    values |= {f"options {name}": value for name, value in trained(running, with_options, burn_in=1).items()}
     processes = running.gather(np.array([running.process, running.replicas]))
-    np.savez(f"{out}.{running.process}.npz", processes=processes, **values, **logs)
+    np.savez(f"{out}.{running.process}.npz", processes=processes, **values)
     running.close()
     # One that still lets go of a tensor while Python shuts down would end the process by an abort.
     assert not [name for name in threads() if "gloo" in name], threads()

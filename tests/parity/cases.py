@@ -22,6 +22,9 @@ class Case:
 
     The seed of weights and batches is chosen so that no pixel's confidence comes closer than 3e-6 to the threshold in
     any step (the backends' differ by some 3e-7): there rounding would decide whether it counts.
+
+    `averages` are values of the selection's moving averages to begin with, as they are after many steps: the usual ones
+    select every pixel.
     """
 
     kind: type[methods.Method]
@@ -32,6 +35,7 @@ class Case:
     smooth: bool = True
     steps: int = 5
     second: bool = False  # trains a pair of networks
+    averages: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
 PIXEL = {"threshold": 0.5}
@@ -40,6 +44,17 @@ AGENTS = {**DRAWN, "num_agents": 6}  # fewer than a map's 9 pixels: a choice
 REMEDIES = {
     **{"ema_decay": 0.9, "similarity": "cosine", "temperature": 4.0, "agent_gradient": False, "rank_ramp": 0.2},
     **{"leave_out_padding": True, "weight_by_confidence": True, "total_steps": 20},
+}
+# What goes beyond the articles: statistics, averaged weights, losses, and selections of pseudo-labels. One EMA labels
+# and is evaluated.
+APART = {
+    **{"normalize": "separate", "statistics": "labeled", "average": 0.9, "ema_decay": 0.9, "feature_dropout": None},
+    **{"selection": "adaptive", "alignment": 0.5, "unlabeled_loss": "ce+dice", "labeled_loss": "ce+dice"},
+    **{"class_weights": (0.5, 1.0, 2.0, 1.5), "unlabeled_ramp": 0.1, "total_steps": 20},
+}
+SOFT = {
+    **{"normalize": "separate", "statistics": "labeled+weak", "average": 0.8, "selection": "soft", "alignment": 1.0},
+    **{"unlabeled_loss": "focal", "labeled_loss": "focal", "views": 1, "unlabeled_weight": 0.5},
 }
 REPRESENTED = {"seed": 3, "total_steps": 20, "channels": 8, "stride": 1, "anchors": 6, "negatives": 8}
 BANKS = {**REPRESENTED, "capacity": 30, "added": 10}
@@ -71,6 +86,21 @@ CASES = {
     ),
     "rankmatch, l2 to random agents": Case(
         methods.RankMatch, {**AGENTS, "correlation": "l2", "agents": "random"}, seed=63, steps=2
+    ),
+    "rankmatch, options": Case(
+        methods.RankMatch,
+        {**AGENTS, **APART},
+        seed=64,
+        steps=2,
+        averages={"confidence": 0.7, "probabilities": (0.4, 0.2, 0.3, 0.1)},
+    ),
+    "rankmatch, soft, second view": Case(
+        methods.RankMatch,
+        {**AGENTS, **SOFT},
+        seed=65,
+        steps=2,
+        second_view=True,
+        averages={"mean": 0.7, "variance": 0.03},
     ),
     "meanteacher": Case(methods.MeanTeacher, {}, seed=31, steps=2),
     "cutmixmeanteacher": Case(methods.CutMixMeanTeacher, DRAWN, seed=132, steps=2),
@@ -107,6 +137,8 @@ def build_method(case: Case) -> methods.Method:
     """The compiled method, as a recipe makes it."""
     pair = {"second": _segmenter(case)} if case.second else {}
     method = case.kind(_segmenter(case), **pair, **case.options)
+    for name, value in case.averages.items():
+        getattr(method.select, name).assign(value)
     method.compile(training.SGD(training.polynomial_decay(0.02, steps=20), head_multiplier=2.0))
     return method
 
