@@ -7,7 +7,7 @@ from rankmatch_keras.backend.replicas import replicas
 from rankmatch_keras.layers.base import Float32Layer
 from rankmatch_keras.layers.pixels import class_maps
 
-SELECTIONS = ("threshold", "adaptive", "soft")
+SELECTIONS = ("threshold", "adaptive", "soft", "confidence")
 SHARPNESS = 2.0  # n of the truncated normal, SoftMatch Section 3.2
 STRONGEST = 10.0  # largest factor of an aligned class
 
@@ -121,6 +121,18 @@ class ClassThreshold(Selection):
     def call(self, label, confidence):
         """See `Selection`."""
         return ops.cast(confidence >= ops.take(self.thresholds(), label), "float32")
+
+
+@keras.saving.register_keras_serializable("rankmatch_keras")
+class SquaredConfidence(Selection):
+    """Weight of the squared confidence, `c^2` (Hu et al., AEL, NeurIPS 2021, Section 3.4): no threshold to choose.
+
+    While the teacher is unsure of everything, all weights are small, and labels lead.
+    """
+
+    def call(self, label, confidence):
+        """See `Selection`."""
+        return ops.square(ops.cast(confidence, "float32"))
 
 
 @keras.saving.register_keras_serializable("rankmatch_keras")

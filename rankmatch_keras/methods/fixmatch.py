@@ -15,6 +15,7 @@ from rankmatch_keras.layers.selection import (
     DistributionAlignment,
     FixedThreshold,
     Selection,
+    SquaredConfidence,
 )
 from rankmatch_keras.losses import WeightedConsistencyLoss
 from rankmatch_keras.methods.base import LABELED, Method
@@ -65,6 +66,8 @@ def make_selection(name: str, threshold: float, segmenter) -> Selection:
         raise ValueError(f"Expected selection in {SELECTIONS}. Received: selection={name!r}")
     if name == "threshold":
         return FixedThreshold(threshold)
+    if name == "confidence":
+        return SquaredConfidence()
     return (ClassThreshold if name == "adaptive" else ConfidenceWeight)(class_count(segmenter))
 
 
@@ -84,8 +87,8 @@ class WeakToStrong(Method):
         ema_decay: decay of an EMA teacher that labels in the student's place, see `EMATeacher`; `None`: the
             student labels itself.
         selection: `"threshold"`, or, beyond the articles, `"adaptive"` for thresholds per class that adapt themselves
-            (`ClassThreshold`), `"soft"` for weights that fall off with the confidence (`ConfidenceWeight`). Neither
-            uses `threshold`.
+            (`ClassThreshold`), `"soft"` for weights that fall off with the confidence (`ConfidenceWeight`),
+            `"confidence"` for its square. None of these uses `threshold`.
         soft_labels: whether strong views learn the labeler's probabilities in place of its most probable class, which
             is what the articles take.
         alignment: strength, 0 to 1, with which pseudo-labels are aligned with how often the labels show each class

@@ -208,8 +208,8 @@ class Options:
         float | None, Ge(0.0), Le(1.0), _of_method("Confidence threshold, 0 for none; default: the method's.")
     ] = None
     selection: Annotated[
-        Literal["threshold", "adaptive", "soft"] | None,
-        _of_method("Pseudo-labels above the threshold, above one per class that adapts, or all by confidence."),
+        Literal["threshold", "adaptive", "soft", "confidence"] | None,
+        _of_method("Pseudo-labels above the threshold, above one per class that adapts, or all by their confidence."),
     ] = None
     soft_labels: Annotated[
         bool | None, _of_method("Learn the probabilities of pseudo-labels, not the most probable class alone.")

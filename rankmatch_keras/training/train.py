@@ -123,7 +123,7 @@ def train(
     with distribution.scope():
         segmenter = build_segmenter(dataset, split, options)
         options = fitted_duration(options, split, segmenter)
-        epochs, steps_per_epoch = options.schedule(len(split.unlabeled))
+        epochs, steps_per_epoch = options.schedule(len(split.unlabeled) or len(split.labeled))
         method = build_method(segmenter, options, epochs * steps_per_epoch, class_weights)
         predictor = models.predictor(method.evaluated, normalization, options.output_stride)
         method.compile(build_optimizer(options, epochs * steps_per_epoch), options.jit_compile)

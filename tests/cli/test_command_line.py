@@ -91,7 +91,7 @@ def test_predict_writes_masks_and_overlays(run_folder, clean_tree, tmp_path, ran
     code, out, err = rankmatch("predict", run_folder, "--images", images, "--out", tmp_path / "seen")
     assert code == 0, err
     mask = pixels(tmp_path / "seen/masks/00.png")
-    predictor = models.load_predictor(run_folder / "best.keras")
+    predictor = models.load_predictor(run_folder / "last.keras")
     raw = pixels(images / "00.png")[None, ..., None]  # gray slices, one channel
     np.testing.assert_array_equal(mask, np.asarray(predictor.predict_on_batch(raw))[0].argmax(-1))
     assert pixels(tmp_path / "seen/overlays/01.png").shape == (*SIZE, 3)

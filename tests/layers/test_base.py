@@ -71,6 +71,7 @@ ARGUMENTS: dict[str, dict] = {
     "ResizeImageLike": {"interpolation": "nearest"},
     "ResizeTo": {"size": (5, 6)},
     "SoftConsistencyLoss": {},
+    "SquaredConfidence": {"momentum": 0.5},
     "SupervisedLoss": {"ignore_index": 9, "ohem": (0.5, 3), "kind": "focal", "class_weights": (1.0, 2.0)},
     "TopAgents": AGENTS,
     "Turns": {"every": 5},

@@ -5,7 +5,13 @@ import pytest
 from keras import ops
 from replicas_in_turn import InTurn
 
-from rankmatch_keras.layers.selection import ClassThreshold, ConfidenceWeight, DistributionAlignment, FixedThreshold
+from rankmatch_keras.layers.selection import (
+    ClassThreshold,
+    ConfidenceWeight,
+    DistributionAlignment,
+    FixedThreshold,
+    SquaredConfidence,
+)
 
 CLASSES, MOMENTUM, STEPS = 3, 0.8, 4
 SELECTIONS = {
@@ -157,3 +163,8 @@ def test_a_confidence_equal_to_a_fixed_threshold_counts():
 def test_wrong_arguments(make, message):
     with pytest.raises(ValueError, match=f"from 0 to 1. Received: {message}"):
         make()
+
+
+def test_the_squared_confidence_by_hand():
+    weight = SquaredConfidence()(*tensors(np.int32([[[0, 1, 2]]]), np.float32([[[0.5, 0.9, 1.0]]])))
+    np.testing.assert_allclose(numpy(weight), [[[0.25, 0.81, 1.0]]], rtol=1e-6)
