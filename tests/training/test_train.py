@@ -1,0 +1,183 @@
+"""Whole runs by the recipe for short runs: their phases, what they choose by themselves, what they keep and say."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+
+import rankmatch_keras
+from rankmatch_keras import data, training
+from rankmatch_keras.data.sets.samples import Sample
+from rankmatch_keras.errors import UserError
+from rankmatch_keras.training import fitting, inputs, results
+from rankmatch_keras.training import train as train_module
+from rankmatch_keras.training.configuration import OWN_DATA, RECIPES, read_options
+from rankmatch_keras.training.run_folder import Run
+
+SMALL = {"backbone": "tiny", "aspp_filters": 8, "decoder_filters": 8, "crop": 33, "batch": 2, "labels": 3}
+SHORT = {**SMALL, "steps": 4, "interval": 1, "burn_in": 0.5, "pipeline": "workers", "pseudo_label_images": 0}
+
+
+def weights_of(run):
+    model = keras.saving.load_model(run.last, compile=False)
+    return [keras.ops.convert_to_numpy(variable) for variable in model.variables]
+
+
+class StopAfter(keras.callbacks.Callback):
+    """Ends the program after an epoch, as Ctrl-C would."""
+
+    def __init__(self, epoch):
+        super().__init__()
+        self.stop = epoch
+
+    def on_epoch_end(self, epoch, logs=None):
+        if epoch + 1 == self.stop:
+            raise KeyboardInterrupt
+
+
+@pytest.fixture
+def train(image_tree):
+    """Trains on the tree by the recipe for short runs."""
+
+    def run(out, **values):
+        return rankmatch_keras.train(
+            dataset="Lucchi", data=image_tree, recipe="practical", out=out, **{**SHORT, **values}
+        )
+
+    return run
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("epoch", [1, 2, 3])
+def test_a_run_that_stops_in_either_phase_resumes_to_the_same(epoch, train, tmp_path, monkeypatch):
+    whole = train(tmp_path / "whole")
+    callbacks = train_module._callbacks
+    monkeypatch.setattr(train_module, "_callbacks", lambda *given: [*callbacks(*given), StopAfter(epoch)])
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "cut")
+    monkeypatch.setattr(train_module, "_callbacks", callbacks)
+    resumed = train(tmp_path / "cut", resume=True)
+    for one, other in zip(weights_of(whole.run), weights_of(resumed.run), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-7)
+    rows = [run.read_history() for run in (whole.run, resumed.run)]
+    assert [row["mask_ratio"] > 0.0 for row in rows[0]] == [False, False, True, True]  # the burn-in sees no others
+    assert [row["supervised"] for row in rows[0]] == pytest.approx([row["supervised"] for row in rows[1]], rel=1e-5)
+
+
+@pytest.mark.once
+def test_what_a_run_chooses_is_recorded_and_stays_on_resume(image_tree, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(fitting, "STEPS", (2, 4))
+    values = {**SHORT, "crop": None, "steps": None, "interval": None, "recipe": "practical"}
+    arguments = {"dataset": "Lucchi", "data": image_tree, "out": tmp_path / "run", **values}
+    rankmatch_keras.train(**arguments)
+    assert "4 steps, evaluated every 1, about " in capsys.readouterr().out
+    recorded = json.loads((tmp_path / "run/config.json").read_text())["options"]
+    assert (recorded["crop"], recorded["steps"], recorded["interval"], recorded["weights"]) == (49, 4, 1, None)
+    monkeypatch.setattr(fitting, "STEPS", (3, 3))  # as on another machine
+    rankmatch_keras.train(**arguments, resume=True)
+
+
+@pytest.mark.parametrize(("side", "crop"), [(128, 129), (48, 49), (20, 33), (480, 193)])
+def test_crops_follow_the_images(side, crop):
+    samples = (Sample("a", _Array(np.zeros((side, 2 * side, 3), np.uint8)), None),)
+    assert fitting.crop_for(data.Split(samples, samples, "id")) == crop
+
+
+class _Array:
+    """An image in memory, as a sample's source."""
+
+    def __init__(self, array):
+        self.array = array
+
+    def read(self):
+        return self.array
+
+
+@pytest.mark.parametrize(("minutes", "steps", "interval"), [(None, 900, 75), (1.0, 24, 2), (0.05, 1, 1)])
+def test_the_duration_follows_images_and_minutes(minutes, steps, interval, monkeypatch, capsys):
+    monkeypatch.setattr(fitting, "seconds_per_step", lambda options, segmenter: 2.5)
+    split = data.Split((None,) * 5, (None,) * 120, "id")
+    options = read_options(OWN_DATA, {"minutes": minutes})
+    found = fitting.fitted_duration(options, split, None)
+    assert (found.steps, found.interval) == (steps, interval)
+    assert f"{steps} steps, evaluated every {interval}, about " in capsys.readouterr().out
+
+
+def test_a_given_duration_stays():
+    options = read_options(OWN_DATA, {"steps": 10})
+    assert fitting.fitted_duration(options, None, None).interval == 1  # divides the steps
+    options = read_options(OWN_DATA, {"epochs": 3})
+    assert fitting.fitted_duration(options, None, None) == options
+
+
+def test_recipes_are_defaults_that_all_else_overrides():
+    practical = read_options(OWN_DATA, {})
+    assert all(getattr(practical, name) == value for name, value in RECIPES["practical"].items())
+    assert read_options(OWN_DATA, {"burn_in": 0.0}).burn_in == 0.0
+    published = read_options(OWN_DATA, {"recipe": "published"})
+    assert published == training.Options(recipe="published")
+    assert read_options({"batch": 3, "recipe": "practical"}, {"recipe": "published"}).batch == 3
+    assert read_options(OWN_DATA, {"method": "supervised"}).method == "supervised"
+
+
+@pytest.mark.parametrize(
+    ("burn_in", "epochs", "method", "expected"),
+    [(0.0, 10, "rankmatch", 0), (0.2, 10, "rankmatch", 2), (0.01, 10, "rankmatch", 1), (0.9, 2, "rankmatch", 1)]
+    + [(0.5, 1, "rankmatch", 0), (0.5, 10, "supervised", 0), (0.5, 10, "selftraining", 0)],
+)
+def test_epochs_of_a_burn_in(burn_in, epochs, method, expected):
+    assert training.Options(burn_in=burn_in, method=method).burn_in_epochs(epochs) == expected
+
+
+@pytest.mark.parametrize(("scores", "burn_in", "said"), [((0.3, 0.5, 0.4), 1, False), ((0.5, 0.3, 0.4), 1, True)])
+def test_what_a_run_keeps_is_said(scores, burn_in, said, tmp_path, capsys):
+    rows = "".join(f"{number},{score}\n" for number, score in enumerate(scores, start=1))
+    (tmp_path / "history.csv").write_text(f"epoch,mean_iou\n{rows}")
+    results.say_kept(Run(tmp_path), training.Options(keep="best"), burn_in)
+    out = capsys.readouterr().out
+    assert "mean IoU 50.0 % on the validation images, 40.0 % after the last" in out
+    assert ("the unlabeled ones did not help here" in out) == said
+    results.say_kept(Run(tmp_path), training.Options(keep="last"), burn_in)
+    assert capsys.readouterr().out == ""
+
+
+def test_class_weights_by_hand(image_tree):
+    dataset = data.Lucchi(image_tree)
+    split = data.choose_labeled(dataset.train, 2, 0)
+    pixels = np.sum([np.bincount(sample.read_mask().ravel(), minlength=2)[:2] for sample in split.labeled], axis=0)
+    each = (1 - 0.999) / (1 - 0.999 ** (pixels / 256))
+    expected = each * pixels.sum() / (each * pixels).sum()
+    found = inputs.class_weights_of(training.Options(class_weights="auto"), dataset, split)
+    assert found == pytest.approx(tuple(expected)) and found[0] < 1.0 < found[1]
+    assert inputs.class_weights_of(training.Options(class_weights="1, 2.5"), dataset, split) == (1.0, 2.5)
+    assert inputs.class_weights_of(training.Options(), dataset, split) is None
+    for wrong in ("1", "1,2,3", "1,x", "1,-1", "nan,1"):
+        with pytest.raises(UserError, match="--class-weights auto or 2 numbers of at least 0"):
+            inputs.class_weights_of(training.Options(class_weights=wrong), dataset, split)
+
+
+@pytest.mark.parametrize(
+    ("factor", "offset", "grow", "what"),
+    [(1, 0, 1, None), (1, 120, 1, "brightness or color"), (0.2, 0, 1, "contrast"), (1, 0, 3, "short side in pixels")],
+)
+def test_other_kinds_of_unlabeled_images_are_named(factor, offset, grow, what):
+    rng = np.random.default_rng(0)
+    noise = [rng.integers(0, 100, (40, 50, 1)) for _ in range(4)]
+    labeled = [Sample("a", _Array(one.astype("uint8")), None) for one in noise]
+    others = [(factor * (one - 50.0) + 50.0 + offset).clip(0, 255).astype("uint8") for one in noise]
+    unlabeled = [Sample("b", _Array(np.tile(one, (grow, grow, 1))), None) for one in others]
+    lines = inputs.differences(labeled, unlabeled)
+    assert len(lines) == (what is not None)
+    assert what is None or f"differ in {what} (" in lines[0]
+
+
+def test_a_run_that_keeps_no_pseudo_label_says_so(capsys):
+    callback = training.callbacks.NothingLearned(steps=3)
+    callback.set_model(type("Model", (), {"labels_only": False})())
+    for kept in (0.0, 0.0, 0.1, 0.0, 0.0):
+        callback.on_train_batch_end(0, {"mask_ratio": kept})
+    assert capsys.readouterr().out == ""
+    for _ in range(2):
+        callback.on_train_batch_end(0, {"mask_ratio": 0.0})
+    assert "No pseudo-label reached the threshold in 3 steps" in capsys.readouterr().out
