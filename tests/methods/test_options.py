@@ -11,7 +11,7 @@ from rankmatch_keras.methods.base import LABELED
 from rankmatch_keras.training.optimizers import SGD
 from rankmatch_keras.training.state import load_state, save_state
 
-# On the other backends the parity tests run the steps of all methods.
+# On the other backends the parity tests run the steps of all methods, and of RankMatch with most of these options.
 EVERYWHERE = ("supervised", "fixmatch", "rankmatch", "meanteacher", "cps")
 every_method = pytest.mark.parametrize(
     "case",
@@ -117,6 +117,7 @@ def test_weight_zero_is_a_step_of_the_labels_alone(case, small_segmenter, random
         assert_close(one, other, rtol=1e-4, atol=1e-5 * max(np.abs(gradient).max() for gradient in other))
 
 
+@pytest.mark.once
 def test_the_contrast_reads_the_weak_view_whoever_labels_it(small_segmenter, random_batch):
     options = {**CASES["contrastive"].options, **APART, "feature_dropout": None, "ema_decay": 0.9}
     losses = numbers(ContrastiveUniMatch(small_segmenter(), **options).compute_losses(random_batch()))
@@ -222,6 +223,7 @@ def test_methods_with_a_threshold_of_their_own_take_no_other(kind, small_segment
         kind(small_segmenter(), selection="soft")
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("name", WEAK_TO_STRONG)
 def test_the_loss_of_pseudo_labels_is_a_choice(name, small_segmenter, random_batch):
     # Labels do not depend on the loss of the first step.
@@ -279,6 +281,7 @@ def test_selected_and_aligned_pseudo_labels_of_rankmatch(selection, alignment, s
         labeled = 0.99 * labeled + 0.01 * shown
 
 
+@pytest.mark.once
 def test_a_run_with_all_options_resumes_from_its_saved_state(small_segmenter, random_batch, repeat, tmp_path):
     options = {
         **APART,
@@ -328,6 +331,7 @@ def test_labels_alone_need_no_other_images(case, small_segmenter, random_batch, 
     assert all((before != after).any() for before, after in zip(start, moved, strict=True))
 
 
+@pytest.mark.once
 @every_method
 def test_switching_back_gives_the_step_of_never_switching(case, small_segmenter, random_batch, repeat):
     batch, found = random_batch(), []
