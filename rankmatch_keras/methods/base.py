@@ -13,6 +13,7 @@ from rankmatch_keras.layers.clock import Clock
 from rankmatch_keras.losses import SupervisedLoss
 from rankmatch_keras.methods.passes import Passes
 from rankmatch_keras.models.ema import EMATeacher
+from rankmatch_keras.models.loading import start_from
 from rankmatch_keras.models.segmenter import class_count
 
 LABELED = ("labeled_image", "labeled_mask")
@@ -218,6 +219,13 @@ class Method(ConfigFromArguments, keras.Model):
             self.labels_only = labels_only
             self._checked = False
             self.train_function = None  # compiled for the other kind of step
+
+    def start_again(self, path):
+        """Continue from the network of a file that `Checkpoint` saved; a method with two students stays as it is."""
+        if len(self.students) == 1:
+            start_from(self.segmenter, path)
+            if self.averaged is not None:
+                self.averaged.update(self.segmenter, restart=True)
 
     def labels_stage(self, batch, carry):
         """Compute the supervised terms of the students in a pass of labeled images alone."""

@@ -21,6 +21,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "normalize": "separate",  # labeled images apart: shared batch statistics give them away
         "statistics": "labeled",
         "burn_in": 0.2,  # the first pseudo-labels would be noise
+        "fall_back": True,
         "ema_decay": 0.99,
         "average": 0.99,
         "soft_labels": True,

@@ -204,6 +204,10 @@ class Options:
         Le(0.9),
         _per_method(TRAINING, "Fraction of the run on labeled images alone, at its beginning."),
     ] = 0.0
+    fall_back: Annotated[
+        bool,
+        _per_method(TRAINING, "Return to labels alone if unlabeled images lower the validation score after --burn-in."),
+    ] = False
     threshold: Annotated[
         float | None, Ge(0.0), Le(1.0), _of_method("Confidence threshold, 0 for none; default: the method's.")
     ] = None

@@ -1,6 +1,7 @@
 """Whole runs by the recipe for short runs: their phases, what they choose by themselves, what they keep and say."""
 
 import json
+import math
 
 import keras
 import numpy as np
@@ -10,6 +11,7 @@ import rankmatch_keras
 from rankmatch_keras import data, training
 from rankmatch_keras.data.sets.samples import Sample
 from rankmatch_keras.errors import UserError
+from rankmatch_keras.training import callbacks as callbacks_module
 from rankmatch_keras.training import fitting, inputs, results
 from rankmatch_keras.training import train as train_module
 from rankmatch_keras.training.configuration import OWN_DATA, RECIPES, read_options
@@ -50,18 +52,25 @@ def train(image_tree):
 
 @pytest.mark.once
 @pytest.mark.parametrize("epoch", [1, 2, 3])
-def test_a_run_that_stops_in_either_phase_resumes_to_the_same(epoch, train, tmp_path, monkeypatch):
-    whole = train(tmp_path / "whole")
+@pytest.mark.parametrize("fall_back", [False, True])
+def test_a_run_that_stops_in_any_phase_resumes_to_the_same(epoch, fall_back, train, tmp_path, monkeypatch, capsys):
+    burn_in = 0.25 if fall_back else 0.5
+    monkeypatch.setattr(callbacks_module, "PROBATION", 1)
+    monkeypatch.setattr(callbacks_module, "WORSE", -2.0 if fall_back else 2.0)  # all scores are worse, or none is
+    whole = train(tmp_path / "whole", burn_in=burn_in)
+    assert ("back to the best network and labels alone" in capsys.readouterr().out) == fall_back
     callbacks = train_module._callbacks
     monkeypatch.setattr(train_module, "_callbacks", lambda *given: [*callbacks(*given), StopAfter(epoch)])
     with pytest.raises(KeyboardInterrupt):
-        train(tmp_path / "cut")
+        train(tmp_path / "cut", burn_in=burn_in)
     monkeypatch.setattr(train_module, "_callbacks", callbacks)
-    resumed = train(tmp_path / "cut", resume=True)
+    resumed = train(tmp_path / "cut", burn_in=burn_in, resume=True)
     for one, other in zip(weights_of(whole.run), weights_of(resumed.run), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-7)
     rows = [run.read_history() for run in (whole.run, resumed.run)]
-    assert [row["mask_ratio"] > 0.0 for row in rows[0]] == [False, False, True, True]  # the burn-in sees no others
+    # The burn-in sees labeled images alone, and so does what follows a fall-back.
+    on_all = [False, True, False, False] if fall_back else [False, False, True, True]
+    assert [row["mask_ratio"] > 0.0 for row in rows[0]] == on_all
     assert [row["supervised"] for row in rows[0]] == pytest.approx([row["supervised"] for row in rows[1]], rel=1e-5)
 
 
@@ -128,6 +137,21 @@ def test_recipes_are_defaults_that_all_else_overrides():
 )
 def test_epochs_of_a_burn_in(burn_in, epochs, method, expected):
     assert training.Options(burn_in=burn_in, method=method).burn_in_epochs(epochs) == expected
+
+
+@pytest.mark.parametrize(
+    ("scores", "burn_in", "epoch"),
+    [
+        ((0.3, 0.5, 0.48, 0.48, 0.48, 0.6), 2, 5),
+        ((0.3, 0.5, 0.48, 0.495, 0.48, 0.48), 2, None),  # within a point is not worse
+        ((0.3, 0.5, 0.48, 0.48, 0.51, 0.48, 0.48, 0.48), 2, 8),
+        ((0.5, 0.3, math.nan, 0.48, math.nan, 0.48, 0.48), 2, 7),
+        ((0.5, 0.1, 0.1, 0.1), 0, None),
+        ((math.nan, 0.1, 0.1, 0.1), 1, None),
+    ],
+)
+def test_when_a_run_falls_back(scores, burn_in, epoch):
+    assert callbacks_module.epoch_of_fall_back([{"mean_iou": score} for score in scores], burn_in) == epoch
 
 
 @pytest.mark.parametrize(("scores", "burn_in", "said"), [((0.3, 0.5, 0.4), 1, False), ((0.5, 0.3, 0.4), 1, True)])
