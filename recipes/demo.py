@@ -56,13 +56,11 @@ main = recipe(
     crop=97,
     min_scale=0.75,
     max_scale=1.5,
-    steps=600,
-    interval=60,
+    steps=800,
+    interval=100,
     learning_rate=0.002,  # from random weights
     l2=1e-3,
-    unlabeled_weight=3.0,
     keep="last",  # the validation scenes are those that are reported
-    pseudo_label_images=0,
 )
 
 if __name__ == "__main__":
