@@ -15,7 +15,8 @@ HELP = """Train on your own images, on a known data set, or by a recipe.
 Examples:
   rankmatch train --images photos --masks masks --unlabeled more_photos --out runs/first
   rankmatch train --images photos --masks masks --unlabeled more_photos \\
-      --val-images photos2 --val-masks masks2 --weights imagenet --steps 2000 --crop 321 --out runs/second
+      --val-images photos2 --val-masks masks2 --minutes 120 --crop 321 --out runs/second
+  rankmatch train --images photos --masks masks --method supervised --out runs/labels-alone
   rankmatch train --dataset Cityscapes --data cityscapes --labels 186 --out runs/city
   rankmatch train --config runs/first/run.yaml --seed 1 --out runs/again
   rankmatch train recipes/lucchi.py --data lucchi --labels 10 --out runs/l10
@@ -24,7 +25,9 @@ Examples:
 
 Masks may hold class ids, two gray values such as 0 and 255, or colors; images any number of channels of 8 or 16 bits
 or floats: docs/data.md shows every way in. Without validation images a fifth of the labeled ones is held out.
-300 steps from random weights are a first look: longer runs and --weights imagenet score better.
+Crop, duration and pretrained weights follow from the images and the machine; a run says what it chose. After a fifth of
+the run on labels alone the unlabeled images join in. Where they lower the validation score, the run goes back to labels
+alone, and it keeps its best network. --recipe published has the articles' settings instead (docs/recipe.md).
 """
 
 

@@ -84,6 +84,12 @@ def read_options(defaults: Mapping[str, Any], given: Mapping[str, Any], file: Pa
     if options.min_scale > options.max_scale:
         found = f"{options.min_scale:g} and {options.max_scale:g}"
         raise UserError("--min-scale up to --max-scale", found, "Correct one of them.")
+    if (options.normalize or "joint", options.statistics) == ("joint", "labeled"):
+        raise UserError(
+            "--statistics all or labeled+weak with --normalize joint",
+            "labeled, though labeled images share their passes with others",
+            "Give --statistics all.",
+        )
     require_fitting_method(options, {*from_file, *given})
     return options
 

@@ -76,6 +76,9 @@ def test_the_record_has_one_truth_whichever_way_an_option_is_given():
         ({"method": "cotraining"}, "a second network for --method cotraining; found no --second-backbone"),
         ({"method": "unimatch", "second_backbone": "tiny"}, "but it trains one network"),
         ({"method": "cps", "second_weights": "imagenet"}, "the weights alone"),
+        ({"normalize": "joint"}, "--statistics all or labeled\\+weak with --normalize joint; found labeled"),
+        ({"method": "supervised", "selection": "adaptive"}, "flags for --method supervised; found --selection"),
+        ({"burn_in": 1.0}, "at least 0 and at most 0.9 as --burn-in; found 1.0"),
     ],
 )
 def test_wrong_options_are_refused_before_anything_is_read(values, message):
@@ -143,7 +146,8 @@ def test_files_that_cannot_work_are_one_line(content, message, tmp_path):
 
 
 def values_of(option):
-    if option.name in ("method", "set", "stage", "smoke", "second_backbone", "second_weights"):
+    # Some fit only together with others.
+    if option.name in ("method", "set", "stage", "smoke", "second_backbone", "second_weights", "statistics"):
         return st.just(option.default)
     if option.choices:
         return st.sampled_from(option.choices)
