@@ -8,7 +8,8 @@ from typing import Any
 import click
 
 from rankmatch_keras.training.catalog import Option, names_where
-from rankmatch_keras.training.options import CATALOG, DATA, RUN
+from rankmatch_keras.training.configuration import RECIPES, with_recipe
+from rankmatch_keras.training.options import CATALOG, DATA, GROUPS, RUN
 
 PATH = click.Path(path_type=Path)
 
@@ -51,9 +52,9 @@ def run_flags(defaults: Mapping[str, Any], own_data: bool) -> list[click.Paramet
     config = click.Option(
         ["--config"], type=PATH, help="YAML file of options, such as the run.yaml of a run; flags override it."
     )
-    flags = [_flag(option, defaults.get(option.name, option.default)) for option in options]
-    order = list(dict.fromkeys(option.about.group for option in CATALOG.values()))
-    flags.sort(key=lambda flag: order.index(CATALOG[flag.name].about.group))
+    values = with_recipe(defaults)
+    flags = [_flag(option, values.get(option.name, option.default)) for option in options]
+    flags.sort(key=lambda flag: GROUPS.index(CATALOG[flag.name].about.group))
     return [*flags, config]
 
 
@@ -74,7 +75,8 @@ def given_values(context: click.Context, names: Iterable[str]) -> dict[str, Any]
 def _flag(option: Option, default: Any) -> click.Option:
     help_text = option.about.help
     if option.kind is bool:
-        negatable = f"/--no-{option.flag[2:]}" if default else ""
+        on_somewhere = default or any(recipe.get(option.name) for recipe in RECIPES.values())
+        negatable = f"/--no-{option.flag[2:]}" if on_somewhere else ""
         return click.Option(
             [option.flag + negatable], is_flag=True, default=default, show_default=bool(default), help=help_text
         )

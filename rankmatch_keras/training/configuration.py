@@ -70,9 +70,7 @@ def read_options(defaults: Mapping[str, Any], given: Mapping[str, Any], file: Pa
     defaults = _standard_form(defaults, "the recipe")
     from_file = {} if file is None else _standard_form(read_file(file), str(file))
     given = _standard_form(given, "the options")
-    given_recipe = {**defaults, **from_file, **given}.get("recipe", "published")
-    recipe = RECIPES.get(given_recipe, {})  # an unknown one is refused with the other options
-    values = {**recipe, **defaults, **from_file}
+    values = {**with_recipe(defaults, {**from_file, **given}.get("recipe")), **from_file}
     if {**values, **given}.get("smoke"):
         values |= {name: option.about.smoke for name, option in CATALOG.items() if option.about.smoke is not KEEP}
     values |= given
@@ -92,6 +90,12 @@ def read_options(defaults: Mapping[str, Any], given: Mapping[str, Any], file: Pa
         )
     require_fitting_method(options, {*from_file, *given})
     return options
+
+
+def with_recipe(defaults: Mapping[str, Any], name: str | None = None) -> dict[str, Any]:
+    """Return defaults over those of a recipe: the named one, or their own; an unknown one has none."""
+    name = name or defaults.get("recipe") or "published"
+    return {**RECIPES.get(name, {}), **defaults, "recipe": name}
 
 
 class _Loader(yaml.SafeLoader):
