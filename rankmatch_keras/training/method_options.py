@@ -71,7 +71,9 @@ class MethodOptions:
         str | None,
         _named("Weights of the classes in both: `auto` from how often the labels show them, or K numbers."),
     ] = None
-    unlabeled_weight: Annotated[float | None, Ge(0.0), _of_method("Factor of the unlabeled terms, 1 in the articles.")] = None
+    unlabeled_weight: Annotated[
+        float | None, Ge(0.0), _of_method("Factor of the unlabeled terms, 1 in the articles.")
+    ] = None
     unlabeled_ramp: Annotated[
         float | None, Ge(0.0), Le(1.0), _of_method("Fraction of the run over which this factor grows from 0.")
     ] = None
