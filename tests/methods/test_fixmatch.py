@@ -182,3 +182,55 @@ def test_second_strong_view_is_not_needed(small_segmenter, random_batch):
     del batch["strong_image_2"], batch["cutmix_box_2"]
     losses = FixMatch(small_segmenter(), threshold=0.0).compute_losses(batch)
     assert keras.ops.convert_to_numpy(losses["strong_1"]) > 0
+
+
+def test_one_strong_view_has_the_weight_of_both(small_segmenter, random_batch):
+    batch = random_batch()
+    del batch["strong_image_2"], batch["cutmix_box_2"]
+    method = UniMatch(small_segmenter(), threshold=0.0, views=1, feature_dropout=None)
+    assert method.term_weights == {"supervised": 0.5, "strong_1": 0.5} and method.strong_views == 1
+    # The same as FixMatch, whose weights these are.
+    one, other = (
+        {name: float(ops.convert_to_numpy(value)) for name, value in each.compute_losses(batch).items()}
+        for each in (method, FixMatch(small_segmenter(), threshold=0.0))
+    )
+    assert one == pytest.approx(other, rel=1e-5)
+    assert UniMatch(small_segmenter(), views=1).term_weights["strong_1"] == 0.25
+    with pytest.raises(ValueError, match="views=3"):
+        UniMatch(small_segmenter(), views=3)
+
+
+def test_boxes_may_hide_pixels_or_do_nothing(small_segmenter, random_batch):
+    batch = {name: ops.convert_to_tensor(value) for name, value in random_batch().items()}
+    image, (y0, x0, y1, x1) = ops.convert_to_numpy(batch["strong_image_1"]), random_batch()["cutmix_box_1"][0]
+    weak = decision_of(np.zeros((2, 33, 33)), random_batch()["valid"], np.zeros((2, 3, 3, 1), "float32"))
+    view = FixMatch(small_segmenter(), boxes="none").strong_view(batch, 1, Targets(weak, None))
+    np.testing.assert_array_equal(ops.convert_to_numpy(view.image), image)
+    assert view.target is weak
+    view = FixMatch(small_segmenter(), boxes="cutout").strong_view(batch, 1, Targets(weak, None))
+    hidden, seen = (ops.convert_to_numpy(value)[0] for value in (view.image, view.target.valid))
+    expected, valid = image[0].copy(), random_batch()["valid"][0].copy()
+    expected[y0:y1, x0:x1], valid[y0:y1, x0:x1] = 0.0, False
+    np.testing.assert_array_equal(hidden, expected)
+    np.testing.assert_array_equal(seen, valid)
+    with pytest.raises(ValueError, match="boxes='mixup'"):
+        FixMatch(small_segmenter(), boxes="mixup")
+
+
+def test_soft_labels_are_pasted_and_learned_as_they_are(small_segmenter, random_batch):
+    method = FixMatch(small_segmenter(), threshold=0.0, soft_labels=True)
+    batch = {name: ops.convert_to_tensor(value) for name, value in random_batch().items()}
+    weak = method.weak_stage(batch, None)[1].weak
+    target = method.strong_view(batch, 1, Targets(weak, None)).target
+    probabilities = ops.convert_to_numpy(weak.probabilities)
+    np.testing.assert_allclose(probabilities.sum(-1), 1.0, rtol=1e-5)
+    np.testing.assert_array_equal(probabilities.argmax(-1), ops.convert_to_numpy(weak.label))
+    boxes = random_batch()["cutmix_box_1"]
+    mixed = pasted(probabilities, probabilities[::-1], boxes)
+    np.testing.assert_array_equal(ops.convert_to_numpy(target.probabilities), mixed)
+    logits = np.random.default_rng(1).normal(size=mixed.shape).astype("float32")
+    log_softmax = logits - np.log(np.exp(np.float64(logits)).sum(-1, keepdims=True))
+    valid = ops.convert_to_numpy(target.valid)
+    expected = -(mixed * log_softmax).sum(-1)[valid].sum() / valid.sum()
+    found = float(ops.convert_to_numpy(method.consistency(target, ops.convert_to_tensor(logits))))
+    assert found == pytest.approx(expected, rel=1e-5)
