@@ -93,7 +93,7 @@ def test_train_evaluate_and_predict(kind, write, tmp_path, rankmatch):
 
     code, out, err = rankmatch("evaluate", tmp_path / "run")
     assert code == 0, err
-    again = json.loads((tmp_path / "run/evaluation-val-last.json").read_text())
+    again = json.loads((tmp_path / "run/evaluation-val-best.json").read_text())
     assert again["iou"] == pytest.approx(scores["iou"], abs=1e-9) and scores["images"] == 1
     code, out, err = rankmatch("evaluate", tmp_path / "run", "--mode", "sliding_window", "--crop", 24, "--flip")
     assert code == 0 and "sliding_window, crop 24, border clip, flip" in out, err
@@ -188,7 +188,7 @@ def test_a_validation_list_is_used_by_train_and_evaluate(write, tmp_path, rankma
     assert "2 labeled, 1 unlabeled" in out
     code, _, err = rankmatch("evaluate", tmp_path / "run")
     assert code == 0, err
-    assert json.loads((tmp_path / "run/evaluation-val-last.json").read_text())["images"] == 2
+    assert json.loads((tmp_path / "run/evaluation-val-best.json").read_text())["images"] == 2
 
 
 def test_the_file_of_a_run_repeats_it(write, tmp_path, rankmatch):

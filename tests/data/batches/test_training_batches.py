@@ -290,7 +290,7 @@ def test_both_pipelines_put_pseudo_labels_and_rows_in_the_same_places():
         ({"parallel_calls": -1}, "parallel_calls"),
         ({"box_source": "other"}, "'other'"),
         ({"strong_views": 3}, "strong views"),
-        ({"strong": "jittr"}, "strong views of jitter, .*'jittr'"),
+        ({"strong": "jittr"}, "strong views of none, jitter, .*'jittr'"),
         ({"scale": (2.0, 0.5)}, "scale"),
         ({"labeled": []}, "labeled image"),
         ({"labeled": [Sample("x", Path("x.jpg"))]}, "x.jpg"),
