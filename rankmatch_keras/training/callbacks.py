@@ -101,54 +101,6 @@ class Evaluation(keras.callbacks.Callback):
         print(f" - mean IoU {100 * scores.mean_iou:.2f} %")
 
 
-PROBATION = 3  # evaluations in a row that must be worse
-WORSE = 0.01  # of mean IoU
-
-
-def epoch_of_fall_back(history, burn_in: int, monitor: str = "mean_iou") -> int | None:
-    """Return the epoch after which a run returns to labels alone, or `None`.
-
-    It is the first one that ends `PROBATION` evaluations in a row, all after the burn-in, whose scores are more than
-    `WORSE` below the best of the burn-in. As it depends on the history alone, a resumed run decides as before.
-
-    Args:
-        history: a row per epoch, with the score by the name of `monitor`.
-        burn_in: epochs on labeled images alone; without any, nothing can be compared.
-        monitor: the score; larger is better.
-    """
-    before = [row[monitor] for row in history[:burn_in] if not math.isnan(row[monitor])]
-    worse = 0
-    for number, row in enumerate(history[burn_in:], start=burn_in + 1):
-        if before and not math.isnan(row[monitor]):
-            worse = worse + 1 if row[monitor] < max(before) - WORSE else 0
-        if worse == PROBATION:
-            return number
-    return None
-
-
-class FallBack(keras.callbacks.Callback):
-    """End of the training on all images where `epoch_of_fall_back` says so; put it after `Checkpoint`.
-
-    Args:
-        checkpoint: the run's `Checkpoint`, which has the history.
-        burn_in: epochs on labeled images alone.
-    """
-
-    def __init__(self, checkpoint, burn_in: int):
-        super().__init__()
-        self.checkpoint = checkpoint
-        self.burn_in = burn_in
-
-    def on_epoch_end(self, epoch, logs=None):
-        """Stop where this epoch is the one."""
-        if epoch_of_fall_back(self.checkpoint.history, self.burn_in) == epoch + 1:
-            print(
-                f"Unlabeled images have lowered the validation score {PROBATION} times: back to the best network and "
-                "labels alone. Check that they show the same things as the labeled ones."
-            )
-            self.model.stop_training = True
-
-
 class Checkpoint(keras.callbacks.Callback):
     """Files of a run after each epoch: its state, its history, its last and its best predictor.
 

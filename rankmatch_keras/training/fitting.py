@@ -1,7 +1,6 @@
 """What the data and the machine decide where a person does not: crop, pretrained weights, duration."""
 
 import dataclasses
-import statistics
 import time
 
 import keras
@@ -10,7 +9,7 @@ import numpy as np
 from rankmatch_keras import data, models
 from rankmatch_keras.backend import numerics
 from rankmatch_keras.backend.distribution import running
-from rankmatch_keras.data.sets.pixel_statistics import thin_out
+from rankmatch_keras.data.sets.pixel_statistics import usual_short_side
 from rankmatch_keras.errors import UserError
 from rankmatch_keras.training.options import Options
 from rankmatch_keras.training.run_folder import Run, read_config
@@ -56,9 +55,9 @@ def _recorded(options: Options) -> Options:
 
 def crop_for(split: data.Split) -> int:
     """Return the side of the crops: about the short side of the usual image, 16k + 1, within what a step can afford."""
-    sides = [min(sample.read_image().shape[:2]) for sample in thin_out([*split.labeled, *split.unlabeled], LOOKED_AT)]
+    side = usual_short_side([*split.labeled, *split.unlabeled], LOOKED_AT)
     largest = LARGEST_CROP["accelerator" if numerics.has_accelerator() else "processor"]
-    return int(np.clip(16 * round((statistics.median(sides) - 1) / 16) + 1, 33, largest))
+    return int(np.clip(16 * round((side - 1) / 16) + 1, 33, largest))
 
 
 def _available_weights(options: Options) -> str | None:
@@ -104,7 +103,7 @@ def fitted_duration(options: Options, split: data.Split, segmenter) -> Options:
 
 
 def seconds_per_step(options: Options, segmenter) -> float:
-    """Estimate the seconds of a training step from those of a prediction; a backward pass takes about two forward ones.
+    """Estimate the seconds of an optimizer step from a prediction; a backward pass takes about two forward ones.
 
     All processes get the first one's number, so that they agree on the duration.
     """
@@ -118,7 +117,12 @@ def seconds_per_step(options: Options, segmenter) -> float:
     forward = min(times)
     # Labeled images and one strong view forward and backward, the weak view forward; supervised training the first.
     passes = 3.0 if options.method == "supervised" else 7.0 - 4.0 * options.burn_in
-    return float(running().sum(np.array([forward if running().is_main else 0.0]))[0]) * passes * OTHERS
+    return (
+        float(running().sum(np.array([forward if running().is_main else 0.0]))[0])
+        * passes
+        * OTHERS
+        * options.accumulate
+    )
 
 
 def _time(seconds: float) -> str:

@@ -2,14 +2,13 @@
 
 import dataclasses
 import math
-import statistics
 from collections.abc import Sequence
 
 import numpy as np
 
 from rankmatch_keras import check, data, methods, models
 from rankmatch_keras.backend.distribution import running
-from rankmatch_keras.data.sets.pixel_statistics import class_pixels, thin_out
+from rankmatch_keras.data.sets.pixel_statistics import class_pixels, usual_short_side
 from rankmatch_keras.errors import UserError
 from rankmatch_keras.layers import ChannelNormalization
 from rankmatch_keras.training.options import Options
@@ -86,10 +85,7 @@ def differences(labeled: Sequence[data.Sample], unlabeled: Sequence[data.Sample]
         lines.append(_unlike("brightness or color", mean, other_mean))
     elif (np.maximum(std, other_std) > TIMES * np.minimum(std, other_std)).any():
         lines.append(_unlike("contrast", std, other_std))
-    sides = [
-        statistics.median(min(sample.read_image().shape[:2]) for sample in thin_out(samples, LOOKED_AT))
-        for samples in (labeled, unlabeled)
-    ]
+    sides = [usual_short_side(samples, LOOKED_AT) for samples in (labeled, unlabeled)]
     if max(sides) > TIMES * min(sides):
         lines.append(_unlike("short side in pixels", [sides[0]], [sides[1]]))
     return lines

@@ -3,14 +3,12 @@
 import dataclasses
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
 
-from rankmatch_keras import data, evaluation, methods, models
+from rankmatch_keras import data, evaluation, models
 from rankmatch_keras.backend.distribution import Distribution, check_divisible, distribute, running
 from rankmatch_keras.backend.numerics import make_deterministic, set_precision
 from rankmatch_keras.data.batches.pipelines import is_installed
@@ -19,12 +17,10 @@ from rankmatch_keras.errors import UserError
 from rankmatch_keras.training.callbacks import (
     Checkpoint,
     Evaluation,
-    FallBack,
     NothingLearned,
     ProgressLines,
     Snapshots,
     StopOnNonFinite,
-    epoch_of_fall_back,
 )
 from rankmatch_keras.training.configuration import OWN_DATA, read_options, require_fitting_method, write_file
 from rankmatch_keras.training.cost import Cost
@@ -39,6 +35,7 @@ from rankmatch_keras.training.inputs import (
 )
 from rankmatch_keras.training.model import build_method, build_optimizer, build_segmenter, start_of
 from rankmatch_keras.training.options import Options
+from rankmatch_keras.training.phases import fit
 from rankmatch_keras.training.pseudo_label_health import PseudoLabelHealth
 from rankmatch_keras.training.results import report, say_kept, score
 from rankmatch_keras.training.run_folder import Run
@@ -153,54 +150,6 @@ def train(
     scores = score(run, dataset, split, options)
     report(run, dataset, {"IoU %": scores} if before is None else {"before": before, "after": scores})
     return Trained(run, scores, models.load_predictor(run.chosen), before)
-
-
-def fit(
-    method: methods.Method,
-    options: Options,
-    checkpoint: Checkpoint,
-    epochs: int,
-    steps_per_epoch: int,
-    batches: Callable[[int], Any],
-    callbacks: list[keras.callbacks.Callback],
-    done: int = 0,
-) -> None:
-    """Train in phases: on labels alone during the burn-in, on all images, and on labels alone again after a fall-back.
-
-    Args:
-        method: the compiled method.
-        options: the run's options.
-        checkpoint: has the history, which decides about the phases.
-        epochs: epochs of the whole run.
-        steps_per_epoch: optimizer steps of each.
-        batches: makes the batches of the method's present phase, from an optimizer step on.
-        callbacks: the callbacks.
-        done: epochs done before.
-    """
-    burn_in = options.burn_in_epochs(epochs)
-    if options.fall_back and burn_in:
-        callbacks = [*callbacks, FallBack(checkpoint, burn_in)]
-    while done < epochs:
-        fallen = epoch_of_fall_back(checkpoint.history, burn_in) if options.fall_back else None
-        end = burn_in if done < burn_in else epochs
-        method.use_labels_only(done < burn_in or fallen is not None)
-        if burn_in:
-            kind = "labeled" if method.labels_only else "all"
-            print(f"Training on {kind} images up to step {end * steps_per_epoch}")
-        if fallen == done:
-            method.start_again(checkpoint.run.best)
-        method.fit(
-            batches(done * steps_per_epoch),
-            epochs=end,
-            steps_per_epoch=steps_per_epoch * options.accumulate,
-            initial_epoch=done,
-            shuffle=False,  # the batches come in their own seeded order
-            # A bar leaves a line per step where the output goes to a file: there one line per epoch, and
-            # `ProgressLines`.
-            verbose=1 if sys.stdout.isatty() else 2,
-            callbacks=callbacks,
-        )
-        done = len(checkpoint.history)
 
 
 def start(options: Options) -> Distribution:

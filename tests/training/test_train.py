@@ -11,8 +11,7 @@ import rankmatch_keras
 from rankmatch_keras import data, training
 from rankmatch_keras.data.sets.samples import Sample
 from rankmatch_keras.errors import UserError
-from rankmatch_keras.training import callbacks as callbacks_module
-from rankmatch_keras.training import fitting, inputs, results
+from rankmatch_keras.training import fitting, inputs, phases, results
 from rankmatch_keras.training import train as train_module
 from rankmatch_keras.training.configuration import OWN_DATA, RECIPES, read_options
 from rankmatch_keras.training.run_folder import Run
@@ -55,8 +54,8 @@ def train(image_tree):
 @pytest.mark.parametrize("fall_back", [False, True])
 def test_a_run_that_stops_in_any_phase_resumes_to_the_same(epoch, fall_back, train, tmp_path, monkeypatch, capsys):
     burn_in = 0.25 if fall_back else 0.5
-    monkeypatch.setattr(callbacks_module, "PROBATION", 1)
-    monkeypatch.setattr(callbacks_module, "WORSE", -2.0 if fall_back else 2.0)  # all scores are worse, or none is
+    monkeypatch.setattr(phases, "PROBATION", 1)
+    monkeypatch.setattr(phases, "WORSE", -2.0 if fall_back else 2.0)  # all scores are worse, or none is
     whole = train(tmp_path / "whole", burn_in=burn_in)
     assert ("back to the best network and labels alone" in capsys.readouterr().out) == fall_back
     callbacks = train_module._callbacks
@@ -151,7 +150,7 @@ def test_epochs_of_a_burn_in(burn_in, epochs, method, expected):
     ],
 )
 def test_when_a_run_falls_back(scores, burn_in, epoch):
-    assert callbacks_module.epoch_of_fall_back([{"mean_iou": score} for score in scores], burn_in) == epoch
+    assert phases.epoch_of_fall_back([{"mean_iou": score} for score in scores], burn_in) == epoch
 
 
 @pytest.mark.parametrize(("scores", "burn_in", "said"), [((0.3, 0.5, 0.4), 1, False), ((0.5, 0.3, 0.4), 1, True)])

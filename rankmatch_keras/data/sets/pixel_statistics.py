@@ -1,6 +1,7 @@
 """Statistics of pixels: image format, mean and deviation per channel, and class frequencies."""
 
 import os
+import statistics
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -99,6 +100,19 @@ def thin_out(samples: Sequence[Sample], limit: int | None) -> list[Sample]:
     if limit < 1:
         raise UserError("at least 1 image to look at", f"{limit}", "Raise the limit.")
     return [samples[n * len(samples) // limit] for n in range(limit)]
+
+
+def usual_short_side(samples: Sequence[Sample], limit: int) -> float:
+    """Return the median of the images' short sides in pixels.
+
+    Args:
+        samples: the samples.
+        limit: read at most this many, evenly spaced in the list.
+
+    Raises:
+        UserError: there are no samples, or one cannot be read.
+    """
+    return statistics.median(min(sample.read_image().shape[:2]) for sample in thin_out(samples, limit))
 
 
 def class_pixels(samples: Sequence[Sample], num_classes: int) -> np.ndarray:

@@ -1,0 +1,107 @@
+"""Phases of a run: labels alone, all images, and labels alone again where unlabeled images do harm."""
+
+import math
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import keras
+
+from rankmatch_keras import methods
+from rankmatch_keras.training.callbacks import Checkpoint
+from rankmatch_keras.training.options import Options
+
+PROBATION = 3  # evaluations in a row that must be worse
+WORSE = 0.01  # of mean IoU
+
+
+def epoch_of_fall_back(history, burn_in: int, monitor: str = "mean_iou") -> int | None:
+    """Return the epoch after which a run returns to labels alone, or `None`.
+
+    It is the first one that ends `PROBATION` evaluations in a row, all after the burn-in, whose scores are more than
+    `WORSE` below the best of the burn-in. As it depends on the history alone, a resumed run decides as before.
+
+    Args:
+        history: a row per epoch, with the score by the name of `monitor`.
+        burn_in: epochs on labeled images alone; without any, nothing can be compared.
+        monitor: the score; larger is better.
+    """
+    before = [row[monitor] for row in history[:burn_in] if not math.isnan(row[monitor])]
+    worse = 0
+    for number, row in enumerate(history[burn_in:], start=burn_in + 1):
+        if before and not math.isnan(row[monitor]):
+            worse = worse + 1 if row[monitor] < max(before) - WORSE else 0
+        if worse == PROBATION:
+            return number
+    return None
+
+
+class FallBack(keras.callbacks.Callback):
+    """End of the training on all images where `epoch_of_fall_back` says so; put it after `Checkpoint`.
+
+    Args:
+        checkpoint: the run's `Checkpoint`, which has the history.
+        burn_in: epochs on labeled images alone.
+    """
+
+    def __init__(self, checkpoint, burn_in: int):
+        super().__init__()
+        self.checkpoint = checkpoint
+        self.burn_in = burn_in
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Stop where this epoch is the one."""
+        if epoch_of_fall_back(self.checkpoint.history, self.burn_in) == epoch + 1:
+            print(
+                f"Unlabeled images have lowered the validation score {PROBATION} times: back to the best network and "
+                "labels alone. Check that they show the same things as the labeled ones."
+            )
+            self.model.stop_training = True
+
+
+def fit(
+    method: methods.Method,
+    options: Options,
+    checkpoint: Checkpoint,
+    epochs: int,
+    steps_per_epoch: int,
+    batches: Callable[[int], Any],
+    callbacks: list[keras.callbacks.Callback],
+    done: int = 0,
+) -> None:
+    """Train in phases: on labels alone during the burn-in, on all images, and on labels alone again after a fall-back.
+
+    Args:
+        method: the compiled method.
+        options: the run's options.
+        checkpoint: has the history, which decides about the phases.
+        epochs: epochs of the whole run.
+        steps_per_epoch: optimizer steps of each.
+        batches: makes the batches of the method's present phase, from an optimizer step on.
+        callbacks: the callbacks.
+        done: epochs done before.
+    """
+    burn_in = options.burn_in_epochs(epochs)
+    if options.fall_back and burn_in:
+        callbacks = [*callbacks, FallBack(checkpoint, burn_in)]
+    while done < epochs:
+        fallen = epoch_of_fall_back(checkpoint.history, burn_in) if options.fall_back else None
+        end = burn_in if done < burn_in else epochs
+        method.use_labels_only(done < burn_in or fallen is not None)
+        if burn_in:
+            kind = "labeled" if method.labels_only else "all"
+            print(f"Training on {kind} images up to step {end * steps_per_epoch}")
+        if fallen == done:
+            method.start_again(checkpoint.run.best)
+        method.fit(
+            batches(done * steps_per_epoch),
+            epochs=end,
+            steps_per_epoch=steps_per_epoch * options.accumulate,
+            initial_epoch=done,
+            shuffle=False,  # the batches come in their own seeded order
+            # A bar leaves a line per step where the output goes to a file: there one line per epoch, and
+            # `ProgressLines`.
+            verbose=1 if sys.stdout.isatty() else 2,
+            callbacks=callbacks,
+        )
+        done = len(checkpoint.history)
