@@ -4,9 +4,11 @@ import difflib
 from collections.abc import Iterable
 from typing import Any
 
+from rankmatch_keras.texts import printable
+
 
 class UserError(ValueError):
-    """Input that cannot work: the message says what was expected, what was found where, and what to do.
+    """Input that cannot work: the message says what was expected, what was found where, and what to do, on one line.
 
     Args:
         expected: what the program needed, as a short phrase.
@@ -15,6 +17,7 @@ class UserError(ValueError):
     """
 
     def __init__(self, expected: str, found: str, remedy: str):
+        expected, found, remedy = map(printable, (expected, found, remedy))
         super().__init__(f"Expected {expected}; found {found}. {remedy}")
         self.expected, self.found, self.remedy = expected, found, remedy
 

@@ -53,7 +53,7 @@ ALSO = {
     os.path.join("data", "views", "weak_tensorflow.py"): {"tensorflow"},
 }
 # Modules beside the rooms that everyone may import, as they import nothing but the standard library and each other.
-COMMON = {"errors", "files", "environment"}
+COMMON = {"errors", "files", "environment", "texts"}
 # Constants of the package itself.
 CONSTANTS = {"IGNORE_INDEX", "__version__"}
 

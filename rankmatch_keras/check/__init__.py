@@ -16,6 +16,7 @@ from rankmatch_keras.check.report import check_to_dict as check_to_dict
 from rankmatch_keras.check.report import format_check as format_check
 from rankmatch_keras.data.sets.samples import Sample, SegmentationData
 from rankmatch_keras.errors import UserError
+from rankmatch_keras.evaluation.plots import draw_or_say
 from rankmatch_keras.files import replacing
 
 # Up to this many unlabeled images are decoded before a training run; of more, only the ends of the files are read.
@@ -137,12 +138,13 @@ def save_report(folder: Path, report: CheckReport, palette: Sequence[Sequence[in
     written = {"The lines above": folder / "report.txt"}
     with replacing(folder / "report.txt") as temporary:
         temporary.write_text(format_check(report) + "\n", encoding="utf-8")
-    if report.num_masks:
-        written["Class frequencies"] = folder / "classes.png"
-        save_class_chart(folder / "classes.png", report, palette)
-    if report.trainable:
-        written["Images with their masks"] = folder / "samples.png"
-        save_contact_sheet(folder / "samples.png", report, palette)
+    pictures = (
+        (report.num_masks, "Class frequencies", "classes.png", save_class_chart),
+        (report.trainable, "Images with their masks", "samples.png", save_contact_sheet),
+    )
+    for possible, what, name, save in pictures:
+        if possible and draw_or_say(name, save, folder / name, report, palette):
+            written[what] = folder / name
     return written
 
 

@@ -2,14 +2,13 @@
 
 import numpy as np
 
-from rankmatch_keras import IGNORE_INDEX
 from rankmatch_keras.check.findings import LABELED, PARTS
 from rankmatch_keras.check.report import class_table
 from rankmatch_keras.data.sets.pixel_statistics import thin_out
 from rankmatch_keras.errors import UserError
-from rankmatch_keras.evaluation.colors import IGNORED_COLOR, default_palette
-from rankmatch_keras.evaluation.plots import overlay
-from rankmatch_keras.files import replacing
+from rankmatch_keras.evaluation.colors import default_palette
+from rankmatch_keras.evaluation.plots import class_legend, legend_below, overlay, patches, save_figure
+from rankmatch_keras.texts import shown
 
 CELLS = 24
 COLUMNS = 6
@@ -49,7 +48,7 @@ def save_class_chart(path, report, palette=None):
         for axis, values in zip(axes, percentages, strict=True):
             bars = axis.barh(y, values, height * 0.92, color=shaded, edgecolor="0.35", linewidth=0.4)
             axis.bar_label(bars, [f"{value:.3g}" for value in values], padding=2, fontsize=6)
-    axes[0].set_yticks(range(len(names)), names)
+    axes[0].set_yticks(range(len(names)), [shown(name, "picture") for name in names])
     axes[0].set_ylim(len(names) - 0.5, -0.5)
     axes[0].set_xlabel("% of pixels (ignored ones left out)")
     axes[1].set_xlabel("% of images that show the class")
@@ -57,9 +56,9 @@ def save_class_chart(path, report, palette=None):
         axis.margins(x=0.12)
         axis.spines[["top", "right"]].set_visible(False)
     labels = [f"{part} ({table.masks} masks)" for part, table in tables.items()]
-    patches = [Patch(facecolor=str(1 - 0.8 * shade), label=label) for shade, label in zip(SHADES, labels, strict=False)]
-    figure.legend(handles=patches, loc="outside upper center", ncols=len(tables), frameon=False)
-    _save(figure, path)
+    bars = [Patch(facecolor=str(1 - 0.8 * shade), label=label) for shade, label in zip(SHADES, labels, strict=False)]
+    figure.legend(handles=bars, loc="outside upper center", ncols=len(tables), frameon=False)
+    save_figure(figure, path)
 
 
 def save_contact_sheet(path, report, palette=None):
@@ -85,7 +84,7 @@ def save_contact_sheet(path, report, palette=None):
     cells = [_cell(sample, colors) for sample in chosen]
     # Pictures taller than wide become narrower instead of spreading all rows.
     ratio = min(1.0, max(picture.shape[0] / picture.shape[1] for picture, _ in cells))
-    size = (CELL_INCHES * columns, (CELL_INCHES * ratio + 0.2) * rows + 0.6)
+    size = (CELL_INCHES * columns, (CELL_INCHES * ratio + 0.2) * rows + 0.4)
     figure = Figure(figsize=size, dpi=DPI)
     figure.set_layout_engine("constrained", h_pad=0.02, w_pad=0.02, hspace=0.0, wspace=0.0)
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
@@ -93,9 +92,10 @@ def save_contact_sheet(path, report, palette=None):
         axis.set_axis_off()
     for axis, sample, (picture, _) in zip(axes, chosen, cells, strict=False):
         axis.imshow(picture, interpolation="antialiased")
-        axis.set_title(_short(sample.name), fontsize=7, pad=2)
-    _legend(figure, sorted(set().union(*(seen for _, seen in cells))), report.class_names, colors, columns)
-    _save(figure, path)
+        axis.set_title(_short(shown(sample.name, "picture")), fontsize=7, pad=2)
+    seen = sorted(set().union(*(seen for _, seen in cells)))
+    legend_below(figure, patches(class_legend(seen, report.class_names, colors)), fontsize=8)
+    save_figure(figure, path)
 
 
 def _cell(sample, colors):
@@ -107,19 +107,6 @@ def _cell(sample, colors):
     return overlay(image[::step, ::step], small, colors, strength=0.45), np.unique(small).tolist()
 
 
-def _legend(figure, seen, names, colors, columns):
-    from matplotlib.patches import Patch
-
-    shown = [(names[k], colors[k] / 255) for k in seen if k < len(names)]
-    if IGNORE_INDEX in seen:
-        shown.append(("ignored", np.array(IGNORED_COLOR) / 255))
-    patches = [Patch(facecolor=color, edgecolor="0.4", linewidth=0.5, label=name) for name, color in shown]
-    per_row = max(1, int(CELL_INCHES * columns / (0.5 + 0.09 * max(len(name) for name, _ in shown))))
-    figure.legend(
-        handles=patches, loc="outside lower center", ncols=min(per_row, len(patches)), frameon=False, fontsize=8
-    )
-
-
 def _short(name):
     return name if len(name) <= 32 else f"...{name[-29:]}"
 
@@ -127,8 +114,3 @@ def _short(name):
 def _colors(palette, count):
     """Return one color per class: (count, 3), 0..255."""
     return default_palette(count) if palette is None else np.asarray(palette, np.uint8)[:count]
-
-
-def _save(figure, path):
-    with replacing(path) as temporary:
-        figure.savefig(temporary, format="png", facecolor="white")

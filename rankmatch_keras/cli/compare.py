@@ -198,13 +198,16 @@ def _remember(out, words):
 def _write(out, comparison):
     from rankmatch_keras.comparison.charts import save_class_chart, save_learning_curves
     from rankmatch_keras.comparison.tables import to_latex, to_markdown, write_tables
+    from rankmatch_keras.evaluation.plots import draw_or_say
 
     text = to_markdown(comparison)
     for name, content in ((TABLE, text), ("table.tex", to_latex(comparison))):
         with replacing(out / name) as temporary:
             temporary.write_text(content, encoding="utf-8")
     write_tables(out, comparison)
-    charts = [*save_learning_curves(out, comparison), *save_class_chart(out, comparison)]
+    charts = []
+    for name, draw in (("curves.png", save_learning_curves), ("classes.png", save_class_chart)):
+        draw_or_say(name, lambda draw=draw: charts.extend(draw(out, comparison)))
     click.echo(f"\n{text}")
     drawn = f", {', '.join(path.name for path in charts)}" if charts else ""
     click.echo(f"Written to {out}: {TABLE}, table.tex, table.csv, pairs.csv, runs.csv{drawn}")

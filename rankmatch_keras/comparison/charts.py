@@ -8,7 +8,8 @@ import numpy as np
 
 from rankmatch_keras.comparison.measures import LAST, Comparison, summarize
 from rankmatch_keras.comparison.records import ALL, BASELINE
-from rankmatch_keras.evaluation.plots import save_figure, tidy_axes
+from rankmatch_keras.evaluation.plots import legend_below, save_figure, tidy_axes
+from rankmatch_keras.texts import printable, shown
 
 
 def save_learning_curves(folder: Path, comparison: Comparison) -> list[Path]:
@@ -77,7 +78,7 @@ def save_class_chart(folder: Path, comparison: Comparison) -> list[Path]:
             style |= {"label": _name(method, ceiling), "markerfacecolor": "white" if ceiling else style["color"]}
             ax.errorbar([v.mean for v in values], y, xerr=sd, fmt="o", markersize=4, linewidth=1.2, **style)
         ax.set(title=_title(count), xlabel="IoU (%)", xlim=(0, 100), yticks=range(len(names)))
-        ax.set_yticklabels(names)
+        ax.set_yticklabels([shown(name, "picture") for name in names])
         ax.invert_yaxis()
         ax.axhline(0.5, color="0.6", linewidth=0.8)
         for row in range(1, len(names), 2):
@@ -110,7 +111,7 @@ def _series(comparison, count):
 
 
 def _name(method, ceiling):
-    return f"{method}, all labels" if ceiling else method
+    return shown(f"{method}, all labels" if ceiling else method, "picture")
 
 
 def _curves(comparison, count):
@@ -159,12 +160,9 @@ def _panels(count, width, height):
 
 
 def _legend(figure, axes, text):
-    shown = {label: handle for ax in axes for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)}
-    width = 0.6 + 0.08 * max(map(len, shown), default=0)  # inches of an entry at this font size
-    columns = max(1, min(len(shown), int(figure.get_figwidth() // width)))
-    figure.set_figheight(figure.get_figheight() + 0.2 * (-(-len(shown) // columns) - 1))
-    figure.legend(shown.values(), shown.keys(), loc="outside lower center", ncols=columns, frameon=False, fontsize=9)
-    figure.suptitle(textwrap.fill(text, int(13 * figure.get_figwidth())), fontsize=9, color="0.3")
+    methods = {label: handle for ax in axes for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)}
+    legend_below(figure, list(methods.values()))
+    figure.suptitle(textwrap.fill(printable(text), int(13 * figure.get_figwidth())), fontsize=9, color="0.3")
 
 
 def _save(figure, folder, name):

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from rankmatch_keras.errors import UserError
-from rankmatch_keras.evaluation.plots import save_figure, tidy_axes
+from rankmatch_keras.evaluation.plots import legend_below, save_figure, tidy_axes
+from rankmatch_keras.texts import shown
 
 # Panel title, y label, factor, words in the names of its columns; the first panel that fits a column takes it.
 PANELS = (
@@ -14,6 +15,8 @@ PANELS = (
     ("Pseudo-labels", "fraction or probability (%)", 100.0, ("mask_ratio", "confidence")),
     ("Losses", "loss (nats)", 1.0, ("loss", "supervised", "strong", "feature_dropout", "rank", "correlation")),
 )
+IN_PANEL = 10  # lines whose legend a panel has room for
+DASHES = ("-", "--", ":", "-.")  # ten colors repeat
 
 
 def save_curves(path, history, title="Training"):
@@ -109,18 +112,22 @@ def _draw(path, panels, title, colors):
     columns = min(3, len(panels))
     rows = -(-len(panels) // columns)
     figure = Figure(figsize=(4.6 * columns, 3.4 * rows + 0.4), dpi=130, layout="constrained")
-    figure.suptitle(title, fontsize=13)
+    figure.suptitle(shown(title, "picture"), fontsize=13)
     every = [epoch for _, _, lines in panels for _, epochs, _ in lines for epoch in epochs]
     margin = max(0.5, 0.03 * (max(every) - min(every)))
     for i, (name, unit, lines) in enumerate(panels, start=1):
         axes = figure.add_subplot(rows, columns, i)
-        for label, epochs, values in lines:
+        for number, (label, epochs, values) in enumerate(lines):
             marker = "o" if len(epochs) < 20 else None  # without markers, a run of one epoch would be invisible
-            style = {"color": colors[label]} if label in colors else {}
-            axes.plot(epochs, values, label=label, marker=marker, markersize=3.5, linewidth=1.6, **style)
-        axes.set(title=name, xlabel="epoch", ylabel=unit, xlim=(min(every) - margin, max(every) + margin))
+            style = {"color": colors.get(label, f"C{number % 10}"), "linestyle": DASHES[number // 10 % len(DASHES)]}
+            text = shown(label, "picture")
+            axes.plot(epochs, values, label=text, marker=marker, markersize=3.5, linewidth=1.6, **style)
+        limits = (min(every) - margin, max(every) + margin)
+        axes.set(title=shown(name, "picture"), xlabel="epoch", ylabel=unit, xlim=limits)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         tidy_axes(axes)
-        if len(lines) > 1 or lines[0][0] != name:
+        if len(lines) > IN_PANEL:
+            legend_below(figure, axes.get_lines(), fontsize=8)
+        elif len(lines) > 1 or lines[0][0] != name:
             axes.legend(fontsize=8, frameon=False)
     save_figure(figure, path)

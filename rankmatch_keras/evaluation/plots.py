@@ -1,5 +1,7 @@
 """Pictures of predictions: overlays, mask PNGs, and sheets of pictures with titles and a legend."""
 
+import contextlib
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +12,10 @@ from rankmatch_keras.errors import UserError
 from rankmatch_keras.evaluation.colors import full_palette, to_display
 from rankmatch_keras.evaluation.windows import row_blocks
 from rankmatch_keras.files import replacing
+from rankmatch_keras.texts import printable, say, shown
 
 CELL_INCHES = 3.2  # width of one picture on a sheet
 CELL_PIXELS = 832  # wider pictures are thinned out: twice what a cell shows
-LEGEND_ROW_INCHES = 0.26
 
 
 def overlay(image, classes, palette=None, strength=0.65, outlines=True):
@@ -96,12 +98,9 @@ def draw_sheet(path, cells, titles, legend, decorate=None):
 
     columns = len(titles)
     heights = [CELL_INCHES * row[0].shape[0] / row[0].shape[1] for row in cells]
-    width = CELL_INCHES * columns
-    per_row = max(1, int(width // (0.45 + 0.085 * max((len(name) for name, _ in legend), default=1))))
-    legend_rows = -(-len(legend) // per_row)
-    foot = LEGEND_ROW_INCHES * legend_rows + 0.15
-    height = sum(heights) + 0.06 * len(cells) + 0.3 + foot
-    figure = Figure(figsize=(width, height), dpi=130)
+    figure = Figure(figsize=(CELL_INCHES * columns, sum(heights) + 0.06 * len(cells) + 0.3 + 0.15), dpi=130)
+    foot = 0.15 + legend_below(figure, patches(legend))
+    height = figure.get_figheight()
     grid = figure.add_gridspec(
         len(cells),
         columns,
@@ -122,17 +121,70 @@ def draw_sheet(path, cells, titles, legend, decorate=None):
                 axes.set(autoscale_on=False)
                 decorate(axes, r, c)
             if r == 0:
-                axes.set_title(titles[c], fontsize=10, pad=4)
-    if legend:
-        _draw_legend(figure, legend, per_row)
+                axes.set_title(shown(titles[c], "picture"), fontsize=10, pad=4)
     save_figure(figure, path)
 
 
 def save_figure(figure, *paths):
     """Write a matplotlib figure to one or more files atomically, as SVG if a file ends so, else as PNG."""
     for path in map(Path, paths):
-        with replacing(path) as temporary:
+        with replacing(path) as temporary, _taken_literally(figure):
             figure.savefig(temporary, format="svg" if path.suffix == ".svg" else "png", facecolor="white")
+
+
+def draw_or_say(what, draw, *arguments, **options):
+    """Draw a picture; where that fails, say so and go on: no picture is worth the run that it shows.
+
+    Args:
+        what: name of the picture.
+        draw: function that draws and writes it.
+        *arguments: of the function.
+        **options: of the function.
+
+    Returns:
+        Whether there is a picture now.
+    """
+    try:
+        draw(*arguments, **options)
+        return True
+    except Exception as error:  # of the disk, of a font, of matplotlib: whatever it is, the numbers are safe
+        say(f"Warning: no {what} ({' '.join(f'{type(error).__name__}: {error}'.split())[:200]}).", error=True)
+        return False
+
+
+def legend_below(figure, handles, fontsize=9):
+    """Draw a legend at the foot of a figure, in as many columns as fit, and make the figure higher by it.
+
+    Args:
+        figure: a matplotlib figure.
+        handles: labeled patches or lines; none draw nothing.
+        fontsize: in points.
+
+    Returns:
+        The height of the legend in inches.
+    """
+    if not handles:
+        return 0.0
+    place = "lower center" if figure.get_layout_engine() is None else "outside lower center"
+
+    def legend(columns, size):
+        style = {"frameon": False, "handlelength": 1.6, "handleheight": 1.0, "columnspacing": 1.2, "borderaxespad": 0.2}
+        return figure.legend(handles=handles, loc=place, ncols=columns, fontsize=size, **style)
+
+    column = legend(1, fontsize)
+    share = figure.get_figwidth() / (_inches(figure, column)[0] + 1.2 * fontsize / 72)  # columns that fit
+    column.remove()
+    found = legend(max(1, min(len(handles), int(share))), min(1.0, share) * fontsize)
+    height = _inches(figure, found)[1]
+    figure.set_figheight(figure.get_figheight() + height)
+    return height
+
+
+def patches(legend):
+    """Return a patch for each (name, color) of a legend."""
+    from matplotlib.patches import Patch
+
+    return [Patch(facecolor=color, edgecolor="0.4", linewidth=0.5, label=name) for name, color in legend]
 
 
 def tidy_axes(axes):
@@ -154,7 +206,7 @@ def class_legend(seen, class_names, palette=None):
         list of (name, (red, green, blue) in 0..1), with ignored pixels if they occur.
     """
     colors = full_palette(palette) / 255.0
-    named = {k: class_names[k] if k < len(class_names) else f"unknown {k}" for k in seen}
+    named = {k: shown(class_names[k], "picture") if k < len(class_names) else f"unknown {k}" for k in seen}
     if IGNORE_INDEX in named:
         named[IGNORE_INDEX] = "ignored"
     return [(name, tuple(colors[k].tolist())) for k, name in named.items()]
@@ -185,18 +237,22 @@ def _checked(classes):
     return classes
 
 
-def _draw_legend(figure, legend, per_row):
-    from matplotlib.patches import Patch
+@contextlib.contextmanager
+def _taken_literally(figure):
+    """Make all texts of a figure mean what they say: a dollar sign in a name begins no formula."""
+    from matplotlib.text import Text
 
-    patches = [Patch(facecolor=color, edgecolor="0.4", linewidth=0.5, label=name) for name, color in legend]
-    figure.legend(
-        handles=patches,
-        loc="lower center",
-        ncols=min(per_row, len(patches)),
-        frameon=False,
-        fontsize=9,
-        handlelength=1.2,
-        handleheight=1.0,
-        columnspacing=1.2,
-        borderaxespad=0.2,
-    )
+    for text in figure.findobj(Text):
+        text.set_parse_math(False)
+        text.set_text(printable(text.get_text(), keep="\n"))
+    with warnings.catch_warnings():
+        # Characters that the font lacks are drawn as boxes.
+        warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
+        yield
+
+
+def _inches(figure, artist):
+    """Return width and height of an artist."""
+    with _taken_literally(figure):
+        extent = artist.get_window_extent()
+    return extent.width / figure.dpi, extent.height / figure.dpi

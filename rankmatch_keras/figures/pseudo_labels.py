@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from rankmatch_keras.errors import UserError
-from rankmatch_keras.evaluation.plots import save_figure, tidy_axes
+from rankmatch_keras.evaluation.plots import legend_below, save_figure, tidy_axes
+from rankmatch_keras.texts import printable, shown
 
 Rows = Sequence[Mapping[str, float]]
 
@@ -43,7 +44,7 @@ def save_pseudo_labels(
     figure = Figure(figsize=(4.4 * max(map(len, rows)), 3.3 * len(rows)), dpi=130, layout="constrained")
     grid = figure.add_gridspec(len(rows), COLUMNS)
     overall, classes = _colors("tab10", histories), _colors("tab20", class_names)
-    shown: dict[str, Any] = {}
+    drawn: dict[str, Any] = {}
     for y, row in enumerate(rows):
         for x, (title, lines) in enumerate(row):
             axes = figure.add_subplot(grid[y, x * COLUMNS // len(row) : (x + 1) * COLUMNS // len(row)])
@@ -51,12 +52,8 @@ def save_pseudo_labels(
             if y == 0:
                 axes.legend(fontsize=7, frameon=False)
             else:
-                shown |= dict(zip(lines, axes.get_lines(), strict=True))
-    if shown:  # one legend for the classes of all panels, below them
-        columns = max(1, int(figure.get_figwidth() // (0.6 + 0.08 * max(map(len, shown)))))
-        figure.legend(
-            shown.values(), shown, loc="outside lower center", ncols=min(columns, len(shown)), frameon=False, fontsize=9
-        )
+                drawn |= dict(zip(lines, axes.get_lines(), strict=True))
+    legend_below(figure, list(drawn.values()))  # one for the classes of all panels
     paths = [folder / f"pseudo_labels.{kind}" for kind in ("png", "svg")]
     save_figure(figure, *paths)
     return paths
@@ -85,8 +82,10 @@ def _draw(axes, title, lines, colors):
 
     for name, (epochs, values) in lines.items():
         marker = "o" if len(epochs) < 20 else None
-        axes.plot(epochs, values, label=name, color=colors[name], marker=marker, markersize=3, linewidth=1.5)
-    axes.set(title=title, xlabel="epoch", ylabel="%")
+        axes.plot(
+            epochs, values, label=shown(name, "picture"), color=colors[name], marker=marker, markersize=3, linewidth=1.5
+        )
+    axes.set(title=shown(title, "picture"), xlabel="epoch", ylabel="%")
     # Accuracy and recall are read against 100 %; the fraction kept may stay far below.
     axes.set_ylim((0, max(1.0, axes.get_ylim()[1])) if "ixels kept" in title else (-3, 103))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -106,7 +105,7 @@ def _lines(runs, column):
 
 
 def _lines_of_classes(rows, kind, class_names):
-    return {name: line for name in class_names if (line := _line(rows, f"{kind}_{name}"))}
+    return {name: line for name in class_names if (line := _line(rows, f"{kind}_{printable(name)}"))}
 
 
 def _line(rows, column):

@@ -4,6 +4,7 @@ import math
 
 from rankmatch_keras import data, evaluation, models
 from rankmatch_keras.backend.distribution import running
+from rankmatch_keras.evaluation.plots import draw_or_say
 from rankmatch_keras.training import cost
 from rankmatch_keras.training.options import Options
 from rankmatch_keras.training.run_folder import Run
@@ -77,10 +78,11 @@ def _report(run, dataset, scores):
     *_, last = scores.values()
     print(f"\n{evaluation.format_table(last) if len(scores) == 1 else evaluation.format_comparison(scores)}\n")
     evaluation.write_csv(run.folder / "scores.csv", last)
-    evaluation.save_curves(run.folder / "curves.png", run.history, title=run.folder.name)
-    _save_predictions(run, dataset, last.protocol)
     evaluation.write_json(run.cost, cost.summary(run.read_history()))
     evaluation.write_json(run.scores, {label: score.to_dict() for label, score in scores.items()})
+    # The run is finished: what fails from here on is only a picture.
+    draw_or_say("curves.png", evaluation.save_curves, run.folder / "curves.png", run.history, title=run.folder.name)
+    draw_or_say("predictions.png", _save_predictions, run, dataset, last.protocol)
     print(f"Models, scores, learning curves and pictures are in {run.folder}")
 
 

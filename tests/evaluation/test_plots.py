@@ -1,12 +1,16 @@
 import subprocess
 import sys
+import xml.etree.ElementTree as ElementTree
 
 import numpy as np
 import pytest
+from hostile_texts import EVIL
+from matplotlib.figure import Figure
 from PIL import Image
 
 from rankmatch_keras.errors import UserError
 from rankmatch_keras.evaluation import default_palette, overlay, plots, save_mask_png, save_prediction_sheet
+from rankmatch_keras.texts import shown
 
 pytestmark = pytest.mark.once
 
@@ -109,12 +113,41 @@ def test_prediction_sheet_thins_out_large_images(tmp_path, monkeypatch):
     assert sizes == [(334, 1000, 3)] * 2
 
 
-def test_prediction_sheet_of_many_long_names(tmp_path):
-    names = [f"a rather long class name {k}" for k in range(40)]
-    classes = (np.arange(24 * 32).reshape(24, 32) // 8) % 40
-    save_prediction_sheet(tmp_path / "sheet.png", [_image()], None, [classes], names)
-    with Image.open(tmp_path / "sheet.png") as picture:
-        assert picture.size[1] > 832 * 24 / 32 / 2 + 20 * 0.26 * 130, "20 rows of legend need room"
+@pytest.mark.parametrize("word", ["name", "WWWWWWWWWWWWWWWW", "a rather long class name " * 5])
+@pytest.mark.parametrize("layout", [None, "constrained"])
+def test_a_legend_of_many_classes_stays_on_the_canvas(word, layout):
+    figure = Figure(figsize=(6.4, 2), dpi=130, layout=layout)
+    figure.add_subplot()
+    legend = [(shown(f"{k} {word}", "picture"), (0.1, 0.2, 0.3)) for k in range(59)]
+    height = plots.legend_below(figure, plots.patches(legend))
+    figure.draw_without_rendering()
+    box = figure.legends[0].get_window_extent()
+    assert len(figure.legends) == 1 and len(figure.legends[0].get_texts()) == 59
+    assert 0 <= box.x0 and 0 <= box.y0 and box.x1 <= figure.bbox.x1
+    assert box.height / figure.dpi == pytest.approx(height, rel=0.02)
+    if layout:
+        assert box.y1 <= figure.axes[0].get_window_extent().y0
+
+
+@pytest.mark.parametrize("evil", EVIL)
+def test_names_of_classes_mean_nothing_to_a_picture(evil, tmp_path):
+    figure = Figure(figsize=(3, 2))
+    axes = figure.add_subplot(title=evil[:99], xlabel=evil[:99])
+    axes.plot([0, 1], label=shown(evil, "picture"))
+    plots.legend_below(figure, axes.get_lines())
+    plots.save_figure(figure, tmp_path / "a.png", tmp_path / "a.svg")
+    ElementTree.parse(tmp_path / "a.svg")
+    save_prediction_sheet(tmp_path / "sheet.png", [_image()], [_classes()], [_classes()], [evil, evil])
+    assert len(figure.legends[0].get_texts()) == 1
+
+
+def test_a_picture_that_fails_is_a_warning(capsys):
+    def draw(number):
+        raise OSError(28, f"no space \x1b[2J {number}")
+
+    assert not plots.draw_or_say("curves.png", draw, 3)
+    assert plots.draw_or_say("curves.png", abs, 3)
+    assert capsys.readouterr().err == r"Warning: no curves.png (OSError: [Errno 28] no space \x1b[2J 3)." + "\n"
 
 
 def test_mistakes_of_a_prediction_sheet(tmp_path):

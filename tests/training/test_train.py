@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import rankmatch_keras
-from rankmatch_keras import data, training
+from rankmatch_keras import data, evaluation, training
 from rankmatch_keras.data.sets.samples import Sample
 from rankmatch_keras.errors import UserError
 from rankmatch_keras.training import fitting, inputs, phases, results
@@ -204,3 +204,13 @@ def test_a_run_that_keeps_no_pseudo_label_says_so(capsys):
     for _ in range(2):
         callback.on_train_batch_end(0, {"mask_ratio": 0.0})
     assert "No pseudo-label reached the threshold in 3 steps" in capsys.readouterr().out
+
+
+def test_scores_are_written_before_anything_is_drawn(tmp_path, capsys):
+    (tmp_path / "config.json").write_text('{"options": {}}')
+    (tmp_path / "history.csv").write_text("epoch,loss,mean_iou,iou_$\\frac{$\n1,1.0,0.5,0.5\n")
+    scores = evaluation.Scores((r"$\frac{$",), (0.5,), 0.5, 0.9, images=1, images_available=1)
+    results.report(Run(tmp_path), None, {"IoU %": scores})  # without data there is no picture of predictions
+    assert evaluation.Scores.from_dict(json.loads((tmp_path / "scores.json").read_text())["IoU %"]) == scores
+    assert (tmp_path / "scores.csv").is_file() and (tmp_path / "curves.png").is_file()
+    assert "Warning: no predictions.png" in capsys.readouterr().err

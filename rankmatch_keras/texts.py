@@ -1,0 +1,87 @@
+"""Texts that come from files, such as names of classes: made harmless for the place where they are shown."""
+
+import html
+import re
+import sys
+import unicodedata
+
+# Control characters, marks that change the direction of text, halves of characters, line and paragraph separators;
+# but Persian, Hindi and emoji need the joiners.
+_HIDDEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}
+_JOINERS = "\u200c\u200d"
+_LONGEST_IN_PICTURE = 80
+_MARKDOWN = re.compile(r"[\\`*|~$]|^[-+#=]|(?<!\w)_|_(?!\w)|(?<=\])\(")
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    **{letter: f"\\{letter}" for letter in "&%$#_{}"},
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    "±": r"$\pm$",
+}
+
+
+def printable(text: object, keep: str = "") -> str:
+    r"""Escape what a terminal obeys or no file can hold, as Python would write it: `\x1b`, `\n`, `\ud800`.
+
+    Args:
+        text: any text, or what `str` turns into one.
+        keep: characters to leave as they are.
+    """
+    text = str(text)
+    if text.isprintable():
+        return text
+    return "".join(
+        repr(c)[1:-1] if unicodedata.category(c) in _HIDDEN and c not in _JOINERS + keep else c for c in text
+    )
+
+
+def shown(text: object, place: str) -> str:
+    """Write a text so that it means nothing but itself where it is shown.
+
+    Args:
+        text: any text, or what `str` turns into one.
+        place: "csv": a cell that no spreadsheet takes for a formula; "markdown": a phrase without markup, HTML, math or
+            cells of its own; "latex": a phrase without commands; "picture": a label of a figure, at most 80 characters.
+
+    Returns:
+        One line, `printable`.
+    """
+    return _PLACES[place](printable(text))
+
+
+def say(text: object = "", error: bool = False) -> None:
+    """Print for a person: every line `printable`, and escaped where the terminal lacks a character.
+
+    Args:
+        text: one line or several.
+        error: whether it goes to the standard error.
+    """
+    stream = sys.stderr if error else sys.stdout
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    line = printable(text, keep="\n\t").encode(encoding, "backslashreplace").decode(encoding)
+    print(line, file=stream, flush=True)
+
+
+def _for_csv(text):
+    starts_formula = unicodedata.normalize("NFKC", text).lstrip()[:1] in ("=", "+", "-", "@")
+    return f"'{text}" if starts_formula else text
+
+
+def _for_markdown(text):
+    return _MARKDOWN.sub(r"\\\g<0>", html.escape(text, quote=False))
+
+
+def _for_latex(text):
+    return "".join(_LATEX.get(letter, letter) for letter in text)
+
+
+def _for_picture(text):
+    text = text if len(text) <= _LONGEST_IN_PICTURE else f"{text[: _LONGEST_IN_PICTURE - 1]}…"
+    # Matplotlib leaves labels with an underscore in front out of legends.
+    return f" {text}" if text.startswith("_") else text
+
+
+_PLACES = {"csv": _for_csv, "markdown": _for_markdown, "latex": _for_latex, "picture": _for_picture}
