@@ -12,6 +12,7 @@ from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 
+from rankmatch_keras.data.readers.declared import require_few_scans
 from rankmatch_keras.data.readers.guards import (
     ImageInfo,
     as_float32,
@@ -130,6 +131,9 @@ def _opened(path: str | Path, page: int | None) -> Iterator[_Header]:
         if page not in (None, 0):
             raise UserError("no page, or page 0", f"{page} for '{printable(path)}'", "Only TIFF files have pages.")
         require_bounded(path, image.height, image.width)
+        if not is_png:
+            file.seek(0)
+            require_few_scans(file.read(), path)
         yield _Header(file, image, head[24] if is_png else 8, orientation)
 
 

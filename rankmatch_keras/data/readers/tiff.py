@@ -9,10 +9,10 @@ import weakref
 from pathlib import Path
 
 import numpy as np
-from PIL.TiffImagePlugin import TiffImageFile
-from tifffile import COMPRESSION, PHOTOMETRIC, TiffFile, TiffPage
+from tifffile import COMPRESSION, TiffFile, TiffPage
 
-from rankmatch_keras.data.readers.guards import ImageInfo, as_float32, open_regular, oriented, printable, quiet, reading
+from rankmatch_keras.data.readers.guards import ImageInfo, as_float32, open_regular, oriented, printable, reading
+from rankmatch_keras.data.readers.tiff_codecs import decoded
 from rankmatch_keras.data.readers.tiff_layout import Layout
 from rankmatch_keras.errors import UserError
 
@@ -75,27 +75,21 @@ class _Stack:
         self._numbers = self._pictures()
         self._repeats = self._pictures_behind_one_header() if len(self._offsets) == 1 else 1
         self.count = len(self._numbers) * self._repeats
-        self._pillow: TiffImageFile | None = None
 
     def header(self, index: int) -> TiffPage:
         """Parse the tags of a page; the caller holds the lock."""
         return self._parsed(self._numbers[index // self._repeats])
 
-    def values(self, index: int, page: TiffPage) -> tuple[np.ndarray, bool]:
-        """Read (H, W, bands) as stored, and whether the orientation is applied already."""
+    def values(self, index: int, page: TiffPage) -> np.ndarray:
+        """Read (H, W, bands) as stored."""
         _require_whole(page, self.path)
         if self._repeats > 1:
             with self.lock:
                 handle = page.parent.filehandle
                 handle.seek(page.dataoffsets[0] + index * page.nbytes)
                 values = handle.read_array(page.parent.byteorder + np.dtype(page.dtype).char, page.size)
-            return _bands_last(values.reshape(page.shaped)), False
-        try:
-            return _bands_last(page.asarray(squeeze=False, maxworkers=1)), False
-        except (ValueError, NotImplementedError) as error:
-            if "imagecodecs" not in str(error):
-                raise
-        return self._read_with_pillow(self._numbers[index], page), True
+            return _bands_last(values.reshape(page.shaped))
+        return _bands_last(decoded(page, self.path))
 
     def _parsed(self, number: int) -> TiffPage:
         self.file.filehandle.seek(self._offsets[number])
@@ -125,42 +119,12 @@ class _Stack:
             raise _cut_off(f"{room} of {count} pages", self.path)
         return count if room >= count else 1
 
-    def _read_with_pillow(self, number: int, page: TiffPage) -> np.ndarray:
-        """Read (H, W, bands), upright, in a compression that tifffile cannot read without imagecodecs."""
-        try:
-            with self.lock, quiet():
-                if self._pillow is None:
-                    file = open_regular(self.path)
-                    weakref.finalize(self, file.close)
-                    self._pillow = TiffImageFile(file)
-                self._pillow.seek(number)
-                mode, values = self._pillow.mode, np.array(self._pillow)
-            values = values if values.ndim == 3 else values[..., None]
-            # Pillow reads deep colors as 8 bits and drops bands.
-            if values.shape[-1] != page.samplesperpixel or values.dtype.itemsize < np.dtype(page.dtype).itemsize:
-                raise ValueError(f"Pillow reads it as {mode}")
-        # Whatever Pillow raises, another decoder is the remedy.
-        except Exception as error:
-            raise UserError(
-                "a TIFF compression that can be read",
-                f"{_codec(page)} in '{printable(self.path)}' ({printable(str(error))})",
-                "Install the package imagecodecs, or save the file uncompressed or with Deflate.",
-            ) from error
-        # Pillow has stretched 2 and 4 bits to 0..255, and inverted where 0 is white.
-        highest = 2**page.bitspersample - 1
-        if mode == "L":
-            values = values // (255 // highest)
-        if page.photometric == PHOTOMETRIC.MINISWHITE and mode in ("1", "L"):
-            values = highest - values.astype(np.uint8)
-        return values.astype(page.dtype)
-
 
 def _read(path: str | Path, page: int | None) -> tuple[Layout, np.ndarray]:
     stack = _stack(path, page)
     with stack.lock:
         layout = Layout.of(stack.header(page or 0), path)
-    values, turned = stack.values(page or 0, layout.page)
-    return layout, values if turned else oriented(values, layout.orientation)
+    return layout, oriented(stack.values(page or 0, layout.page), layout.orientation)
 
 
 def _stack(path: str | Path, page: int | None) -> _Stack:
@@ -214,12 +178,6 @@ def _chain(file: TiffFile, path: str | Path) -> list[int]:
 
 def _is_picture(page: TiffPage) -> bool:
     return not page.is_reduced and not page.is_mask
-
-
-def _codec(page: TiffPage) -> str:
-    if page.compression == COMPRESSION.NONE:
-        return f"{page.bitspersample} bits per sample"
-    return getattr(page.compression, "name", f"unknown compression {page.compression}")
 
 
 def _require_whole(page: TiffPage, path: str | Path) -> None:

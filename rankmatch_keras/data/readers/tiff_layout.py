@@ -4,9 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from tifffile import COMPRESSION, TiffPage
+from tifffile import TiffPage
 
 from rankmatch_keras.data.readers.guards import ImageInfo, printable, require_bounded
+from rankmatch_keras.data.readers.tiff_codecs import JPEG, require_codec
 from rankmatch_keras.errors import UserError
 
 _ORIENTATION = 274
@@ -36,8 +37,9 @@ class Layout:
             raise _unsupported(f"tiles that are {page.imagedepth} pictures deep", path)
         if page.dtype is None or np.dtype(page.dtype).kind not in "buif" or not isinstance(page.bitspersample, int):
             raise _unsupported(f"samples of type {page.dtype} ({page.bitspersample} bits)", path)
-        if kind not in _READABLE or (kind == "YCBCR" and page.compression == COMPRESSION.NONE):
+        if kind not in _READABLE or (kind == "YCBCR" and page.compression not in JPEG):
             raise _unsupported(f"{kind} colors", path)
+        require_codec(page, path)
         colors = page.samplesperpixel - len(page.extrasamples)
         kept = [n for n in range(page.samplesperpixel) if n < colors or page.extrasamples[n - colors] not in _ALPHA]
         if kind == "PALETTE" and (page.colormap is None or np.dtype(page.dtype).kind not in "bu"):

@@ -169,7 +169,6 @@ PALETTE.putpalette(list(range(255, -1, -1)) * 3)  # index i is red = 255 - i; gr
     ],
 )
 def test_compressions(tmp_path, picture, compression, stored, shown):
-    """tifffile alone cannot read LZW and the fax codes."""
     path = tmp_path / "a.tif"
     flipped = picture.transpose(Image.Transpose.FLIP_TOP_BOTTOM)
     picture.save(path, compression=compression, save_all=True, append_images=[flipped])
@@ -216,19 +215,6 @@ def test_jpeg_in_tiff(tmp_path):
     ramp = np.stack([np.tile(np.arange(0, 256, 4, dtype=np.uint8), (32, 1))] * 3, -1)
     Image.fromarray(ramp).save(tmp_path / "a.tif", compression="jpeg", quality=95)
     assert np.abs(read_image(tmp_path / "a.tif").astype(int) - ramp).max() < 6
-
-
-def test_missing_codec_names_the_package(tmp_path, monkeypatch):
-    values = RNG.integers(0, 60000, (16, 16, 3)).astype(np.uint16)
-    path = written(tmp_path, values, photometric="rgb", compression="zlib")
-
-    # As if tifffile had no Deflate: Pillow would read 16-bit colors with 8 bits.
-    def missing(self, **options):
-        raise ValueError("<COMPRESSION.ADOBE_DEFLATE: 8> requires the 'imagecodecs' package")
-
-    monkeypatch.setattr(tifffile.TiffPage, "asarray", missing)
-    with pytest.raises(UserError, match=r"ADOBE_DEFLATE in .*a\.tif.*Install the package imagecodecs"):
-        read_image(path)
 
 
 def test_thumbnails_and_masks_are_no_pages(tmp_path):
