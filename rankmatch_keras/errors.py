@@ -22,6 +22,10 @@ class UserError(ValueError):
         self.expected, self.found, self.remedy = expected, found, remedy
 
 
+class Contradiction(UserError):
+    """Files that mean different things by the same values: to read them would be a guess, so none is left out."""
+
+
 def did_you_mean(name: Any, known: Iterable[str], otherwise: str = "Choose one of them.", cutoff: float = 0.6) -> str:
     """Return a remedy that names the known name nearest to a mistyped one, whatever its case.
 

@@ -184,5 +184,15 @@ def without_bad(samples: Sequence[Sample], report: CheckReport) -> tuple[Sample,
     return kept
 
 
+def remarks_of(report: CheckReport) -> list[str]:
+    """Return a line for each kind of remark on how masks are read, for a run to print."""
+    kinds = {remark.kind for one in report.inspections for remark in one.remarks}
+    return [
+        f"{len(found.names)} {found.message}: {found.names[0]} ({found.details[0]}). {found.remedy}"
+        for found in report.findings
+        if found.kind in kinds
+    ]
+
+
 def _pair(sample: Sample) -> tuple[str, str]:
     return str(sample.image), str(sample.mask)

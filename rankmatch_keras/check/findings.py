@@ -9,6 +9,8 @@ import numpy as np
 from rankmatch_keras import IGNORE_INDEX
 from rankmatch_keras.check.duplicates import identical, near
 from rankmatch_keras.check.inspection import Inspection
+from rankmatch_keras.data.masks.encodings import IDS
+from rankmatch_keras.data.readers.sources import Array, MaskSource
 from rankmatch_keras.errors import UserError, did_you_mean
 
 ERROR, WARNING, NOTE = "error", "warning", "note"
@@ -53,11 +55,21 @@ KINDS = {
     ),
     "ignored-mask": (WARNING, "masks that hold nothing but 255 (ignore)", "Annotate them, or use them as unlabeled."),
     "mask-unused": (WARNING, "masks without image", "Add their images, correct the names, or remove the masks."),
+    "mask-transparent": (
+        WARNING,
+        "masks with transparent pixels, which count as not drawn (class 0)",
+        "Save the masks without transparency if their colors below it are meant.",
+    ),
     "absent-class": (WARNING, "classes without a single pixel", "Add images that show them, or leave the class out."),
     "background-mask": (
         WARNING,
         "masks that hold nothing but class 0",
         "Fine if they show nothing else (--allow background-mask); if never annotated, use them as unlabeled.",
+    ),
+    "mask-palettes": (
+        NOTE,
+        "palette masks with another palette than the first, read by color",
+        "Fine where equal colors are equal classes.",
     ),
     "rare-class": (NOTE, "classes in a single labeled mask", "Intended, or a slip of the pen? Look at these."),
     "plain-image": (NOTE, "images of a single value", "Check whether something failed when they were taken."),
@@ -137,6 +149,7 @@ def all_findings(inspections: Sequence[Inspection], class_names: Sequence[str]) 
         *_problems(inspections),
         *_missing_masks(inspections),
         *_black_and_white(inspections, len(class_names)),
+        *_remarks(inspections),
         *_mixed(inspections),
         *_masks_of_nothing(inspections, class_names),
         *_absent_classes(inspections, class_names),
@@ -159,6 +172,17 @@ def _problems(inspections: Iterable[Inspection]) -> Iterator[Finding]:
         yield make_finding(kind, names, [error.found for error in errors], errors)
 
 
+def _remarks(inspections: Iterable[Inspection]) -> Iterator[Finding]:
+    """Collect what masks say about how they are read, one finding per kind."""
+    by_kind: dict[str, list[tuple[str, str]]] = {}
+    for one in inspections:
+        for remark in one.remarks:
+            by_kind.setdefault(remark.kind, []).append((str(one.sample.mask), remark.text))
+    for kind, entries in by_kind.items():
+        names, texts = zip(*entries, strict=True)
+        yield make_finding(kind, names, texts)
+
+
 def _missing_masks(inspections: Iterable[Inspection]) -> Iterator[Finding]:
     bare = [str(one.sample.image) for one in inspections if one.part != UNLABELED and one.sample.mask is None]
     if bare:
@@ -167,15 +191,29 @@ def _missing_masks(inspections: Iterable[Inspection]) -> Iterator[Finding]:
 
 
 def _black_and_white(inspections: Iterable[Inspection], num_classes: int) -> Iterator[Finding]:
-    masks = [one for one in inspections if one.class_pixels is not None]
-    total = total_pixels(masks)
-    if total[0] and total[IGNORE_INDEX] and not total[1:num_classes].any():
+    """Find masks that hold only 0 and 255: all of them, or those of a part while others hold ids and never both."""
+    known = [one for one in inspections if one.class_pixels is not None]
+    ids = slice(1, num_classes)
+    both = any(one.class_pixels[IGNORE_INDEX] and one.class_pixels[ids].any() for one in known)
+    for part in (None, LABELED, VALIDATION, TEST):
+        masks = [one for one in known if part in (None, one.part)]
+        total = total_pixels(masks)
+        if not total[0] or not total[IGNORE_INDEX] or total[ids].any():
+            continue
+        if part and (both or not all(_holds_ids(one.sample.mask) for one in masks)):
+            continue
         error = UserError(
             f"class ids 0..{num_classes - 1}",
-            f"only 0 and 255 (ignore) in all {len(masks)} masks",
+            f"only 0 and 255 (ignore) in all {len(masks)} {f'{part} ' if part else ''}masks",
             "If these are black and white masks, save 1 in place of 255.",
         )
         yield make_finding("black-and-white", [str(one.sample.mask) for one in masks], errors=[error])
+        return
+
+
+def _holds_ids(mask: MaskSource | None) -> bool:
+    """Return whether the values of a mask are class ids themselves, not said by a legend or by annotations."""
+    return isinstance(mask, Array) or getattr(mask, "encoding", None) == IDS
 
 
 def _mixed(inspections: Iterable[Inspection]) -> Iterator[Finding]:

@@ -9,7 +9,7 @@ import numpy as np
 from rankmatch_keras import IGNORE_INDEX
 from rankmatch_keras.check.duplicates import Fingerprint, fingerprint
 from rankmatch_keras.data.readers.images import image_info
-from rankmatch_keras.data.readers.sources import ImageFile
+from rankmatch_keras.data.readers.sources import ImageFile, Remark
 from rankmatch_keras.data.sets.samples import Sample
 from rankmatch_keras.errors import UserError
 
@@ -42,6 +42,7 @@ class Inspection:
         fingerprint: for comparison with other images, if asked for.
         class_pixels: int64 (256,), number of mask pixels of each value; None without a good mask.
         problems: everything that is wrong with it.
+        remarks: what a person should know about how its mask is read.
     """
 
     sample: Sample
@@ -54,6 +55,7 @@ class Inspection:
     fingerprint: Fingerprint | None = None
     class_pixels: np.ndarray | None = None
     problems: tuple[Problem, ...] = field(default=())
+    remarks: tuple[Remark, ...] = ()
 
 
 def inspect(sample: Sample, part: str, num_classes: int, *, compare: bool = True) -> Inspection:
@@ -84,6 +86,7 @@ def inspect(sample: Sample, part: str, num_classes: int, *, compare: bool = True
         problems += [p for p in wrong if p]
         if mask is not None and not wrong:
             facts["class_pixels"] = np.bincount(mask.ravel(), minlength=256)
+            facts["remarks"] = tuple(getattr(sample.mask, "remarks", list)())
     return Inspection(sample, part, **facts, problems=tuple(problems))
 
 

@@ -62,7 +62,8 @@ def data_flags(command):
     """Add the flags that name the data to a command function, which gets them as keyword arguments."""
     for name in reversed(names_where(CATALOG, group=DATA)):
         option = CATALOG[name]
-        command = click.option(option.flag, name, type=_click_type(option), help=option.about.help)(command)
+        kind: dict[str, Any] = {"is_flag": True} if option.kind is bool else {"type": _click_type(option)}
+        command = click.option(option.flag, name, default=option.default, help=option.about.help, **kind)(command)
     return command
 
 

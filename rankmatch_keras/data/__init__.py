@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rankmatch_keras.data.batches.pipelines import choose_pipeline, describe_pipeline
     from rankmatch_keras.data.batches.training_batches import training_batches
-    from rankmatch_keras.data.masks.encodings import Ids, Lookup, TwoValues, detect_encoding
+    from rankmatch_keras.data.masks.detection import detect_encoding
+    from rankmatch_keras.data.masks.encodings import Ids, Lookup, TwoValues
     from rankmatch_keras.data.masks.legends import Legend, legend_of, read_legend
     from rankmatch_keras.data.masks.mask_files import MaskFile, read_mask
     from rankmatch_keras.data.masks.polygons import CocoMask, LabelMeMask, labelme_classes, read_coco
@@ -107,7 +108,8 @@ _MODULES = {
         "ImageFile",
     ),
     "readers.tiff": ("count_pages",),
-    "masks.encodings": ("Ids", "Lookup", "TwoValues", "detect_encoding"),
+    "masks.detection": ("detect_encoding",),
+    "masks.encodings": ("Ids", "Lookup", "TwoValues"),
     "masks.legends": (
         "Legend",
         "legend_of",

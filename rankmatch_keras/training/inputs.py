@@ -61,6 +61,8 @@ def checked(
     if unlabeled:
         for line in differences(split.labeled, split.unlabeled):
             print(line)
+    for line in check.remarks_of(report):
+        print(line)
     if report.never_labeled:
         absent = ", ".join(report.never_labeled)
         print(f"No labeled mask shows {absent}: not learnable until an image of each is labeled.")

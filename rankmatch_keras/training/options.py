@@ -73,6 +73,9 @@ class Options(MethodOptions):
     legend: Annotated[
         Path | None, _data("Text file of `name,red,green,blue` lines: what the colors of the masks mean.")
     ] = None
+    binarize: Annotated[
+        bool | None, _data("Read black-and-white masks with soft edges as two classes: dark and bright.")
+    ] = None
     hold_out: Annotated[
         float,
         Ge(0.0),

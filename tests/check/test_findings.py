@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from rankmatch_keras.check import check
+from rankmatch_keras.check import check, remarks_of
 from rankmatch_keras.check.findings import ERROR, KINDS, NOTE, WARNING
-from rankmatch_keras.data.readers.sources import Array
+from rankmatch_keras.data.readers.sources import Array, Remark
 from rankmatch_keras.data.sets.samples import Sample, SegmentationData
 
 CLASSES = ("ground", "cell", "edge")
@@ -114,6 +114,37 @@ def test_black_and_white_masks():
     assert findings.keys() == {"black-and-white", "background-mask", "absent-class"}
     assert findings["black-and-white"].names == ("t0-mask", "t1-mask", "t2-mask")
     assert "only 0 and 255" in str(findings["black-and-white"].errors[0])
+
+
+def test_validation_or_test_masks_that_are_black_and_white():
+    """Only 0 and 255 there, where labeled masks hold ids and never both: scores would leave out every object."""
+    ids, white = [[0, 1, 2, 0]] * 3, [[0, 0, 255, 255]] * 3
+    for part, name in (("val", "validation"), ("test", "test")):
+        parts = clean() | {
+            "train": [sample("t0", picture(0), ids), sample("t1", picture(1), ids)],
+            "val": [],
+            "test": [],
+        }
+        parts[part] = [sample("w0", picture(50), white), sample("w1", picture(51), white)]
+        (error,) = found(data(**parts))["black-and-white"].errors
+        assert f"only 0 and 255 (ignore) in all 2 {name} masks" in str(error)
+        parts["train"][1] = sample("t1", picture(1), MASK)  # holds an id beside 255, which therefore means ignore
+        assert "black-and-white" not in found(data(**parts))
+
+
+def test_what_masks_say_about_how_they_are_read():
+    class Talking(Array):
+        def remarks(self):
+            return [Remark("mask-transparent", "7 transparent pixels read as not drawn")]
+
+    parts = clean()
+    mask = Talking(parts["train"][1].mask.values, "talking")
+    parts["train"][1] = Sample("t1", parts["train"][1].image, mask)
+    report = check(data(**parts))
+    (finding,) = report.findings
+    assert (finding.kind, finding.severity, finding.names) == ("mask-transparent", WARNING, ("talking",))
+    (line,) = remarks_of(report)
+    assert line.startswith("1 masks with transparent pixels") and "talking (7 transparent pixels read as" in line
 
 
 def test_absent_classes_are_named_with_their_part():

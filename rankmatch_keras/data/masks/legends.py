@@ -54,9 +54,14 @@ class Legend:
         pairs += [(color, IGNORE_INDEX) for entry in self.ignore for color in colors_of(entry)]
         meanings: dict[int, int] = {}
         for color, meaning in pairs:
-            if meanings.setdefault(_packed(color), meaning) != meaning:
+            if meanings.setdefault(packed_color(color), meaning) != meaning:
                 raise UserError("one meaning for each color", f"two for {color}", "Correct the legend.")
         return meanings
+
+    @property
+    def has_black(self) -> bool:
+        """Whether black, which stands for what is not drawn, has a meaning."""
+        return 0 in self._meanings
 
     def decode(self, raw: np.ndarray, name: str) -> np.ndarray:
         """Return int32 (H, W) from raw uint8 (H, W, 3); raw (H, W) is taken as shades of gray.
@@ -67,7 +72,7 @@ class Legend:
         packed = pack_colors(raw, name)
         ids = _table(self).take(packed).astype(np.int32) - 1
         if (ids < 0).any():
-            raise _unknown_colors(packed, ids < 0, name)
+            raise unknown_colors(packed, ids < 0, name)
         return ids
 
 
@@ -163,7 +168,8 @@ def colors_of(entry: Entry) -> tuple[Color, ...]:
     return entry if isinstance(entry[0], tuple) else (entry,)  # type: ignore[return-value]
 
 
-def _packed(color: Color) -> int:
+def packed_color(color: Color) -> int:
+    """Pack (red, green, blue) into one number, 0xRRGGBB."""
     return (color[0] << 16) | (color[1] << 8) | color[2]
 
 
@@ -196,7 +202,8 @@ def _parsed(line: str, where: str, may_be_header: bool) -> tuple[str, Color] | N
     raise UserError("name,red,green,blue", f"'{printable(line[:80])}' in {where}", "Correct the line.")
 
 
-def _unknown_colors(packed: np.ndarray, unknown: np.ndarray, name: str) -> UserError:
+def unknown_colors(packed: np.ndarray, unknown: np.ndarray, name: str) -> UserError:
+    """Return the error for a mask with colors that have no meaning."""
     different, total = np.unique(packed[unknown]), len(np.unique(packed))
     others = f" and {len(different) - 1} other colors" if len(different) > 1 else ""
     lossy = f"; its {total} colors look like a JPEG-compressed mask" if total > MAX_COLORS else ""

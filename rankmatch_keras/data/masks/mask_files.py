@@ -9,8 +9,11 @@ from PIL import Image
 
 from rankmatch_keras import IGNORE_INDEX
 from rankmatch_keras.data.masks.encodings import IDS, MaskEncoding
-from rankmatch_keras.data.readers.guards import printable
-from rankmatch_keras.data.readers.images import read_colors, read_raw_mask
+from rankmatch_keras.data.masks.palettes import PaletteColors
+from rankmatch_keras.data.masks.surveys import Survey, survey_of
+from rankmatch_keras.data.readers.guards import drawn, printable
+from rankmatch_keras.data.readers.images import read_colors, read_opacity, read_palette, read_raw_mask
+from rankmatch_keras.data.readers.sources import Remark
 from rankmatch_keras.files import replacing
 
 VOC_IGNORE_COLOR = (224, 224, 192)
@@ -32,8 +35,31 @@ class MaskFile:
 
     def read(self) -> np.ndarray:
         """Read int32 (H, W) of class ids; see `read_raw_mask`, `read_colors` and the encoding."""
-        read = read_colors if getattr(self.encoding, "of_colors", False) else read_raw_mask
-        return self.encoding.decode(read(self.path, self.page), str(self))
+        if not getattr(self.encoding, "of_colors", False):
+            return self.encoding.decode(read_raw_mask(self.path, self.page), str(self))
+        colors = read_colors(self.path, self.page)
+        if getattr(self.encoding, "has_black", False):
+            colors = drawn(colors, read_opacity(self.path, self.page))
+        return self.encoding.decode(colors, str(self))
+
+    def survey(self) -> Survey:
+        """Count the values in the file, whatever they mean."""
+        raw = read_raw_mask(self.path, self.page)
+        return survey_of(str(self), raw, read_palette(self.path, self.page))
+
+    def remarks(self) -> list[Remark]:
+        """Return what a person should know about how the mask is read."""
+        found = []
+        opacity = read_opacity(self.path, self.page)
+        if opacity is not None:
+            clear, partly = int((opacity == 0).sum()), int(((opacity > 0) & (opacity < opacity.max())).sum())
+            more = f", {partly} partly transparent ones as drawn" if partly else ""
+            found.append(Remark("mask-transparent", f"{clear} transparent pixels read as not drawn{more}"))
+        if isinstance(self.encoding, PaletteColors):
+            palette = read_palette(self.path, self.page)
+            if palette is not None and self.encoding.differs(palette):
+                found.append(Remark("mask-palettes", f"read by color, with the ids of '{self.encoding.like}'"))
+        return found
 
     def __str__(self) -> str:
         return printable(self.path, self.page)

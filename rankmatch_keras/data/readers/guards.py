@@ -158,6 +158,18 @@ def oriented(picture: np.ndarray, orientation: int) -> np.ndarray:
     return np.ascontiguousarray(picture)
 
 
+def drawn(values: np.ndarray, opacity: np.ndarray | None) -> np.ndarray:
+    """Set the transparent pixels of a mask to 0: they were not drawn, whatever goes on below.
+
+    Args:
+        values: (H, W) or (H, W, C).
+        opacity: (H, W), 0 where transparent; None, or the same everywhere: all is drawn.
+    """
+    if opacity is None or not opacity.size or (opacity == opacity.flat[0]).all():
+        return values
+    return np.where((opacity == 0).reshape(opacity.shape + (1,) * (values.ndim - 2)), values.dtype.type(0), values)
+
+
 def as_float32(picture: np.ndarray, path: str | Path) -> np.ndarray:
     """Convert an image to float32 in the units of its file.
 

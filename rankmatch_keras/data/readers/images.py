@@ -60,6 +60,8 @@ def read_image(path: str | Path, page: int | None = None, channels: int | None =
 def read_raw_mask(path: str | Path, page: int | None = None) -> np.ndarray:
     """Read the values of a mask as stored; a palette image yields its indices, not its colors.
 
+    What is transparent in an image with alpha was not drawn: it is 0, whatever color goes on below.
+
     Args:
         path: a JPEG, PNG or TIFF file.
         page: page of a TIFF stack, from 0; None for a file of one picture.
@@ -100,6 +102,27 @@ def read_colors(path: str | Path, page: int | None = None) -> np.ndarray:
     if picture.dtype != np.uint8:
         raise UserError("a mask of 8-bit colors", f"deeper values in '{printable(path)}'", "Save 8 bits per channel.")
     return picture
+
+
+def read_palette(path: str | Path, page: int | None = None) -> np.ndarray | None:
+    """Read the palette of a mask: uint8 (N, 3), or None where its values are no indices of one.
+
+    Raises:
+        UserError: as `image_info`.
+    """
+    with reading(path, "a readable mask"):
+        return _reader(path).page_palette(path, page)
+
+
+def read_opacity(path: str | Path, page: int | None = None) -> np.ndarray | None:
+    """Read the alpha band of a mask: (H, W), where 0 is transparent; None without one, or if it is the same everywhere.
+
+    Raises:
+        UserError: as `read_image`.
+    """
+    with reading(path, "a readable mask"):
+        opacity = _reader(path).page_opacity(path, page)
+    return None if opacity is None or (opacity == opacity.flat[0]).all() else opacity
 
 
 def image_info(path: str | Path, page: int | None = None) -> ImageInfo:

@@ -16,6 +16,7 @@ from rankmatch_keras.data.readers.declared import require_few_scans
 from rankmatch_keras.data.readers.guards import (
     ImageInfo,
     as_float32,
+    drawn,
     open_regular,
     oriented,
     printable,
@@ -57,10 +58,25 @@ def read_page(path: str | Path, page: int | None) -> np.ndarray:
 
 
 def read_page_values(path: str | Path, page: int | None) -> np.ndarray:
-    """Read the values as stored, without alpha: (H, W), or (H, W, C) for colors; a palette image yields its indices."""
+    """Read the values as stored: (H, W), or (H, W, C) for colors, 0 where transparent; a palette yields its indices."""
     with _opened(path, page) as header:
-        values = header.stored()
+        values = drawn(header.stored(), header.opacity())
     return oriented(values, header.orientation)
+
+
+def page_palette(path: str | Path, page: int | None) -> np.ndarray | None:
+    """Read the palette, uint8 (N, 3); None where there is none."""
+    with _opened(path, page) as header:
+        if header.image.mode != "P":
+            return None
+        return np.array(header.image.getpalette("RGB"), np.uint8).reshape(-1, 3)
+
+
+def page_opacity(path: str | Path, page: int | None) -> np.ndarray | None:
+    """Read the alpha band (H, W), where 0 is transparent; None where there is none."""
+    with _opened(path, page) as header:
+        opacity = header.opacity()
+    return None if opacity is None else oriented(opacity, header.orientation)
 
 
 @dataclass(frozen=True)
@@ -101,6 +117,14 @@ class _Header:
         mode = self.image.mode
         high, low = self._decoded_as(f"{mode};16B"), self._decoded_as(f"{mode};16L")
         return (high * np.uint16(256) + low)[..., :3]
+
+    def opacity(self) -> np.ndarray | None:
+        """Decode the alpha band, of 16 bits the high byte; None where there is none."""
+        if self.image.mode not in ("LA", "RGBA"):
+            return None
+        if self.depth == 16 and self.is_gray:
+            return self._decoded_as("RGBA")[..., 2]  # gray and alpha, two bytes each
+        return np.array(self.image)[..., -1]
 
     def _decoded_as(self, rawmode: str) -> np.ndarray:
         self.file.seek(0)

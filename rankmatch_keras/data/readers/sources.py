@@ -5,12 +5,26 @@ A source is a small record that can be printed, compared and sent to another pro
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
 from rankmatch_keras.data.readers.guards import printable
 from rankmatch_keras.data.readers.images import read_image
+
+
+class Remark(NamedTuple):
+    """Something a person should know about how a mask is read.
+
+    A source whose `remarks()` returns a list of them has the check report them.
+
+    Attributes:
+        kind: the kind of finding, such as "mask-transparent".
+        text: what was found and done.
+    """
+
+    kind: str
+    text: str
 
 
 @runtime_checkable

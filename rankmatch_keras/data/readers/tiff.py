@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from tifffile import COMPRESSION, TiffFile, TiffPage
 
-from rankmatch_keras.data.readers.guards import ImageInfo, as_float32, open_regular, oriented, printable, reading
+from rankmatch_keras.data.readers.guards import ImageInfo, as_float32, drawn, open_regular, oriented, printable, reading
 from rankmatch_keras.data.readers.tiff_codecs import decoded
 from rankmatch_keras.data.readers.tiff_layout import Layout
 from rankmatch_keras.errors import UserError
@@ -54,10 +54,25 @@ def read_page(path: str | Path, page: int | None) -> np.ndarray:
 
 
 def read_page_values(path: str | Path, page: int | None) -> np.ndarray:
-    """Read a page as stored, without alpha: (H, W), or (H, W, C) if it has several bands."""
+    """Read a page as stored: (H, W), or (H, W, C) if it has several bands, 0 where transparent."""
     layout, values = _read(path, page)
-    values = values[..., layout.kept]
+    values = drawn(values[..., layout.kept], None if layout.alpha is None else values[..., layout.alpha])
     return values[..., 0] if values.shape[-1] == 1 else values
+
+
+def page_palette(path: str | Path, page: int | None) -> np.ndarray | None:
+    """Read the palette of a page, uint8 (N, 3); None where there is none."""
+    stack = _stack(path, page)
+    with stack.lock:
+        return Layout.of(stack.header(page or 0), path).palette
+
+
+def page_opacity(path: str | Path, page: int | None) -> np.ndarray | None:
+    """Read the alpha band (H, W) of a page, where 0 is transparent; None where there is none."""
+    stack = _stack(path, page)
+    with stack.lock:
+        alpha = Layout.of(stack.header(page or 0), path).alpha
+    return None if alpha is None else _read(path, page)[1][..., alpha]
 
 
 class _Stack:

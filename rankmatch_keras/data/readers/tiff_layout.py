@@ -59,12 +59,23 @@ class Layout:
     def _is_cmyk(self) -> bool:
         return _kind(self.page) == "SEPARATED" and len(self.kept) == 4
 
+    @property
+    def alpha(self) -> int | None:
+        """Number of the band that holds the opacity."""
+        return next((n for n in range(self.page.samplesperpixel) if n not in self.kept), None)
+
+    @property
+    def palette(self) -> np.ndarray | None:
+        """The palette as uint8 (N, 3)."""
+        if self.colormap is None:
+            return None
+        # Some programs write 0..255 where the standard demands 0..65535.
+        return (self.colormap.T // (256 if self.colormap.max() > 255 else 1)).astype(np.uint8)
+
     def picture(self, values: np.ndarray) -> np.ndarray:
         """Convert (H, W, bands) as stored to (H, W, C) as it looks."""
-        if self.colormap is not None:
-            # Some programs write 0..255 where the standard demands 0..65535.
-            scale = 256 if self.colormap.max() > 255 else 1
-            return (self.colormap.T // scale).astype(np.uint8)[values[..., 0].astype(np.int64)]
+        if self.palette is not None:
+            return self.palette[values[..., 0].astype(np.int64)]
         values = values[..., self.kept]
         if values.dtype.kind in "bu":
             highest = 2**self.page.bitspersample - 1

@@ -23,6 +23,7 @@ def image_folder(
     val_images: str | Path | None = None,
     val_masks: str | Path | None = None,
     legend: Mapping[str, Sequence[int]] | str | Path | None = None,
+    binarize: bool = False,
     hold_out: float = 0.0,
     seed: int = 0,
     strict: bool = True,
@@ -33,9 +34,11 @@ def image_folder(
     ending; endings are jpg, jpeg, png, tif or tiff in any case. Instead of a folder each argument may be a TIFF stack,
     of which every page is a sample; masks may also be a folder of LabelMe files, or one COCO-style JSON file.
 
-    The meaning of the masks is detected from all of them: class ids with 255 for pixels to ignore; two gray values such
-    as 0 and 255, of which the smaller one is the background; or colors, named by a legend or as "#rrggbb". Images may
-    have 8 or more bits and any number of bands; gray ones are repeated if others of the set are in color.
+    The meaning of the masks is judged for each of them, and all must agree: class ids with 255 for pixels to ignore;
+    two gray values such as 0 and 255, of which the smaller one is the background; or colors, named by a legend or as
+    "#rrggbb". Palette masks hold class ids; where palettes differ, equal colors are equal classes. What is transparent
+    in a mask was not drawn. Images may have 8 or more bits and any number of bands; gray ones are repeated if others of
+    the set are in color.
 
     Args:
         images: the labeled images.
@@ -47,6 +50,8 @@ def image_folder(
         legend: what the colors of masks mean: a file of `name,red,green,blue` lines (or `red green blue name`), or a
             dict of colors by class name; names such as "void" and "ignore" stand for pixels to ignore. A file
             legend.csv, legend.txt or label_colors.txt in or beside the folder of the masks is found automatically.
+        binarize: read black-and-white masks with soft edges, as smoothing and resizing leave them, as two classes: dark
+            and bright.
         hold_out: without validation images, this fraction of the labeled images (at least one) becomes `val`.
         seed: which images are held out.
         strict: False leaves faults of single files to the check, which lists them all: an image without mask becomes a
@@ -69,7 +74,7 @@ def image_folder(
         others = {f"unlabeled/{name}": picture for name, picture in others.items()}
     channels = common_channels([*pictures.values(), *others.values(), *val_pictures.values()], strict)
 
-    mask_set = detect_masks(masks, images, pictures, classes, legend, strict)
+    mask_set = detect_masks(masks, images, pictures, classes, legend, binarize, strict)
     train = _samples(mask_set, masks, images, pictures, channels, strict)
     val: tuple[Sample, ...] = ()
     if val_images is not None and val_masks is not None:

@@ -159,7 +159,8 @@ PALETTE.putpalette(list(range(255, -1, -1)) * 3)  # index i is red = 255 - i; gr
     [
         (Image.fromarray(GRAY), "tiff_lzw", GRAY, GRAY),
         (Image.fromarray(BYTES[..., :3]), "tiff_lzw", BYTES[..., :3], BYTES[..., :3]),
-        (Image.fromarray(BYTES), "tiff_lzw", BYTES[..., :3], BYTES[..., :3]),
+        # What is transparent in a mask was not drawn.
+        (Image.fromarray(BYTES), "tiff_lzw", BYTES[..., :3] * (BYTES[..., 3:] > 0), BYTES[..., :3]),
         (PALETTE, "tiff_lzw", GRAY, np.asarray(PALETTE.convert("RGB"))),
         (Image.fromarray(GRAY > 99), "group4", GRAY > 99, (GRAY > 99) * np.uint8(255)),
         (Image.fromarray(GRAY * np.uint16(257)), "tiff_lzw", GRAY * np.uint16(257), GRAY * np.float32(257)),
