@@ -60,7 +60,12 @@ def describe_pipeline(pipeline: str = "auto", parallel_calls: int | None = None)
 
 def default_parallel_calls() -> int:
     """Return how many examples are made at the same time: one CPU is left to the training step."""
-    return max(1, (os.cpu_count() or 1) - 1)
+    return max(1, _usable_cpus() - 1)
+
+
+def _usable_cpus():
+    """Return the number of CPUs that this process may use: schedulers and containers may keep others from it."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _missing() -> list[str]:

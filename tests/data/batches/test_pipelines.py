@@ -61,6 +61,9 @@ def test_other_names_are_refused():
 
 
 def test_one_cpu_is_left_to_the_training_step(monkeypatch):
-    for cpus, calls in ((None, 1), (1, 1), (2, 1), (16, 15)):
-        monkeypatch.setattr(pipelines.os, "cpu_count", lambda cpus=cpus: cpus)
+    monkeypatch.setattr(pipelines.os, "cpu_count", lambda: 64)  # of which others are not this process's
+    for cpus, calls in ((1, 1), (2, 1), (16, 15)):
+        monkeypatch.setattr(pipelines.os, "sched_getaffinity", lambda _, cpus=cpus: set(range(cpus)))
         assert pipelines.default_parallel_calls() == calls
+    monkeypatch.delattr(pipelines.os, "sched_getaffinity")  # as on macOS
+    assert pipelines.default_parallel_calls() == 63
