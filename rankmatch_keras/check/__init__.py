@@ -14,6 +14,7 @@ from rankmatch_keras.check.plots import save_contact_sheet as save_contact_sheet
 from rankmatch_keras.check.report import CheckReport as CheckReport
 from rankmatch_keras.check.report import check_to_dict as check_to_dict
 from rankmatch_keras.check.report import format_check as format_check
+from rankmatch_keras.data.readers.images import is_animated
 from rankmatch_keras.data.sets.samples import Sample, SegmentationData
 from rankmatch_keras.errors import UserError
 from rankmatch_keras.evaluation.plots import draw_or_say
@@ -74,6 +75,7 @@ def check(
     report = CheckReport(
         dataset.name, dataset.class_names, tuple(inspections), all_findings(inspections, dataset.class_names)
     )
+    report = report.with_names("first-frame", _animated(inspections))
     undecoded = [str(one.sample.image) for one in inspections if headers_only and one.part == UNLABELED]
     return report.with_names("not-decoded", undecoded)
 
@@ -83,6 +85,20 @@ def _in_parts(dataset: SegmentationData) -> Iterable[tuple[Sample, str]]:
     unlabeled = [replace(sample, mask=None) for sample in dataset.unlabeled]
     for part, samples in zip(PARTS, (dataset.train, unlabeled, dataset.val, dataset.test), strict=True):
         yield from ((sample, part) for sample in samples)
+
+
+def _animated(inspections: Iterable[Inspection]) -> list[str]:
+    """Return the files of images and masks that are animations."""
+    sources = [source for one in inspections for source in (one.sample.image, one.sample.mask)]
+    paths = [path for source in sources if isinstance(path := getattr(source, "path", None), Path)]
+    return [str(path) for path in dict.fromkeys(paths) if path.suffix.lower() == ".gif" and _is_animated(path)]
+
+
+def _is_animated(path: Path) -> bool:
+    try:
+        return is_animated(path)
+    except UserError:  # said as a problem of its own
+        return False
 
 
 def _in_threads(look, entries, progress) -> list[Inspection]:

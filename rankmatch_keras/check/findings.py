@@ -60,6 +60,11 @@ KINDS = {
         "masks with transparent pixels, which count as not drawn (class 0)",
         "Save the masks without transparency if their colors below it are meant.",
     ),
+    "files-not-read": (
+        WARNING,
+        "files in the folders of images that are not read",
+        "Convert them to PNG or TIFF, or move them elsewhere.",
+    ),
     "absent-class": (WARNING, "classes without a single pixel", "Add images that show them, or leave the class out."),
     "background-mask": (
         WARNING,
@@ -73,6 +78,7 @@ KINDS = {
     ),
     "rare-class": (NOTE, "classes in a single labeled mask", "Intended, or a slip of the pen? Look at these."),
     "plain-image": (NOTE, "images of a single value", "Check whether something failed when they were taken."),
+    "first-frame": (NOTE, "animations, of which the first frame is read", "Save the frames as files of their own."),
     "labeled-and-unlabeled": (
         NOTE,
         "unlabeled images that are also labeled",

@@ -34,10 +34,12 @@ def check(labeled_list, unlabeled_list, out, json_file, allow, **flags):
     from rankmatch_keras.evaluation import progress_bar, write_json
 
     checks.require_kinds(allow)
-    dataset, unused = _opened(flags, labeled_list, unlabeled_list)
+    dataset, left_out = _opened(flags, labeled_list, unlabeled_list)
     folder = _new_folder(out, dataset.name)
     report = checks.check(dataset, progress=progress_bar("looked at"))
-    report = report.with_names("mask-unused", unused).allowing(allow)
+    for kind, names in left_out.items():
+        report = report.with_names(kind, names)
+    report = report.allowing(allow)
     click.echo(checks.format_check(report))
     try:
         if json_file:
@@ -59,28 +61,31 @@ def check(labeled_list, unlabeled_list, out, json_file, allow, **flags):
 
 
 def _opened(flags, labeled_list, unlabeled_list):
-    """Open the data, with the images of lists where they are given; return it with the masks of no image."""
+    """Open the data, with the images of lists where they are given; return it with what is left out."""
     from rankmatch_keras import data
     from rankmatch_keras.data.masks.mask_sets import unused_masks
+    from rankmatch_keras.data.readers.folders import files_not_read
     from rankmatch_keras.training.dataset import loader_of
 
     if labeled_list is None and unlabeled_list is not None:
         raise UserError("--labeled-list with --unlabeled-list", "only the latter", "Give both.")
     loader, arguments = loader_of(flags)
-    unused: list[str] = []
+    left_out: dict[str, list[str]] = {"mask-unused": [], "files-not-read": []}
     if loader == "ImageFolder":
         arguments["strict"] = False  # the check reports single files itself
     dataset = data.open_data(loader, **arguments)
     if loader == "ImageFolder":
-        unused += unused_masks(flags["images"], flags["masks"])
-        if flags["val_images"] is not None:
-            unused += unused_masks(flags["val_images"], flags["val_masks"])
+        for images, masks in (("images", "masks"), ("unlabeled", None), ("val_images", "val_masks")):
+            if flags[images] is not None:
+                left_out["files-not-read"] += map(str, files_not_read(flags[images]))
+            if flags[images] is not None and masks is not None:
+                left_out["mask-unused"] += unused_masks(flags[images], flags[masks])
     if labeled_list is not None:
         if flags["data"] is None:
             raise UserError("the folder that the lists are relative to", "no --data", "Give it as --data DIR.")
         split = data.split_from_lists(labeled_list, unlabeled_list, flags["data"], like=dataset)
         dataset = dataclasses.replace(dataset, train=split.labeled, unlabeled=split.unlabeled)
-    return dataset, unused
+    return dataset, left_out
 
 
 def _new_folder(out, name):

@@ -41,6 +41,7 @@ def predict(run, images, out, weights, mode, crop, border, flip, window_batch, s
     rankmatch predict cells.keras --images tiles --out segmented --mode sliding_window --crop 513
     """
     from rankmatch_keras import evaluation, models
+    from rankmatch_keras.data.readers.folders import not_read
     from rankmatch_keras.data.sets.image_folder import unlabeled_samples
     from rankmatch_keras.data.sets.protocol import Protocol
     from rankmatch_keras.evaluation import progress_bar
@@ -50,6 +51,8 @@ def predict(run, images, out, weights, mode, crop, border, flip, window_batch, s
         raise UserError("a new or empty output folder", f"{out} with files", "Choose another --out.")
     predictor = models.load_predictor(run if run.suffix == ".keras" else getattr(Run(run), weights or Run(run).kept))
     samples = unlabeled_samples(images, channels=predictor.input_shape[-1])
+    if line := not_read(images):
+        click.echo(line)
     windows = Protocol("sliding_window", crop, border, flip)
 
     def segment(sample):

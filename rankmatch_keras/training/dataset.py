@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from rankmatch_keras import data
+from rankmatch_keras.data.readers.folders import not_read
 from rankmatch_keras.errors import UserError
 from rankmatch_keras.training.catalog import names_where
 from rankmatch_keras.training.options import CATALOG, DATA, Options
@@ -26,6 +27,9 @@ def open_dataset(options: Options) -> data.SegmentationData:
     if loader == "ImageFolder":
         arguments["strict"] = False  # the check before training lists everything that is wrong, not only the first
     dataset = data.open_data(loader, **arguments)
+    for place in (options.images, options.unlabeled, options.val_images):
+        if loader == "ImageFolder" and place is not None and (line := not_read(place)):
+            print(line)
     if held_out:
         print(f"No --val-images: {len(dataset.val)} of the labeled images are held out for validation.")
     if len(dataset.val) < FEW:

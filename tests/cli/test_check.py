@@ -129,6 +129,14 @@ def test_all_findings_are_collected(tree, run, tmp_path):
     assert (tmp_path / "out" / "samples.png").exists()
 
 
+def test_what_is_not_read_is_found(tree, run):
+    (tree / "more" / "images" / "photo.heic").touch()
+    frames = [picture(n) for n in (60, 61)]
+    frames[0].save(tree / "more" / "images" / "moving.gif", save_all=True, append_images=frames[1:])
+    code, out, _ = run(*flags(tree))
+    assert code == 1 and "photo.heic" in out and "moving.gif" in out and "first frame" in out
+
+
 def test_findings_may_be_allowed(tree, run, tmp_path):
     shutil.copy(tree / "val" / "images" / "v1.png", tree / "more" / "images" / "u0.png")
     assert run(*flags(tree))[0] == 1

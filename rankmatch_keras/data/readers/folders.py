@@ -7,15 +7,26 @@ data; links to folders are refused, because they may lead in circles.
 
 import os
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from rankmatch_keras.data.readers.guards import printable
 from rankmatch_keras.data.readers.tiff import count_pages
 from rankmatch_keras.errors import UserError
 
 TIFF_ENDINGS = (".tif", ".tiff")
-IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", *TIFF_ENDINGS)
+_FIRST_ENDINGS = (".jpg", ".jpeg", ".png", *TIFF_ENDINGS)
+# Read where no file with one of the first endings has the name: previews lie beside pictures.
+_SECOND_ENDINGS = (".jpe", ".jfif", ".bmp", ".webp", ".gif")
+IMAGE_ENDINGS = (*_FIRST_ENDINGS, *_SECOND_ENDINGS)
+# What lies beside pictures and is none: texts, tables, georeferences, thumbnails of a file manager.
+_BESIDE = (
+    *("", ".txt", ".csv", ".tsv", ".md", ".json", ".geojson", ".xml", ".yaml", ".yml", ".ini", ".log", ".html", ".pdf"),
+    *(".py", ".sh", ".m", ".mat", ".npy", ".npz", ".xlsx", ".xls", ".db", ".lst", ".list", ".sha256", ".md5", ".zip"),
+    *(".tfw", ".jgw", ".pgw", ".wld", ".prj", ".ovr"),
+)
 # Control characters, line breaks and invalid Unicode: they break lists, logs and hashes.
 _UNFIT = ("Cc", "Cs", "Zl", "Zp")
 
@@ -49,10 +60,11 @@ def pictures_by_name(place: str | Path, what: str = "images", stack: str | None 
     if not place.is_dir():
         found = "a file" if place.exists() else "nothing"
         raise UserError(f"a folder of {what}, or a TIFF stack", f"{found} at '{place}'", "Check the path.")
-    files = files_below(place, IMAGE_ENDINGS, what)
+    files = _without_previews(files_below(place, IMAGE_ENDINGS, what), place)
     if not files:
-        endings = ", ".join(IMAGE_ENDINGS)
-        raise UserError(f"a folder of {what} ({endings})", f"none of them in '{place}'", "Check the path.")
+        others = endings_of(files_not_read(place))
+        found = f"only {others} in '{place}'" if others else f"none of them in '{place}'"
+        raise UserError(f"a folder of {what} ({', '.join(IMAGE_ENDINGS)})", found, "Check the path.")
     found_by_name: dict[str, Picture] = {}
     for file in files:
         name = _name(file, place)
@@ -81,7 +93,50 @@ def files_below(folder: str | Path, endings: tuple[str, ...], what: str) -> list
     Raises:
         UserError: see `pictures_by_name`.
     """
+    wanted = sorted(file for file in _all_below(folder, what) if file.suffix.lower() in endings)
+    for file in wanted:
+        if not file.is_file():
+            found = "a link that leads nowhere" if file.is_symlink() else "no regular file"
+            raise UserError(f"files of {what}", f"'{file}', {found}", "Remove or replace it.")
+    return wanted
 
+
+def files_not_read(place: str | Path) -> list[Path]:
+    """Find the files of a folder of pictures that are left out, other than texts and the like: sorted.
+
+    Args:
+        place: a folder; of a stack nothing is left out.
+    """
+    if not Path(place).is_dir():
+        return []
+    files = _all_below(place, "images")
+    pictures = [file for file in files if file.suffix.lower() in IMAGE_ENDINGS]
+    previews = set(pictures) - set(_without_previews(pictures, Path(place)))
+    return sorted(file for file in files if file in previews or file.suffix.lower() not in (*IMAGE_ENDINGS, *_BESIDE))
+
+
+def endings_of(files: Sequence[Path]) -> str:
+    """Count files by their ending, as text: "12 .heic, 1 .nd2"; empty without files."""
+    counts = Counter(file.suffix.lower() for file in files)
+    return ", ".join(f"{count} {printable(ending)}" for ending, count in counts.most_common())
+
+
+def not_read(place: str | Path) -> str | None:
+    """Say in a line which files of a folder of pictures are left out; None if there are none."""
+    files = files_not_read(place)
+    return f"Not read in '{printable(place)}': {endings_of(files)}, such as '{printable(files[0])}'." if files else None
+
+
+def _without_previews(files: Sequence[Path], folder: Path) -> list[Path]:
+    known = {_below(file, folder).rsplit(".", 1)[0] for file in files if file.suffix.lower() in _FIRST_ENDINGS}
+    return [
+        file
+        for file in files
+        if file.suffix.lower() in _FIRST_ENDINGS or _below(file, folder).rsplit(".", 1)[0] not in known
+    ]
+
+
+def _all_below(folder: str | Path, what: str) -> list[Path]:
     def fail(error: OSError):
         raise UserError(f"a readable folder of {what}", f"{error}", "Check its permissions.") from error
 
@@ -96,12 +151,7 @@ def files_below(folder: str | Path, endings: tuple[str, ...], what: str) -> list
                     f"'{link}', a link to a folder",
                     "Give that folder, or link its files.",
                 )
-    wanted = sorted(file for file in files if file.suffix.lower() in endings)
-    for file in wanted:
-        if not file.is_file():
-            found = "a link that leads nowhere" if file.is_symlink() else "no regular file"
-            raise UserError(f"files of {what}", f"'{file}', {found}", "Remove or replace it.")
-    return wanted
+    return files
 
 
 def names_below(folder: str | Path, files: Iterable[Path]) -> dict[str, Path]:

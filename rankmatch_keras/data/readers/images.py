@@ -5,11 +5,12 @@ from types import ModuleType
 
 import numpy as np
 
-from rankmatch_keras.data.readers import jpeg_png, tiff
+from rankmatch_keras.data.readers import pillow_files, tiff
 from rankmatch_keras.data.readers.guards import ImageInfo, as_int32, open_regular, printable, reading
 from rankmatch_keras.errors import UserError
 
-_READERS = {"JPEG": jpeg_png, "PNG": jpeg_png, "TIFF": tiff}
+_READERS = {name: pillow_files for name in ("JPEG", "PNG", "BMP", "WebP", "GIF")} | {"TIFF": tiff}
+_FORMATS = "a JPEG, PNG, TIFF, BMP, WebP or GIF file"
 # Offset, bytes there, and the format they stand for; formats without a reader are listed to be refused by name.
 _SIGNATURES = (
     (0, b"\xff\xd8\xff", "JPEG"),
@@ -38,7 +39,8 @@ def read_image(path: str | Path, page: int | None = None, channels: int | None =
     applied.
 
     Args:
-        path: a JPEG, PNG or TIFF file; its content decides, not its ending.
+        path: a JPEG, PNG, TIFF, BMP, WebP or GIF file, of which the first frame is read; its content decides, not its
+            ending.
         page: page of a TIFF stack, from 0; None for a file of one picture.
         channels: 3: gray is repeated; 1: color is accepted too where its three channels are equal; any other number
             must be that of the file; None: as in the file (gray 1, color 3, TIFF with N bands N).
@@ -63,11 +65,12 @@ def read_raw_mask(path: str | Path, page: int | None = None) -> np.ndarray:
     What is transparent in an image with alpha was not drawn: it is 0, whatever color goes on below.
 
     Args:
-        path: a JPEG, PNG or TIFF file.
+        path: an image file, see `read_image`.
         page: page of a TIFF stack, from 0; None for a file of one picture.
 
     Returns:
-        int32 (H, W) where there is one value per pixel (a 1-bit file: 0 and 1), uint8 (H, W, 3) for colors.
+        int32 (H, W) where there is one value per pixel (a 1-bit file: 0 and 1), uint8 (H, W, 3) for colors, those of
+        a GIF file's palette included.
 
     Raises:
         UserError: as `read_image`; or NaN, fractions, or bands that are neither one value nor RGB.
@@ -89,7 +92,7 @@ def read_colors(path: str | Path, page: int | None = None) -> np.ndarray:
     """Read a mask as colors: palettes are looked up, gray is repeated.
 
     Args:
-        path: a JPEG, PNG or TIFF file of at most 8 bits per channel.
+        path: an image file of at most 8 bits per channel.
         page: page of a TIFF stack, from 0; None for a file of one picture.
 
     Returns:
@@ -129,7 +132,7 @@ def image_info(path: str | Path, page: int | None = None) -> ImageInfo:
     """Read height, width, channels and depth of an image from its header alone.
 
     Args:
-        path: a JPEG, PNG or TIFF file.
+        path: an image file, see `read_image`.
         page: page of a TIFF stack, from 0; None for a file of one picture.
 
     Raises:
@@ -139,6 +142,12 @@ def image_info(path: str | Path, page: int | None = None) -> ImageInfo:
         return _reader(path).page_info(path, page)
 
 
+def is_animated(path: str | Path) -> bool:
+    """Return whether a file has several frames of which the first one is read."""
+    with reading(path):
+        return pillow_files.is_animated_gif(path)
+
+
 def _reader(path: str | Path) -> ModuleType:
     with open_regular(path) as file:
         head = file.read(132)
@@ -146,7 +155,7 @@ def _reader(path: str | Path) -> ModuleType:
     if name in _READERS:
         return _READERS[name]
     found = f"a {name} file" if name else "none of them" if head else "an empty file"
-    raise UserError("a JPEG, PNG or TIFF file", f"{found} at '{printable(path)}'", "Convert or replace it.")
+    raise UserError(_FORMATS, f"{found} at '{printable(path)}'", "Convert or replace it.")
 
 
 def _with_channels(picture: np.ndarray, channels: int | None, path: str | Path) -> np.ndarray:

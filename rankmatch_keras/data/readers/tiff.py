@@ -19,6 +19,7 @@ from rankmatch_keras.errors import UserError
 MAX_PAGES = 1_000_000
 OPEN_FILES = 32
 _NARROW = 16
+_PADDING = 16
 
 # Flaws that matter are raised as errors; nobody could fix the rest.
 logging.getLogger("tifffile").setLevel(logging.CRITICAL)
@@ -110,6 +111,13 @@ class _Stack:
         self.file.filehandle.seek(self._offsets[number])
         return TiffPage(self.file, index=number)
 
+    def _ends_in_pixels(self, page: TiffPage) -> bool:
+        """Return whether a page of pixels is begun behind the first one: nothing that the tags name lies there."""
+        ends = [page.offset + self.file.tiff.tagnosize + len(page.tags) * self.file.tiff.tagsize]
+        ends += [tag.valueoffset + tag.valuebytecount for tag in page.tags]
+        begun = page.dataoffsets[0] + page.nbytes
+        return max(ends) <= begun and self.file.filehandle.size - begun > _PADDING
+
     def _pictures(self) -> list[int]:
         """Return the pages that are neither thumbnail nor mask; all tags are parsed only if one of the first two is."""
         numbers = list(range(len(self._offsets)))
@@ -130,7 +138,7 @@ class _Stack:
             return 1
         room = (self.file.filehandle.size - page.dataoffsets[0]) // max(1, page.nbytes)
         # Programs that extract one page of a stack may leave the text that announces all.
-        if 1 < room < count:
+        if room < count and (room > 1 or self._ends_in_pixels(page)):
             raise _cut_off(f"{room} of {count} pages", self.path)
         return count if room >= count else 1
 

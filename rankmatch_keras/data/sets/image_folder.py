@@ -31,8 +31,9 @@ def image_folder(
     """Open your own images: a folder of images, a folder of masks, a folder of unlabeled images.
 
     Folders are searched with their subfolders. Image and mask are matched by their path below the folder without
-    ending; endings are jpg, jpeg, png, tif or tiff in any case. Instead of a folder each argument may be a TIFF stack,
-    of which every page is a sample; masks may also be a folder of LabelMe files, or one COCO-style JSON file.
+    ending; endings are jpg, jpeg, jpe, jfif, png, tif, tiff, bmp, webp or gif in any case. Instead of a folder each
+    argument may be a TIFF stack, of which every page is a sample; masks may also be a folder of LabelMe files, or one
+    COCO-style JSON file.
 
     The meaning of the masks is judged for each of them, and all must agree: class ids with 255 for pixels to ignore;
     two gray values such as 0 and 255, of which the smaller one is the background; or colors, named by a legend or as

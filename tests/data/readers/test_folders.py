@@ -7,7 +7,9 @@ from PIL import Image
 
 from rankmatch_keras.data.readers.folders import (
     Picture,
+    files_not_read,
     masks_by_name,
+    not_read,
     pictures_by_name,
     require_files,
     require_masks,
@@ -49,6 +51,24 @@ def test_names_are_paths_without_ending(tmp_path):
         "sub/deep/a": Picture(tmp_path / "sub/deep/a.TIFF"),
     }
     assert list(pictures_by_name(tmp_path)) == ["a.b", "b", "folder.png/d", "sub/deep/a"]
+
+
+def test_all_endings_are_found_and_previews_are_not(tmp_path):
+    endings = ["jpg", "jpeg", "jpe", "jfif", "png", "tif", "tiff", "bmp", "webp", "GIF"]
+    save(*(tmp_path / f"{ending}_picture.{ending}" for ending in endings), tmp_path / "png_picture.gif")
+    (tmp_path / "notes.txt").write_text("no image")
+    assert len(pictures_by_name(tmp_path)) == 10
+    assert pictures_by_name(tmp_path)["png_picture"].path.suffix == ".png"
+    assert files_not_read(tmp_path) == [tmp_path / "png_picture.gif"]
+
+
+def test_files_that_are_not_read_are_counted_and_named(tmp_path):
+    for name in ("a.heic", "b.HEIC", "c.nd2"):
+        (tmp_path / name).touch()
+    with pytest.raises(UserError, match=r"found only 2 \.heic, 1 \.nd2 in "):
+        pictures_by_name(tmp_path)
+    assert "2 .heic, 1 .nd2, such as '" in not_read(tmp_path) and "a.heic" in not_read(tmp_path)
+    assert not_read(tmp_path / "none") is None
 
 
 def test_pages_of_stacks(tmp_path):

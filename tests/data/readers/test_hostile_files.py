@@ -77,6 +77,11 @@ VALID = {
     "cmyk.jpg": pillow(COLOR, "jpeg", "CMYK"),
     "progressive.jpg": pillow(COLOR, "jpeg", progressive=True),
     "several.mpo": pillow(COLOR, "mpo", save_all=True, append_images=[Image.fromarray(COLOR)]),
+    "color.bmp": pillow(COLOR, "bmp"),
+    "palette.bmp": pillow(GRAY, "bmp", "P"),
+    "color.webp": pillow(COLOR, "webp", lossless=True),
+    "palette.gif": pillow(GRAY, "gif", "P"),
+    "moving.gif": pillow(GRAY, "gif", save_all=True, append_images=[Image.fromarray(GRAY + np.uint8(1))]),
     "gray.tif": tiff(GRAY),
     "deflate.tif": tiff(COLOR, photometric="rgb", compression="zlib", predictor=True),
     "tiles.tif": tiff(GRAY.astype(np.float32), tile=(16, 16), compression="zlib"),
@@ -193,7 +198,10 @@ def test_flipped_bytes(place, name, data):
 @few
 @given(
     head=st.sampled_from(
-        [b"", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"II*\0", b"MM\0*", b"II+\0\x08\0\0\0", b"GIF89a"]
+        [
+            *(b"", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"II*\0", b"MM\0*", b"II+\0\x08\0\0\0"),
+            *(b"GIF89a", b"BM", b"RIFF\x20\0\0\0WEBP"),
+        ]
     ),
     content=st.binary(max_size=300),
 )

@@ -8,7 +8,8 @@ from PIL import Image
 
 from rankmatch_keras.data.masks.mask_files import read_mask
 from rankmatch_keras.data.readers import guards as pictures
-from rankmatch_keras.data.readers.images import image_info, read_colors, read_image, read_raw_mask
+from rankmatch_keras.data.readers.declared import declared_size
+from rankmatch_keras.data.readers.images import image_info, is_animated, read_colors, read_image, read_raw_mask
 from rankmatch_keras.errors import UserError
 
 RNG = np.random.default_rng(0)
@@ -195,11 +196,88 @@ def test_truncated_file(tmp_path):
             read(tmp_path / "cut.png")
 
 
-@pytest.mark.parametrize("ending, name", [("gif", "GIF"), ("bmp", "BMP"), ("webp", "WebP"), ("jp2", "JPEG 2000")])
+@pytest.mark.parametrize("ending, name", [("avif", "AVIF"), ("jp2", "JPEG 2000"), ("pdf", "PDF")])
 def test_other_formats_are_refused_by_name(tmp_path, ending, name):
     saved(tmp_path, COLOR, f"a.{ending}").rename(tmp_path / "a.png")
-    with pytest.raises(UserError, match=rf"JPEG, PNG or TIFF file; found a {name} file at .*a\.png"):
+    with pytest.raises(UserError, match=rf"JPEG, PNG, TIFF, BMP, WebP or GIF file; found a {name} file at .*a\.png"):
         read_image(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("ending", ["bmp", "webp", "gif", "jfif", "jpe"])
+def test_what_pillow_reads_is_read(tmp_path, ending):
+    options = {"webp": {"lossless": True}, "jfif": {"quality": 100}, "jpe": {"quality": 100}}.get(ending, {})
+    flat = np.zeros((16, 24), np.uint8)
+    flat[:8, :8] = 200
+    path = saved(tmp_path, flat, f"a.{ending}", **options)
+    np.testing.assert_array_equal(read_image(path, channels=1)[..., 0], flat)
+    assert image_info(path)[:2] == (16, 24) and image_info(path).eight_bit
+    if ending != "webp":  # has no gray
+        np.testing.assert_array_equal(read_raw_mask(path), flat)
+    path = saved(tmp_path, COLOR, f"b.{ending}", **options)
+    if options.get("quality"):
+        assert read_image(path).shape == COLOR.shape
+    else:
+        np.testing.assert_array_equal(read_image(path), COLOR)  # few colors: a palette of GIF holds them
+    if ending == "gif":
+        palette = Image.fromarray(np.array([[0, 1, 2]], np.uint8), "P")
+        palette.putpalette([9, 9, 9, 80, 0, 0, 0, 70, 0])
+        path = saved(tmp_path, palette, "p.gif", transparency=0)
+        assert read_raw_mask(path)[0].tolist() == [[9, 9, 9], [80, 0, 0], [0, 70, 0]]
+        assert read_image(path)[0].tolist() == [[9, 9, 9], [80, 0, 0], [0, 70, 0]]
+
+
+def test_of_an_animated_gif_the_first_frame_is_read(tmp_path):
+    frames = [Image.fromarray(GRAY // n) for n in (1, 2, 3)]
+    path = saved(tmp_path, frames[0], "a.gif", save_all=True, append_images=frames[1:])
+    np.testing.assert_array_equal(read_image(path, channels=1)[..., 0], GRAY)
+    assert is_animated(path) and not is_animated(saved(tmp_path, GRAY, "b.gif"))
+    with pytest.raises(UserError, match=r"3 frames, in .*a\.webp"):
+        read_image(saved(tmp_path, frames[0], "a.webp", save_all=True, append_images=frames[1:]))
+
+
+def test_a_webp_file_is_bounded_before_it_is_opened(tmp_path):
+    for options in ({"lossless": True}, {}, {"exif": b"Exif"}):
+        path = saved(tmp_path, COLOR, "a.webp", **options)
+        assert declared_size(path.read_bytes()) == (5, 7)
+    large = bytearray(saved(tmp_path, COLOR, "a.webp", exif=b"Exif").read_bytes())
+    large[24:30] = b"\xff\xff\0\xff\xff\0"
+    path.write_bytes(large)
+    with pytest.raises(UserError, match=r"65536 x 65536 pixels in .*a\.webp"):
+        image_info(path)
+
+
+def picture_as(values, mode):
+    if mode != "P":
+        return Image.fromarray(values).convert(mode)
+    picture = Image.fromarray(values // 32, "P")
+    picture.putpalette([shade for k in range(8) for shade in (k * 31, 255 - k * 31, k)])
+    return picture
+
+
+@pytest.mark.parametrize("mode", ["P", "L", "RGB"])
+def test_no_flipped_bit_of_a_png_gives_other_pixels(tmp_path, mode):
+    path = saved(tmp_path, picture_as(GRAY, mode))
+    whole, right, shown = path.read_bytes(), read_raw_mask(path), read_image(path, channels=None)
+    refused = 0
+    bits = np.random.default_rng(0).permutation(8 * len(whole))[:300]
+    for bit in bits.tolist():
+        flipped = bytearray(whole)
+        flipped[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(flipped)
+        try:
+            np.testing.assert_array_equal(read_raw_mask(path), right)
+            np.testing.assert_array_equal(read_image(path, channels=None), shown)
+        except UserError as error:
+            assert "a.png" in str(error)
+            refused += 1
+    assert refused > 0.97 * len(bits)
+
+
+def test_damaged_texts_of_a_png_do_no_harm(tmp_path):
+    path = saved(tmp_path, GRAY)
+    text = struct.pack(">I", 6) + b"tEXt" + b"who\0me" + b"crc!"
+    path.write_bytes(path.read_bytes()[:-12] + text + path.read_bytes()[-12:])
+    np.testing.assert_array_equal(read_raw_mask(path), GRAY)
 
 
 def test_wrong_ending_is_fine(tmp_path):

@@ -11,6 +11,7 @@ from PIL import Image
 
 from rankmatch_keras.data.masks.mask_files import MaskFile
 from rankmatch_keras.data.readers import tiff
+from rankmatch_keras.data.readers.folders import pictures_by_name
 from rankmatch_keras.data.readers.images import image_info, read_image, read_raw_mask
 from rankmatch_keras.data.readers.sources import ImageFile
 from rankmatch_keras.data.readers.tiff import count_pages
@@ -260,6 +261,22 @@ def test_cut_off_files_are_errors_wherever_they_end(tmp_path, options):
     with pytest.raises(UserError, match="cut.tif"):
         for page in range(6):
             read_raw_mask(cut, page)
+
+
+@pytest.mark.parametrize("options", [{}, {"metadata": None}, {"truncate": True}, {"imagej": True}, {"bigtiff": True}])
+@pytest.mark.parametrize("compression", [None, "zlib"])
+def test_a_stack_cut_inside_its_second_page_is_never_one_picture(tmp_path, options, compression):
+    if compression and ("truncate" in options or "imagej" in options):
+        pytest.skip("volumes under one header are not compressed")
+    first = len(written(tmp_path, VOLUME[:1], **options, compression=compression).read_bytes())
+    whole = written(tmp_path, VOLUME, **options, compression=compression).read_bytes()
+    second = len(written(tmp_path, VOLUME[:2], **options, compression=compression).read_bytes())
+    for length in range(first + 60, second - 20, 97):
+        cut = tmp_path / "cut.tif"
+        cut.write_bytes(whole[:length])
+        for read in (read_image, read_raw_mask, image_info, lambda path: list(pictures_by_name(path))):
+            with pytest.raises(UserError, match="cut.tif"):
+                read(cut)
 
 
 def test_a_circular_chain_of_pages(tmp_path):
