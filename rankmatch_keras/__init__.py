@@ -1,9 +1,11 @@
 """RankMatch and its baselines for semi-supervised semantic segmentation, as Keras 3 models and layers.
 
-Names load on first use: importing the package imports no framework.
+Names load on first use: importing the package imports no framework. After Keras it also makes Keras know the classes of
+saved models: `import keras, rankmatch_keras; keras.saving.load_model("last.keras")`.
 """
 
 import importlib
+import sys
 from typing import TYPE_CHECKING
 
 __version__ = "0.2.0"
@@ -37,3 +39,8 @@ def __getattr__(name):
 
 def __dir__():
     return sorted({*globals(), *__all__})
+
+
+if "keras" in sys.modules:  # These rooms register everything that a saved model may contain.
+    for _room in ("models", "methods", "training.optimizers"):
+        importlib.import_module(f"{__name__}.{_room}")

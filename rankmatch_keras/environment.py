@@ -4,10 +4,10 @@ import ctypes
 import importlib.util
 import json
 import os
-import sys
 from pathlib import Path
 
 from rankmatch_keras.errors import UserError
+from rankmatch_keras.texts import say
 
 MODULES = {"tensorflow": "tensorflow", "torch": "torch", "jax": "jax"}
 # Distribution strategies that each backend has, beside "auto" and "none".
@@ -60,7 +60,7 @@ def require_environment():
     try:
         check_environment()
     except UserError as error:
-        print(f"Error: {error}", file=sys.stderr)
+        say(f"Error: {error}", error=True)
         raise SystemExit(2) from None
 
 

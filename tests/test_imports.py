@@ -154,7 +154,9 @@ def test_importing_the_package_imports_no_framework():
 @pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="needs torch")
 def test_on_torch_neither_tensorflow_nor_keras_cv_is_imported():
     folders = ", ".join(f"rankmatch_keras.{name}" for name in ("layers", "losses", "methods", "models"))
-    modules = modules_after(f"import rankmatch_keras, {folders}; rankmatch_keras.RankMatch", "torch")
+    registered = "all(map(keras.saving.get_registered_object, ('rankmatch_keras>PadToGrid', 'rankmatch_keras>SGD')))"
+    statement = f"import keras, rankmatch_keras; assert {registered}; import {folders}; rankmatch_keras.RankMatch"
+    modules = modules_after(statement, "torch")
     assert "torch" in modules
     # (Keras itself imports jax where it finds it.)
     assert not modules & {"tensorflow", "keras_cv"}

@@ -1,8 +1,10 @@
 """Texts that come from files mean nothing but themselves, wherever they are shown."""
 
+import ast
 import io
 import re
 import sys
+from pathlib import Path
 
 import pytest
 from hostile_texts import EVIL
@@ -13,6 +15,7 @@ from rankmatch_keras.errors import UserError
 from rankmatch_keras.texts import printable, say, shown
 
 pytestmark = pytest.mark.once
+PACKAGE = Path(__file__).resolve().parents[1] / "rankmatch_keras"
 
 PLAIN = (
     "traffic light",
@@ -64,3 +67,10 @@ def test_say_writes_what_the_terminal_can_show(monkeypatch):
 def test_an_error_is_one_line():
     error = UserError("classes", "a\nb\x1b[2J", "Rename them.")
     assert str(error) == r"Expected classes; found a\nb\x1b[2J. Rename them."
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_everything_is_printed_by_say(path):
+    """The one function that prints, so that no name reaches a terminal as it is."""
+    called = [ast.unparse(node.func) for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+    assert not {"click.echo", "echo", "click.secho", "print"} & {*called} or path.name == "texts.py"

@@ -14,6 +14,7 @@ import numpy as np
 from rankmatch_keras.backend.engine import Distribution as Distribution
 from rankmatch_keras.environment import BACKEND_STRATEGIES
 from rankmatch_keras.errors import UserError
+from rankmatch_keras.texts import say
 
 _running = Distribution()
 
@@ -92,4 +93,4 @@ def check_equal_weights(distribution: Distribution, method: Any) -> None:
     different = [n for n, other in enumerate(distribution.gather(own)) if (other != own).any()]
     if different:
         raise RuntimeError(f"Process {distribution.process} holds other weights than processes {different}.")
-    print(f" - equal weights in {distribution.processes} processes (sha256 {digest.hexdigest()[:12]})")
+    say(f" - equal weights in {distribution.processes} processes (sha256 {digest.hexdigest()[:12]})")

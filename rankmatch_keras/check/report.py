@@ -22,6 +22,7 @@ from rankmatch_keras.check.findings import (
     total_pixels,
 )
 from rankmatch_keras.check.inspection import Inspection
+from rankmatch_keras.texts import printable
 
 SHOWN = 5
 MANY_CLASSES = 50  # with more, the table leaves out those that occur nowhere
@@ -148,7 +149,7 @@ def format_check(report: CheckReport) -> str:
         lines += ["", "Notes (not faults by themselves)"]
     for finding in notes:
         lines += _finding_lines(finding, "", root)
-    return "\n".join(_printable(line) for line in lines)
+    return "\n".join(printable(line) for line in lines)
 
 
 def check_to_dict(report: CheckReport) -> dict[str, Any]:
@@ -169,8 +170,8 @@ def check_to_dict(report: CheckReport) -> dict[str, Any]:
             "count": len(finding.names),
             "message": finding.message,
             "remedy": finding.remedy,
-            "names": [_printable(name) for name in finding.names],
-            "details": [_printable(detail) for detail in finding.details],
+            "names": [printable(name) for name in finding.names],
+            "details": [printable(detail) for detail in finding.details],
         }
         for finding in report.findings
     ]
@@ -251,14 +252,15 @@ def _class_lines(report, parts):
     tables = {part: table for part, table in tables.items() if table.pixels.any()}
     if not tables:
         return ["No masks that could be counted."]
-    width = max(len("class"), *map(len, report.class_names))
+    names = [printable(name) for name in report.class_names]
+    width = max(len("class"), *map(len, names))
     header = [f"{'class':<{width}}", *(f"{part + ' pixels %':>19}  {'images':>7}" for part in tables)]
     lines = ["  ".join(header), "-" * (width + 30 * len(tables))]
     count = len(report.class_names)
     shown = [k for k in range(count) if count <= MANY_CLASSES or any(t.images[k] for t in tables.values())]
     for k in shown:
         cells = [f"{100 * t.pixels[k] / t.pixels.sum():>19.3f}  {t.images[k]:>7}" for t in tables.values()]
-        lines.append("  ".join([f"{report.class_names[k]:<{width}}", *cells]))
+        lines.append("  ".join([f"{names[k]:<{width}}", *cells]))
     if len(shown) < count:
         lines.append(f"and {count - len(shown)} classes without a pixel anywhere")
     shares = [f"{100 * t.ignored / (t.ignored + t.pixels.sum()):.3f} % of {part}" for part, t in tables.items()]
@@ -282,8 +284,3 @@ def _common_folder(report):
     folder = os.path.commonprefix([os.path.dirname(name) + os.sep for name in names])
     folder = folder[: folder.rfind(os.sep) + 1]
     return folder if len(folder) > 1 else ""
-
-
-def _printable(text):
-    """Escape what a terminal would obey or no file can hold: control characters and half characters."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)

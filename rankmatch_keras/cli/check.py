@@ -9,6 +9,7 @@ import click
 
 from rankmatch_keras.cli.flags import data_flags
 from rankmatch_keras.errors import UserError
+from rankmatch_keras.texts import say
 
 PATH = click.Path(path_type=Path)
 
@@ -40,16 +41,16 @@ def check(labeled_list, unlabeled_list, out, json_file, allow, **flags):
     for kind, names in left_out.items():
         report = report.with_names(kind, names)
     report = report.allowing(allow)
-    click.echo(checks.format_check(report))
+    say(checks.format_check(report))
     try:
         if json_file:
             write_json(json_file, checks.check_to_dict(report))
         written = checks.save_report(folder, report, dataset.palette)
     except OSError as error:
         raise UserError("a place to write the report", f"{error}", "Choose another --out or --json.") from error
-    click.echo()
+    say()
     for what, file in written.items():
-        click.echo(f"{what} are in {file}")
+        say(f"{what} are in {file}")
     if not report.trainable:
         raise UserError(
             "at least one labeled image without errors",

@@ -9,6 +9,7 @@ import click
 from rankmatch_keras.cli.train import require_recipe
 from rankmatch_keras.errors import UserError
 from rankmatch_keras.files import replacing
+from rankmatch_keras.texts import say
 
 PLAN = "compare.json"
 TABLE = "table.md"
@@ -70,7 +71,7 @@ def compare(words, methods, labels, seeds, jobs, devices, out):
     comparison = Comparison(records)
     _write(out, comparison)
     if comparison.failed:
-        click.echo(f"{len(comparison.failed)} of {len(records)} runs have no score; {TABLE} says why.", err=True)
+        say(f"{len(comparison.failed)} of {len(records)} runs have no score; {TABLE} says why.", error=True)
         raise SystemExit(1)
 
 
@@ -105,11 +106,11 @@ def _made(words, methods, labels, seeds, jobs, devices, out):
     _remember(out, words)
     skipped = [choice.label for choice in choices if choice.needs_unlabeled] if ALL in counts else []
     if skipped:
-        click.echo(f"All labels: no runs of {', '.join(skipped)}, for want of unlabeled images.")
+        say(f"All labels: no runs of {', '.join(skipped)}, for want of unlabeled images.")
     try:
-        failures = execute(plan, words, out / "logs", chosen, jobs, click.echo)
+        failures = execute(plan, words, out / "logs", chosen, jobs, say)
     except KeyboardInterrupt:
-        click.echo("Interrupted; runs keep their last whole epoch: the same command continues them.", err=True)
+        say("Interrupted; runs keep their last whole epoch: the same command continues them.", error=True)
         raise SystemExit(130) from None
     return [read_record(run.folder, run.method.label, run.labels, run.seed, failures.get(run.folder)) for run in plan]
 
@@ -208,6 +209,6 @@ def _write(out, comparison):
     charts = []
     for name, draw in (("curves.png", save_learning_curves), ("classes.png", save_class_chart)):
         draw_or_say(name, lambda draw=draw: charts.extend(draw(out, comparison)))
-    click.echo(f"\n{text}")
+    say(f"\n{text}")
     drawn = f", {', '.join(path.name for path in charts)}" if charts else ""
-    click.echo(f"Written to {out}: {TABLE}, table.tex, table.csv, pairs.csv, runs.csv{drawn}")
+    say(f"Written to {out}: {TABLE}, table.tex, table.csv, pairs.csv, runs.csv{drawn}")

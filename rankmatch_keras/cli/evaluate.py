@@ -6,6 +6,7 @@ import click
 
 from rankmatch_keras.data.sets.protocol import BORDERS, MODES
 from rankmatch_keras.errors import UserError
+from rankmatch_keras.texts import say
 
 PATH = click.Path(path_type=Path)
 
@@ -53,11 +54,11 @@ def evaluate(run, weights, root, part, limit, mode, crop, border, flip, scales, 
     )
     predictor = models.load_predictor(getattr(Run(run), weights))
     scores = evaluator.evaluate(predictor, progress=progress_bar("scored"))
-    click.echo(evaluation.format_table(scores))
+    say(evaluation.format_table(scores))
     name = f"evaluation-{part}-{weights}" + ("" if protocol == usual else f"-{file_name(protocol)}")
     evaluation.write_json(run / f"{name}.json", scores)
     evaluation.write_csv(run / f"{name}.csv", scores)
-    click.echo(f"Written to {run / name}.json and .csv")
+    say(f"Written to {run / name}.json and .csv")
 
 
 def open_data_of(config, root=None):

@@ -7,6 +7,7 @@ import click
 
 from rankmatch_keras.cli.evaluate import open_data_of
 from rankmatch_keras.errors import UserError, did_you_mean
+from rankmatch_keras.texts import say
 
 PATH = click.Path(path_type=Path)
 
@@ -50,13 +51,13 @@ def figures(runs, out, images, part, weights, agents, root):
 
     predictions = {}
     for run, label, config in zip(runs, labels, configs, strict=True):
-        click.echo(f"{label}: {run}")
+        say(f"{label}: {run}")
         predictions[label] = _look_at(run, label, config, pictures, weights, agents, out, dataset, len(runs))
     save_comparison(out / "predictions.png", pictures, predictions, dataset.class_names, dataset.palette)
     if dataset.num_classes == 2:
         save_contours(out / "contours.png", pictures, predictions, dataset.class_names)
     _draw_health(runs, labels, dataset, out)
-    click.echo(f"Images: {', '.join(picture.name for picture in pictures)}. In {out}: {_names(out)}")
+    say(f"Images: {', '.join(picture.name for picture in pictures)}. In {out}: {_names(out)}")
 
 
 def _look_at(run, label, config, pictures, weights, num_agents, out, dataset, num_runs):
@@ -77,7 +78,7 @@ def _look_at(run, label, config, pictures, weights, num_agents, out, dataset, nu
     try:
         network, stride = models.feature_model(predictor)
     except UserError as error:
-        click.echo(f"No agents of {label}: {error}", err=True)
+        say(f"No agents of {label}: {error}", error=True)
         return predictions
     found = []
     for picture in pictures:
@@ -97,7 +98,7 @@ def _draw_health(runs, labels, dataset, out):
     try:
         save_pseudo_labels(out, histories, checks, dataset.class_names)
     except UserError as error:
-        click.echo(f"No picture of pseudo-labels: {error}", err=True)
+        say(f"No picture of pseudo-labels: {error}", error=True)
 
 
 def _require_finished(runs):

@@ -6,6 +6,7 @@ import click
 
 from rankmatch_keras.data.sets.protocol import BORDERS
 from rankmatch_keras.errors import UserError
+from rankmatch_keras.texts import say
 
 PATH = click.Path(path_type=Path)
 # Larger images are predicted in sliding windows, so that memory stays bounded.
@@ -52,7 +53,7 @@ def predict(run, images, out, weights, mode, crop, border, flip, window_batch, s
     predictor = models.load_predictor(run if run.suffix == ".keras" else getattr(Run(run), weights or Run(run).kept))
     samples = unlabeled_samples(images, channels=predictor.input_shape[-1])
     if line := not_read(images):
-        click.echo(line)
+        say(line)
     windows = Protocol("sliding_window", crop, border, flip)
 
     def segment(sample):
@@ -71,9 +72,9 @@ def predict(run, images, out, weights, mode, crop, border, flip, window_batch, s
                 raise
             bad.append(error)
         show(number, len(samples))
-    click.echo(f"{len(samples) - len(bad)} images: masks and overlays are in {out}")
+    say(f"{len(samples) - len(bad)} images: masks and overlays are in {out}")
     for reason in bad:
-        click.echo(f"Left out: {reason}", err=True)
+        say(f"Left out: {reason}", error=True)
 
 
 def save(out, name, image, classes):

@@ -5,6 +5,7 @@ import signal
 import click
 
 from rankmatch_keras.errors import NonFiniteLoss, UserError, WorkerLost
+from rankmatch_keras.texts import say
 
 
 def run(command: click.Command, arguments: list[str] | None = None, name: str | None = None) -> None:
@@ -22,16 +23,16 @@ def run(command: click.Command, arguments: list[str] | None = None, name: str | 
         error.show()
         raise SystemExit(2) from None
     except UserError as error:
-        click.echo(f"Error: {error}", err=True)
+        say(f"Error: {error}", error=True)
         raise SystemExit(2) from None
     except (NonFiniteLoss, WorkerLost) as error:
-        click.echo(f"Error: {error}", err=True)
+        say(f"Error: {error}", error=True)
         raise SystemExit(1) from None
     except Terminated:
-        click.echo("Stopped from outside; a training run keeps its last whole epoch: continue with --resume.", err=True)
+        say("Stopped from outside; a training run keeps its last whole epoch: continue with --resume.", error=True)
         raise SystemExit(143) from None
     except (click.Abort, KeyboardInterrupt):
-        click.echo("Interrupted; a training run keeps its last whole epoch: continue with --resume.", err=True)
+        say("Interrupted; a training run keeps its last whole epoch: continue with --resume.", error=True)
         raise SystemExit(130) from None
 
 

@@ -9,6 +9,7 @@ import click
 
 from rankmatch_keras.cli.flags import data_flags
 from rankmatch_keras.errors import UserError
+from rankmatch_keras.texts import printable, say
 
 _AMOUNT = re.compile(r"([0-9]{1,9})(?:/([0-9]{1,9}))?|([0-9]?\.[0-9]{1,12})")
 
@@ -75,15 +76,15 @@ def split(labels, fraction, val, every, groups, seed, out, **flags):
     _write_lists({files[name]: chosen[name] for name in names}, root)
 
     labeled = set(selection.labeled)
-    click.echo(_table(dataset.class_names, pixels, [name in labeled for name in samples]))
-    click.echo()
+    say(_table(dataset.class_names, pixels, [name in labeled for name in samples]))
+    say()
     for note in _notes(selection, presence, dataset.class_names, count, num_val, len(dataset.unlabeled) - len(others)):
-        click.echo(note)
+        say(note)
     counts = ", ".join(
         f"{len(chosen[name])} {word}"
         for name, word in zip(names, ("labeled", "unlabeled", "for validation"), strict=True)
     )
-    click.echo(f"{counts}; split {split_id(chosen['labeled'])}; lists in {out}, paths relative to {root}")
+    say(f"{counts}; split {split_id(chosen['labeled'])}; lists in {out}, paths relative to {root}")
 
 
 def _require_new(out: Path, files) -> None:
@@ -141,6 +142,7 @@ def _table(class_names, pixels, is_labeled) -> str:
     parts = [pixels, pixels[is_labeled]]
     shares = [100 * part.sum(axis=0) / max(1, part.sum()) for part in parts]
     images = [(part > 0).sum(axis=0) for part in parts]
+    class_names = [printable(name) for name in class_names]
     width = max(len("class"), *map(len, class_names))
     lines = [
         f"{'':{width}}  {'labeled':^18}  {'all with masks':^18}",

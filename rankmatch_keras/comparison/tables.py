@@ -17,15 +17,10 @@ from rankmatch_keras.comparison.measures import (
 )
 from rankmatch_keras.comparison.records import ALL, BASELINE
 from rankmatch_keras.files import replacing
+from rankmatch_keras.texts import shown
 
 PAIRED_METHODS = 6  # more methods are compared with the baseline only
 FAILED = "failed"
-_LATEX = {
-    "\\": r"\textbackslash{}",
-    **{letter: f"\\{letter}" for letter in "&%$#_{}"},
-    "~": r"\textasciitilde{}",
-    "±": r"$\pm$",
-}
 
 
 def to_markdown(comparison: Comparison) -> str:
@@ -48,13 +43,13 @@ def to_markdown(comparison: Comparison) -> str:
             "Gap closed: what a method gains over supervised with as many labels, in % of what all labels would gain."
         )
     for measure in MEASURES:
-        title = f"## {_title(comparison.describe(measure))}"
+        title = f"## {_title(_marked(comparison.describe(measure)))}"
         parts += [title, _scores(comparison, measure, len(seeds)), *gap_notes(comparison, measure)]
     parts += ["## Paired over seeds", _tests(comparison), "## Cost", _costs(comparison)]
     if comparison.failed:
         failures = [
-            f"- {record.label}, {_column(comparison, record.labels)}, seed {record.seed}: {record.error}"
-            for record in comparison.failed
+            f"- {_marked(one.label)}, {_column(comparison, one.labels)}, seed {one.seed}: {_marked(one.error)}"
+            for one in comparison.failed
         ]
         parts += ["## Without a score", "\n".join(failures)]
     return "\n\n".join(parts) + "\n"
@@ -119,7 +114,7 @@ def _scores(comparison, measure, seeds):
     best = {count: comparison.best(measure, count) for count in comparison.labels}
     rows = [
         [
-            method,
+            _marked(method),
             *(_cell(comparison, measure, method, count, best[count], seeds) for count in comparison.labels),
             *(_closed(comparison, measure, method, count, seeds) for count in comparison.labels_with_gap),
         ]
@@ -171,10 +166,12 @@ def _tests(comparison):
             if not test.n:
                 continue
             spread = "" if math.isnan(test.sd) else f" ± {test.sd:.2f}"
-            t_test = test.note if test.t_test is None else f"{test.t_test:.3g}"
+            t_test = _marked(test.note) if test.t_test is None else f"{test.t_test:.3g}"
             signed = "-" if test.wilcoxon is None else f"{test.wilcoxon:.3g}"
             difference = f"{test.difference:+.2f}{spread}"
-            rows.append([first, second, _column(comparison, count), str(test.n), difference, t_test, signed])
+            rows.append(
+                [_marked(first), _marked(second), _column(comparison, count), str(test.n), difference, t_test, signed]
+            )
     if not rows:
         return "No two methods have a seed in common."
     header = ["method", "minus", "labels", "seeds", "difference", "p, paired t-test", "p, Wilcoxon"]
@@ -194,8 +191,8 @@ def _costs(comparison):
             continue
         rows.append(
             [
-                method,
-                ", ".join(dict.fromkeys(record.backend for record in runs)),
+                _marked(method),
+                _marked(", ".join(dict.fromkeys(record.backend for record in runs))),
                 _number(runs, "step_seconds", statistics.median, 3),
                 _number(runs, "train_seconds", statistics.fmean, 0),
                 _number(runs, "seconds", statistics.fmean, 0),
@@ -224,7 +221,11 @@ def _column(comparison, count):
 
 def _table(header, rows):
     lines = [header, ["---"] * len(header), *rows]
-    return "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |" for line in lines)
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _marked(text):
+    return shown(text, "markdown")
 
 
 def _tabular(comparison, measure):
@@ -233,10 +234,10 @@ def _tabular(comparison, measure):
     seeds = len({record.seed for record in comparison.records})
     counts = ["?" if count is None else _column(comparison, count) for count in comparison.labels]
     lines = [
-        f"% Mean IoU (%), {_latex_text(comparison.describe(measure))}",
+        f"% Mean IoU (%), {shown(comparison.describe(measure), 'latex')}",
         rf"\begin{{tabular}}{{l{'c' * (len(comparison.labels) + len(gaps))}}}",
         r"\toprule",
-        _latex_row(["Method", *counts, *(_latex_text(_title(name)) for name in _gap_columns(comparison))]),
+        _latex_row(["Method", *counts, *(shown(_title(name), "latex") for name in _gap_columns(comparison))]),
         r"\midrule",
     ]
     for method in comparison.methods:
@@ -244,13 +245,13 @@ def _tabular(comparison, measure):
             _latex_cell(comparison.summary(measure, method, count), method == best[count])
             for count in comparison.labels
         ]
-        closed = [_latex_text(_closed(comparison, measure, method, count, seeds)) for count in gaps]
-        lines.append(_latex_row([_latex_text(method), *cells, *closed]))
+        closed = [shown(_closed(comparison, measure, method, count, seeds), "latex") for count in gaps]
+        lines.append(_latex_row([shown(method, "latex"), *cells, *closed]))
     if comparison.has_baseline:
         gains = [comparison.gain(measure, count) for count in comparison.labels]
         deltas = ["--" if math.isnan(gain) else f"{gain:+.2f}" for gain in gains]
         lines += [r"\midrule", _latex_row([r"$\Delta\uparrow$", *deltas, *("" for _ in gaps)])]
-    notes = [rf"\par{{\footnotesize {_latex_text(note)}}}" for note in gap_notes(comparison, measure)]
+    notes = [rf"\par{{\footnotesize {shown(note, 'latex')}}}" for note in gap_notes(comparison, measure)]
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", *notes, ""])
 
 
@@ -263,10 +264,6 @@ def _latex_cell(summary, bold):
         return "--"
     mean = rf"\textbf{{{summary.mean:.2f}}}" if bold else f"{summary.mean:.2f}"
     return mean if math.isnan(summary.sd) else rf"{mean}{{\scriptsize$\pm${summary.sd:.2f}}}"
-
-
-def _latex_text(text):
-    return "".join(_LATEX.get(letter, letter) for letter in text)
 
 
 def _mean_rows(comparison):
@@ -351,7 +348,9 @@ def _write_csv(path, rows):
 
 
 def _plain(value):
-    """Round to six decimals; unknown values become empty."""
+    """Round to six decimals; unknown values become empty, and texts such as a spreadsheet takes for what they are."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
+    if isinstance(value, str):
+        return shown(value, "csv")
     return round(value, 6) if isinstance(value, float) else value

@@ -206,7 +206,8 @@ def progress_bar(verb: str) -> Callable[[int, int], None]:
     def show(done: int, total: int) -> None:
         if sys.stderr.isatty():
             end = "\n" if done == total else ""
-            print(f"\r{done} of {total} {verb}", end=end, file=sys.stderr, flush=True)
+            sys.stderr.write(f"\r{done} of {total} {verb}{end}")
+            sys.stderr.flush()
 
     return show
 

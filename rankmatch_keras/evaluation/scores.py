@@ -14,6 +14,7 @@ from rankmatch_keras.data.sets.protocol import Protocol
 from rankmatch_keras.errors import UserError
 from rankmatch_keras.evaluation.metrics import mean_of_present
 from rankmatch_keras.files import replacing
+from rankmatch_keras.texts import shown
 
 PER_CLASS = ("iou", "dice", "precision", "recall", "boundary_iou")
 NUMBERS = ("mean_iou", "pixel_accuracy", "mean_dice", "mean_boundary_iou", "foreground_iou")
@@ -181,7 +182,8 @@ def write_json(path, content):
     plain = content.to_dict() if isinstance(content, Scores) else content
     text = json.dumps(plain, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        # Half a character, as file names can hold, becomes the escape that JSON has for it.
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def write_csv(path, scores):
@@ -196,7 +198,11 @@ def write_csv(path, scores):
         scores: `Scores`.
     """
     rows = [
-        {"row": "class", "class": name, **_measured({key: values[k] for key, values in _columns(scores).items()})}
+        {
+            "row": "class",
+            "class": shown(name, "csv"),
+            **_measured({key: values[k] for key, values in _columns(scores).items()}),
+        }
         for k, name in enumerate(scores.class_names)
     ]
     low, high = scores.mean_iou_interval
@@ -205,6 +211,7 @@ def write_csv(path, scores):
     means = {key: mean_of_present(values) for key, values in _columns(scores).items()}
     rows.append({"row": "mean", "class": "", **_measured({**means, **whole})})
     facts = _facts(scores)
+    facts = {key: shown(value, "csv") if isinstance(value, str) else value for key, value in facts.items()}
     names = ["row", "class", *PER_CLASS, *whole, *facts]
     with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, names, restval="")

@@ -5,6 +5,7 @@ import math
 from rankmatch_keras.errors import UserError
 from rankmatch_keras.evaluation.metrics import mean_of_present
 from rankmatch_keras.evaluation.scores import PER_CLASS
+from rankmatch_keras.texts import printable
 
 ABSENT = "absent"
 TITLES = dict(zip(PER_CLASS, ("IoU %", "Dice %", "precision %", "recall %", "boundary IoU %"), strict=True))
@@ -24,7 +25,9 @@ def format_table(scores, baseline=None):
         return format_comparison({"baseline": baseline, "this": scores})
     measured = [name for name in PER_CLASS if getattr(scores, name) is not None]
     columns = [getattr(scores, name) for name in measured]
-    rows = [[name, *map(_percent, values)] for name, *values in zip(scores.class_names, *columns, strict=True)]
+    rows = [
+        [printable(name), *map(_percent, values)] for name, *values in zip(scores.class_names, *columns, strict=True)
+    ]
     means = ["mean", *(_percent(mean_of_present(values)) for values in columns)]
     table = _align(["class", *(TITLES[name] for name in measured)], rows, [means])
     return "\n".join([_describe(scores), *table, *_totals(scores), *_absent_lines({"": scores})])
@@ -44,6 +47,7 @@ def format_comparison(columns):
     """
     if not columns:
         raise UserError("at least one set of scores", "none", "Evaluate a model first.")
+    columns = {printable(label): scores for label, scores in columns.items()}
     labels, scores = list(columns), list(columns.values())
     for label, other in columns.items():
         if other.class_names != scores[0].class_names:
@@ -53,7 +57,7 @@ def format_comparison(columns):
                 "Compare scores of one data set.",
             )
     header = ["class", *labels, *(_difference_label(label, labels) for label in labels[1:])]
-    rows = [_row(name, [s.iou[k] for s in scores]) for k, name in enumerate(scores[0].class_names)]
+    rows = [_row(printable(name), [s.iou[k] for s in scores]) for k, name in enumerate(scores[0].class_names)]
     totals = [
         _row("mean IoU", [s.mean_iou for s in scores]),
         _row("pixel accuracy", [s.pixel_accuracy for s in scores]),
@@ -111,7 +115,7 @@ def _describe(scores):
     of = f" of {scores.images_available}" if scores.images < scores.images_available else ""
     # Nested facts, such as the versions, stay in the JSON.
     simple = {key: value for key, value in scores.provenance.items() if not isinstance(value, dict | list | tuple)}
-    facts = [f"{key.replace('_', ' ')} {value}" for key, value in simple.items()]
+    facts = [printable(f"{key.replace('_', ' ')} {value}") for key, value in simple.items()]
     return ", ".join([scores.mode, f"{scores.images}{of} images", *facts])
 
 
@@ -120,6 +124,6 @@ def _absent_lines(columns):
     for label, scores in columns.items():
         if scores.absent:
             where = f" ({label})" if len(columns) > 1 else ""
-            names = ", ".join(scores.absent)
+            names = printable(", ".join(scores.absent))
             lines.append(f"Absent from truth and prediction, left out of the mean{where}: {names}")
     return lines

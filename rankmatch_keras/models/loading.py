@@ -6,6 +6,7 @@ from pathlib import Path
 import keras
 
 from rankmatch_keras.errors import UserError
+from rankmatch_keras.models.hdf5 import require_own_values
 
 
 def load_predictor(path):
@@ -18,11 +19,12 @@ def load_predictor(path):
         `keras.Model` from raw images `(B, H, W, C)` in 0..255 to class probabilities `(B, H, W, K)`.
 
     Raises:
-        UserError: the file is missing or is not a predictor.
+        UserError: the file is missing, is not a predictor, or does not hold all the values that it declares.
     """
     if not Path(path).is_file():
         raise UserError("a saved model", f"no file {path}", "Train first, or give the path of a .keras file.")
     try:
+        require_own_values(path)
         return keras.saving.load_model(path, compile=False, safe_mode=True)
     except UserError:  # a layer says what it lacks, such as the library that it comes from
         raise
@@ -54,10 +56,13 @@ def load_weights(model, path):
             remedy="Save them with model.save_weights('name.weights.h5').",
         )
     try:
+        require_own_values(path)
         with warnings.catch_warnings():
             # Keras warns about every layer that it skips, then raises.
             warnings.filterwarnings("ignore", message="Skipping nested container")
             model.load_weights(path)
+    except UserError:
+        raise
     # h5py and Keras raise OSError, ValueError, KeyError and more for files of another format or network.
     except Exception as error:
         reason = " ".join(str(error).split())[:200]

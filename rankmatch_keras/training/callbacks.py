@@ -10,6 +10,7 @@ import keras
 from rankmatch_keras.backend.distribution import check_equal_weights, running
 from rankmatch_keras.errors import NonFiniteLoss
 from rankmatch_keras.files import replacing
+from rankmatch_keras.texts import printable, say
 from rankmatch_keras.training.state import load_state, save_state
 
 SNAPSHOTS = 3
@@ -64,7 +65,7 @@ class NothingLearned(keras.callbacks.Callback):
             return
         self._empty = self._empty + 1 if float(kept) == 0.0 else 0
         if self._empty == self.steps:
-            print(
+            say(
                 f"\nNo pseudo-label reached the threshold in {self.steps} steps: unlabeled images teach nothing yet. "
                 "Lower --threshold, take --selection adaptive, or train longer on labels first (--burn-in)."
             )
@@ -92,13 +93,13 @@ class Evaluation(keras.callbacks.Callback):
         last = epoch + 1 == self.params.get("epochs")
         logs = {} if logs is None else logs
         logs["mean_iou"] = math.nan
-        logs.update({f"iou_{name}": math.nan for name in self.evaluator.class_names})
+        logs.update({f"iou_{printable(name)}": math.nan for name in self.evaluator.class_names})
         if not last and (epoch + 1) % self.every:
             return
         scores = self.evaluator.evaluate(running().local(self.predictor))
         logs["mean_iou"] = scores.mean_iou
-        logs.update({f"iou_{name}": iou for name, iou in zip(scores.class_names, scores.iou, strict=True)})
-        print(f" - mean IoU {100 * scores.mean_iou:.2f} %")
+        logs.update({f"iou_{printable(name)}": iou for name, iou in zip(scores.class_names, scores.iou, strict=True)})
+        say(f" - mean IoU {100 * scores.mean_iou:.2f} %")
 
 
 class Checkpoint(keras.callbacks.Callback):
@@ -229,7 +230,7 @@ class ProgressLines(keras.callbacks.Callback):
         self._said = now
         each = (now - self._begin) / (batch + 1)
         values = "".join(f" - {name} {float(value):.4g}" for name, value in (logs or {}).items())
-        print(f"step {batch + 1}{self._to_go(batch, each)}, {each:.2f} s a step{values}", flush=True)
+        say(f"step {batch + 1}{self._to_go(batch, each)}, {each:.2f} s a step{values}")
 
     def _to_go(self, batch, each):
         steps = self.params.get("steps")

@@ -7,6 +7,7 @@ from typing import Any
 from rankmatch_keras import data
 from rankmatch_keras.data.readers.folders import not_read
 from rankmatch_keras.errors import UserError
+from rankmatch_keras.texts import say
 from rankmatch_keras.training.catalog import names_where
 from rankmatch_keras.training.options import CATALOG, DATA, Options
 
@@ -29,11 +30,11 @@ def open_dataset(options: Options) -> data.SegmentationData:
     dataset = data.open_data(loader, **arguments)
     for place in (options.images, options.unlabeled, options.val_images):
         if loader == "ImageFolder" and place is not None and (line := not_read(place)):
-            print(line)
+            say(line)
     if held_out:
-        print(f"No --val-images: {len(dataset.val)} of the labeled images are held out for validation.")
+        say(f"No --val-images: {len(dataset.val)} of the labeled images are held out for validation.")
     if len(dataset.val) < FEW:
-        print(f"Only {len(dataset.val)} validation images: scores on them, and the choice of the best, are rough.")
+        say(f"Only {len(dataset.val)} validation images: scores on them, and the choice of the best, are rough.")
     if options.val_list is not None:
         dataset = data.with_val_list(dataset, options.val_list, options.data)
     return dataset

@@ -11,6 +11,7 @@ from rankmatch_keras.backend import numerics
 from rankmatch_keras.backend.distribution import running
 from rankmatch_keras.data.sets.pixel_statistics import usual_short_side
 from rankmatch_keras.errors import UserError
+from rankmatch_keras.texts import say
 from rankmatch_keras.training.options import Options
 from rankmatch_keras.training.run_folder import Run, read_config
 
@@ -67,8 +68,8 @@ def _available_weights(options: Options) -> str | None:
     try:
         models.create_backbone(options.backbone, "imagenet")
     except UserError as error:
-        print(f"NO PRETRAINED WEIGHTS: {error}")
-        print("Training begins from random weights, which costs most of the score on photographs. Give --weights FILE.")
+        say(f"NO PRETRAINED WEIGHTS: {error}")
+        say("Training begins from random weights, which costs most of the score on photographs. Give --weights FILE.")
         return None
     return "imagenet"
 
@@ -98,7 +99,7 @@ def fitted_duration(options: Options, split: data.Split, segmenter) -> Options:
         steps = max(interval, steps // interval * interval)
     elif options.interval is None:
         interval = next(size for size in range(interval, steps + 1) if steps % size == 0)
-    print(f"{steps} steps, evaluated every {interval}{note}")
+    say(f"{steps} steps, evaluated every {interval}{note}")
     return dataclasses.replace(options, steps=steps, interval=interval)
 
 

@@ -11,6 +11,7 @@ from rankmatch_keras.backend.distribution import running
 from rankmatch_keras.data.sets.pixel_statistics import class_pixels, usual_short_side
 from rankmatch_keras.errors import UserError
 from rankmatch_keras.layers import ChannelNormalization
+from rankmatch_keras.texts import say
 from rankmatch_keras.training.options import Options
 from rankmatch_keras.training.self_training import pseudo_labeled
 
@@ -57,15 +58,15 @@ def checked(
     check.require_usable(report, skip_bad=options.skip_bad)
     if options.skip_bad:
         dataset, split = _without_bad(dataset, split, report)
-    print(f"{dataset.name}: {len(split.labeled)} labeled, {len(split.unlabeled)} unlabeled, split {split.id}")
+    say(f"{dataset.name}: {len(split.labeled)} labeled, {len(split.unlabeled)} unlabeled, split {split.id}")
     if unlabeled:
         for line in differences(split.labeled, split.unlabeled):
-            print(line)
+            say(line)
     for line in check.remarks_of(report):
-        print(line)
+        say(line)
     if report.never_labeled:
         absent = ", ".join(report.never_labeled)
-        print(f"No labeled mask shows {absent}: not learnable until an image of each is labeled.")
+        say(f"No labeled mask shows {absent}: not learnable until an image of each is labeled.")
     return dataset, split
 
 
@@ -107,7 +108,7 @@ def _without_bad(dataset, split, report):
     kept = {id(sample) for samples in (labeled, unlabeled, val, test) for sample in samples}
     skipped = tuple(sample.name for samples in parts for sample in samples if id(sample) not in kept)
     if skipped:
-        print(f"Left out {len(skipped)} images that cannot be used: {', '.join(skipped[:5])}")
+        say(f"Left out {len(skipped)} images that cannot be used: {', '.join(skipped[:5])}")
     split = dataclasses.replace(split, labeled=labeled, unlabeled=unlabeled, id=data.split_id(labeled), skipped=skipped)
     return dataclasses.replace(dataset, val=val, test=test), split
 

@@ -6,6 +6,7 @@ import keras
 
 from rankmatch_keras import data, methods, models
 from rankmatch_keras.errors import UserError
+from rankmatch_keras.texts import say
 from rankmatch_keras.training.catalog import names_where
 from rankmatch_keras.training.optimizers import SGD, learning_rate_schedule
 from rankmatch_keras.training.options import CATALOG, Options
@@ -26,7 +27,7 @@ def build_segmenter(dataset: data.SegmentationData, split: data.Split, options: 
     if options.start_from is not None:
         start = options.start_from
         models.start_from(segmenter, start if start.suffix == ".keras" else Run(start).last)
-        print(f"Warm start from the network of {start}")
+        say(f"Warm start from the network of {start}")
     return segmenter
 
 
@@ -61,9 +62,9 @@ def _second_segmenter(segmenter, options) -> models.Segmenter | None:
 
 def _network(backbone, num_classes, options):
     if _takes_keras_cv(options):
-        print("Network: DeepLabV3Plus, subclass of keras-cv's")
+        say("Network: DeepLabV3Plus, subclass of keras-cv's")
         return models.DeepLabV3Plus(backbone, num_classes, pool_norm=options.pool_norm)
-    print("Network: DeepLabV3+ of plain Keras layers")
+    say("Network: DeepLabV3+ of plain Keras layers")
     return models.deeplab_v3_plus(
         backbone,
         num_classes,

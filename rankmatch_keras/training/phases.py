@@ -8,6 +8,7 @@ from typing import Any
 import keras
 
 from rankmatch_keras import methods
+from rankmatch_keras.texts import say
 from rankmatch_keras.training.callbacks import Checkpoint
 from rankmatch_keras.training.options import Options
 
@@ -52,7 +53,7 @@ class FallBack(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         """Stop where this epoch is the one."""
         if epoch_of_fall_back(self.checkpoint.history, self.burn_in) == epoch + 1:
-            print(
+            say(
                 f"Unlabeled images have lowered the validation score {PROBATION} times: back to the best network and "
                 "labels alone. Check that they show the same things as the labeled ones."
             )
@@ -90,7 +91,7 @@ def fit(
         method.use_labels_only(done < burn_in or fallen is not None)
         if burn_in:
             kind = "labeled" if method.labels_only else "all"
-            print(f"Training on {kind} images up to step {end * steps_per_epoch}")
+            say(f"Training on {kind} images up to step {end * steps_per_epoch}")
         if fallen == done:
             method.start_again(checkpoint.run.best)
         method.fit(

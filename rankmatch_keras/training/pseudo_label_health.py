@@ -12,6 +12,7 @@ from rankmatch_keras.backend.distribution import running
 from rankmatch_keras.errors import UserError
 from rankmatch_keras.evaluation import ConfusionMatrix, predict_probabilities
 from rankmatch_keras.files import replacing
+from rankmatch_keras.texts import printable, say
 
 LARGEST_SIDE = 1024  # larger images are cropped to their middle
 
@@ -51,7 +52,7 @@ class PseudoLabelHealth(keras.callbacks.Callback):
         """Drop the samples whose masks or images are broken, before an hour of training."""
         good = [sample for sample in self.samples if _can_be_read(sample)]
         if len(good) < len(self.samples):
-            print(f"Pseudo-labels are checked on {len(good)} of {len(self.samples)} images; the others cannot be read.")
+            say(f"Pseudo-labels are checked on {len(good)} of {len(self.samples)} images; the others cannot be read.")
         self.samples = good
 
     def on_epoch_end(self, epoch, logs=None):
@@ -64,7 +65,7 @@ class PseudoLabelHealth(keras.callbacks.Callback):
         running().on_main(lambda: self._append(row))
         if not math.isnan(row["kept"]):
             right = "" if math.isnan(row["accuracy"]) else f", {100 * row['accuracy']:.1f} % of them right"
-            print(f" - pseudo-labels of {len(self.samples)} images: {100 * row['kept']:.1f} % kept{right}")
+            say(f" - pseudo-labels of {len(self.samples)} images: {100 * row['kept']:.1f} % kept{right}")
 
     def _threshold(self):
         own = getattr(self.model, "threshold", 0.0) if self.threshold is None else self.threshold
@@ -115,7 +116,7 @@ def _fractions(counts, class_names):
         "accuracy": _fraction(np.trace(kept), kept.sum()),
         "accuracy_all": _fraction(np.trace(every), every.sum()),
     }
-    for k, name in enumerate(class_names):
+    for k, name in enumerate(map(printable, class_names)):
         fractions[f"kept_{name}"] = _fraction(kept[k].sum(), every[k].sum())
         fractions[f"recall_{name}"] = _fraction(kept[k, k], kept[k].sum())
         fractions[f"accuracy_{name}"] = _fraction(kept[k, k], kept[:, k].sum())

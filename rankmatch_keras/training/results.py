@@ -5,6 +5,7 @@ import math
 from rankmatch_keras import data, evaluation, models
 from rankmatch_keras.backend.distribution import running
 from rankmatch_keras.evaluation.plots import draw_or_say
+from rankmatch_keras.texts import say
 from rankmatch_keras.training import cost
 from rankmatch_keras.training.options import Options
 from rankmatch_keras.training.run_folder import Run
@@ -26,12 +27,12 @@ def score(run: Run, dataset: data.SegmentationData, split: data.Split, options: 
         provenance={"set": f"{dataset.name} {name}", "split": split.id, "seed": options.seed},
         processes=running(),
     )
-    print(f"Scoring {evaluator.limit or len(samples)} images of {dataset.name} {name} ...")
+    say(f"Scoring {evaluator.limit or len(samples)} images of {dataset.name} {name} ...")
     progress = evaluation.progress_bar("scored") if running().is_main else None
     scores = evaluator.evaluate(running().local(models.load_predictor(run.chosen)), progress=progress)
     missed = [name for name, iou in zip(scores.class_names, scores.iou, strict=True) if iou == 0.0]
     if missed:
-        print(
+        say(
             f"Never found: {', '.join(missed)}. Label more images that show it, train longer, or try "
             "--labeled-loss ce+dice --unlabeled-loss dice, which serve rare classes."
         )
@@ -51,12 +52,12 @@ def say_kept(run: Run, options: Options, burn_in: int) -> None:
         return
     best = max(scored, key=lambda row: row["mean_iou"])
     last = scored[-1]
-    print(
+    say(
         f"Keeping the network of epoch {best['epoch']:.0f} of {last['epoch']:.0f}: mean IoU "
         f"{100 * best['mean_iou']:.1f} % on the validation images, {100 * last['mean_iou']:.1f} % after the last."
     )
     if burn_in and best["epoch"] <= burn_in:
-        print(
+        say(
             "It saw labeled images alone: the unlabeled ones did not help here. Check that they show the same things, "
             "or train longer."
         )
@@ -76,14 +77,14 @@ def report(run: Run, dataset: data.SegmentationData, scores: dict[str, evaluatio
 
 def _report(run, dataset, scores):
     *_, last = scores.values()
-    print(f"\n{evaluation.format_table(last) if len(scores) == 1 else evaluation.format_comparison(scores)}\n")
+    say(f"\n{evaluation.format_table(last) if len(scores) == 1 else evaluation.format_comparison(scores)}\n")
     evaluation.write_csv(run.folder / "scores.csv", last)
     evaluation.write_json(run.cost, cost.summary(run.read_history()))
     evaluation.write_json(run.scores, {label: score.to_dict() for label, score in scores.items()})
     # The run is finished: what fails from here on is only a picture.
     draw_or_say("curves.png", evaluation.save_curves, run.folder / "curves.png", run.history, title=run.folder.name)
     draw_or_say("predictions.png", _save_predictions, run, dataset, last.protocol)
-    print(f"Models, scores, learning curves and pictures are in {run.folder}")
+    say(f"Models, scores, learning curves and pictures are in {run.folder}")
 
 
 def _save_predictions(run, dataset, protocol):

@@ -18,6 +18,7 @@ from rankmatch_keras.backend.distribution import running
 from rankmatch_keras.errors import UserError
 from rankmatch_keras.files import replacing
 from rankmatch_keras.methods.self_training import Labeling
+from rankmatch_keras.texts import say, shown
 from rankmatch_keras.training.callbacks import SNAPSHOTS
 from rankmatch_keras.training.options import Options
 from rankmatch_keras.training.run_folder import STAGES, Run
@@ -52,9 +53,9 @@ def train_in_stages(train: Callable[[Options], Result], options: Options) -> Res
         if stage == 1:
             chosen = dataclasses.replace(chosen, method=FIRST, set=_of_first_stage(options))
         if resume and not last and Run(folder).scores.exists():
-            print(f"\n== Stage {stage} of {len(names)}, {name}: done before")
+            say(f"\n== Stage {stage} of {len(names)}, {name}: done before")
             continue
-        print(f"\n== Stage {stage} of {len(names)}: training on {name}")
+        say(f"\n== Stage {stage} of {len(names)}: training on {name}")
         result = train(chosen)
     return result
 
@@ -104,7 +105,7 @@ def pseudo_labeled(samples: Sequence[data.Sample], options: Options) -> tuple[da
     missing = [number for number, path in enumerate(files) if not path.exists()]
     protocol = _protocol(options, flip=labeling.label_flip, scales=labeling.label_scales)
     if missing:
-        print(f"Labeling {len(missing)} of {len(samples)} images by {run.best} ({protocol})")
+        say(f"Labeling {len(missing)} of {len(samples)} images by {run.best} ({protocol})")
     with _Shared(missing, "labeled") as shared:
         if shared:
             predictor = running().local(models.load_predictor(run.best))
@@ -142,7 +143,7 @@ def reliabilities(samples: Sequence[data.Sample], run: Run, options: Options) ->
     """
     path = _stages(options) / "reliability.csv"
     if not path.exists():
-        print(f"Comparing the networks of {run.folder} on {len(samples)} images")
+        say(f"Comparing the networks of {run.folder} on {len(samples)} images")
         found = np.zeros(len(samples))
         protocol = _protocol(options)
         with _Shared(range(len(samples)), "compared") as shared:
@@ -156,7 +157,7 @@ def reliabilities(samples: Sequence[data.Sample], run: Run, options: Options) ->
         running().on_main(lambda: _write(path, samples, found))
     with path.open(newline="", encoding="utf-8") as file:
         known = {row["name"]: float(row["reliability"]) for row in csv.DictReader(file)}
-    return [known[sample.name] for sample in samples]
+    return [known[shown(sample.name, "csv")] for sample in samples]
 
 
 def mean_iou_between(prediction: np.ndarray, last: np.ndarray, num_classes: int) -> float:
@@ -178,7 +179,9 @@ def _write(path, samples, values):
     with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(("name", "reliability"))
-        writer.writerows((sample.name, repr(float(value))) for sample, value in zip(samples, values, strict=True))
+        writer.writerows(
+            (shown(sample.name, "csv"), repr(float(value))) for sample, value in zip(samples, values, strict=True)
+        )
 
 
 class _Shared:

@@ -16,6 +16,7 @@ from keras import ops
 
 from rankmatch_keras.errors import UserError
 from rankmatch_keras.files import replacing
+from rankmatch_keras.texts import say
 
 
 def save_state(path, method, record: dict[str, Any]):
@@ -57,7 +58,7 @@ def load_state(path, method) -> dict[str, Any]:
     for key, variable in variables.items():
         variable.assign(arrays[key])
     if backend and backend != here:
-        print(f"Resuming a run of {backend} on {here}: exact but for dropped channels and first agents.")
+        say(f"Resuming a run of {backend} on {here}: exact but for dropped channels and first agents.")
     return record
 
 

@@ -14,6 +14,7 @@ from rankmatch_keras.backend.numerics import make_deterministic, set_precision
 from rankmatch_keras.data.batches.pipelines import is_installed
 from rankmatch_keras.environment import check_environment
 from rankmatch_keras.errors import UserError
+from rankmatch_keras.texts import say
 from rankmatch_keras.training.callbacks import (
     Checkpoint,
     Evaluation,
@@ -176,10 +177,10 @@ def start(options: Options) -> Distribution:
     set_precision(options.precision)
     keras.utils.set_random_seed(options.seed)
     if distribution.replicas > 1:
-        print(f"{distribution.describe(options.batch)}; learning rate as given, {options.learning_rate}")
+        say(f"{distribution.describe(options.batch)}; learning rate as given, {options.learning_rate}")
         if options.batch == distribution.replicas and options.chosen_box_source() == "in_batch":
-            print("One unlabeled image per replica: in_batch boxes paste an image into itself. Take a larger --batch.")
-    print(pipeline)
+            say("One unlabeled image per replica: in_batch boxes paste an image into itself. Take a larger --batch.")
+    say(pipeline)
     return distribution
 
 
@@ -277,6 +278,6 @@ def _tensorboard(run):
     if not running().is_main:
         return []
     if not is_installed("tensorflow"):
-        print("No TensorBoard log, which needs TensorFlow; history.csv holds the same numbers.")
+        say("No TensorBoard log, which needs TensorFlow; history.csv holds the same numbers.")
         return []
     return [keras.callbacks.TensorBoard(run.tensorboard, write_graph=False)]

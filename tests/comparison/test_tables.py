@@ -2,9 +2,11 @@
 
 import csv
 import itertools
+import re
 
 import numpy as np
 import pytest
+from hostile_texts import EVIL
 from matplotlib.colors import to_rgb
 from PIL import Image
 
@@ -14,6 +16,7 @@ from rankmatch_keras.comparison.measures import BEST, LAST, Comparison
 from rankmatch_keras.comparison.records import read_record, read_runs
 from rankmatch_keras.comparison.tables import to_latex, to_markdown, write_tables
 from rankmatch_keras.errors import UserError
+from rankmatch_keras.texts import printable, shown
 
 # Mean IoU after the last step, and at the best epoch.
 SCORES = {
@@ -144,3 +147,23 @@ def test_a_comparison_without_finished_runs(tmp_path):
 def test_the_title_says_which_network_was_scored(write_run):
     comparison = Comparison(read_runs([write_run("a", keep="best"), write_run("b", "supervised", keep="best")]))
     assert "\n## Best network on validation images; x val, 7 images, whole\n" in to_markdown(comparison)
+
+
+@pytest.mark.parametrize("evil", [text for text in EVIL if len(text) < 99])
+def test_names_of_methods_mean_nothing_to_a_table(evil, write_run, tmp_path):
+    runs = read_runs([write_run("a", "supervised"), write_run("b", evil, changes={"backend": evil})])
+    comparison = Comparison([*runs, read_record(tmp_path / "none", evil, 10, 1, evil)])
+    text, latex = to_markdown(comparison), to_latex(comparison)
+    assert printable(text, keep="\n") == text and printable(latex, keep="\n") == latex
+    assert "<" not in text and f"\n{shown(evil, 'latex')} & " in latex
+    like = to_markdown(Comparison([*runs, read_record(tmp_path / "none", "plain", 10, 1, "plain")]))
+    assert _columns(text) <= _columns(like)
+    write_tables(tmp_path, comparison)
+    for name in ("table.csv", "pairs.csv", "runs.csv"):
+        with (tmp_path / name).open(newline="", encoding="utf-8") as file:
+            cells = {row[column] for row in csv.DictReader(file) for column in {"method", "minus", "error"} & {*row}}
+        assert shown(evil, "csv") in cells and cells <= {shown(evil, "csv"), "supervised", ""}
+
+
+def _columns(table):
+    return {len(re.split(r"(?<!\\)\|", line)) for line in table.splitlines() if line.startswith("|")}

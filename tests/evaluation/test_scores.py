@@ -7,11 +7,22 @@ import math
 import keras
 import numpy as np
 import pytest
+from hostile_texts import EVIL
 
 from rankmatch_keras.data.sets.protocol import Protocol
 from rankmatch_keras.errors import UserError
-from rankmatch_keras.evaluation import BoundaryCounts, ConfusionMatrix, Scores, weights_hash, write_csv, write_json
+from rankmatch_keras.evaluation import (
+    BoundaryCounts,
+    ConfusionMatrix,
+    Scores,
+    format_comparison,
+    format_table,
+    weights_hash,
+    write_csv,
+    write_json,
+)
 from rankmatch_keras.evaluation.scores import default_provenance
+from rankmatch_keras.texts import printable, shown
 
 pytestmark = pytest.mark.once
 
@@ -183,3 +194,20 @@ def test_csv(tmp_path):
         assert (row["images"], row["images_available"]) == ("20", "101")
         assert (row["set"], row["split"]) == ("CamVid val", "abc")
         assert "versions" not in row
+
+
+@pytest.mark.parametrize("evil", EVIL)
+def test_names_of_classes_mean_nothing_to_files_and_tables(evil, tmp_path):
+    scores = Scores((evil, "b"), (0.5, 0.5), 0.5, 0.9, images=1, images_available=1, provenance={"split": evil})
+    write_csv(tmp_path / "scores.csv", scores)
+    with (tmp_path / "scores.csv").open(newline="", encoding="utf-8") as file:
+        first, *_ = csv.DictReader(file)
+    assert first["class"] == first["split"] == shown(evil, "csv")
+    write_json(tmp_path / "scores.json", scores)
+    assert Scores.from_dict(json.loads((tmp_path / "scores.json").read_text("utf-8"))) == scores
+    table = format_table(scores)
+    assert printable(table, keep="\n") == table
+    assert [line for line in table.split("\n") if line.startswith(printable(evil))]
+    assert format_comparison({evil: scores, "b": scores}).count("\n") == format_comparison(
+        {"a": scores, "b": scores}
+    ).count("\n")

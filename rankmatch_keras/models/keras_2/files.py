@@ -10,6 +10,7 @@ import h5py
 import numpy as np
 
 from rankmatch_keras.errors import UserError
+from rankmatch_keras.models.hdf5 import require_own_values
 from rankmatch_keras.models.keras_2.graph import MODELS, layer_name
 
 METADATA = "keras_metadata.pb"
@@ -37,6 +38,7 @@ def read_model(source):
         config = _saved_config(path)
         return config, lambda layers: _saved_weights(path, config, layers)
     if path.is_file() and h5py.is_hdf5(path):
+        require_own_values(path)
         return _h5_config(path), lambda layers: _h5_weights(path, layers)
     raise UserError(
         expected=f"an .h5 file of a whole Keras 2 model, or a SavedModel folder with {METADATA} and {INDEX}",
@@ -135,17 +137,8 @@ def _h5_weights(path, layers):
         for group in groups:
             for name in (_text(n) for n in groups[group].attrs.get("weight_names", [])):
                 here = _place(group, name.split("/")[:-1], layers, path)
-                weights.setdefault(here, {})[_variable(name)] = _array(file, groups[group][name])
+                weights.setdefault(here, {})[_variable(name)] = np.asarray(groups[group][name])
     return weights
-
-
-def _array(file, dataset):
-    """Return the values of a weight; refuse links out of the file."""
-    if dataset.file.filename != file.filename or dataset.external:
-        raise UserError(
-            f"all weights in {file.filename}", f"a link to {dataset.file.filename}", "Save the model again."
-        )
-    return np.asarray(dataset)
 
 
 def _place(group, scopes, layers, file):
