@@ -32,7 +32,7 @@ OUTSIDE = {
     "layers": {"keras", "numpy"},
     "losses": {"keras", "numpy"},
     "models": {"keras", "numpy", "keras_cv", "keras_hub", "h5py"},
-    "data": {"keras", "numpy", "PIL", "tifffile", "scipy"},
+    "data": {"keras", "numpy", "PIL", "pycocotools", "pydantic", "tifffile", "scipy"},
     "methods": {"keras", "numpy"},
     "evaluation": {"keras", "numpy", "PIL", "matplotlib", "scipy"},
     "check": {"numpy", "PIL", "matplotlib"},

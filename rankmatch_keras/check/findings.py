@@ -65,6 +65,11 @@ KINDS = {
         "files in the folders of images that are not read",
         "Convert them to PNG or TIFF, or move them elsewhere.",
     ),
+    "mask-boxes": (
+        WARNING,
+        "masks with objects that have a box alone, which are left out",
+        "Draw or export their outlines: these pixels count as background.",
+    ),
     "absent-class": (WARNING, "classes without a single pixel", "Add images that show them, or leave the class out."),
     "background-mask": (
         WARNING,
@@ -75,6 +80,11 @@ KINDS = {
         NOTE,
         "palette masks with another palette than the first, read by color",
         "Fine where equal colors are equal classes.",
+    ),
+    "mask-crowds": (
+        NOTE,
+        "masks with regions marked iscrowd, where other objects are not",
+        "They are read as their class, below the other objects; remove them if they are no objects.",
     ),
     "rare-class": (NOTE, "classes in a single labeled mask", "Intended, or a slip of the pen? Look at these."),
     "plain-image": (NOTE, "images of a single value", "Check whether something failed when they were taken."),
@@ -200,7 +210,7 @@ def _black_and_white(inspections: Iterable[Inspection], num_classes: int) -> Ite
     """Find masks that hold only 0 and 255: all of them, or those of a part while others hold ids and never both."""
     known = [one for one in inspections if one.class_pixels is not None]
     ids = slice(1, num_classes)
-    both = any(one.class_pixels[IGNORE_INDEX] and one.class_pixels[ids].any() for one in known)
+    both = any(pixels[IGNORE_INDEX] and pixels[ids].any() for one in known if (pixels := one.class_pixels) is not None)
     for part in (None, LABELED, VALIDATION, TEST):
         masks = [one for one in known if part in (None, one.part)]
         total = total_pixels(masks)

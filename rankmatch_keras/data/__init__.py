@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rankmatch_keras.data.batches.pipelines import choose_pipeline, describe_pipeline
     from rankmatch_keras.data.batches.training_batches import training_batches
+    from rankmatch_keras.data.masks.coco import CocoMask, read_coco
     from rankmatch_keras.data.masks.detection import detect_encoding
     from rankmatch_keras.data.masks.encodings import Ids, Lookup, TwoValues
+    from rankmatch_keras.data.masks.labelme import LabelMeMask, labelme_classes
     from rankmatch_keras.data.masks.legends import Legend, legend_of, read_legend
     from rankmatch_keras.data.masks.mask_files import MaskFile, read_mask
-    from rankmatch_keras.data.masks.polygons import CocoMask, LabelMeMask, labelme_classes, read_coco
     from rankmatch_keras.data.readers.images import image_info, read_colors, read_image, read_raw_mask
     from rankmatch_keras.data.readers.sources import Array, ImageFile
     from rankmatch_keras.data.readers.tiff import count_pages
@@ -119,12 +120,8 @@ _MODULES = {
         "MaskFile",
         "read_mask",
     ),
-    "masks.polygons": (
-        "CocoMask",
-        "LabelMeMask",
-        "labelme_classes",
-        "read_coco",
-    ),
+    "masks.coco": ("CocoMask", "read_coco"),
+    "masks.labelme": ("LabelMeMask", "labelme_classes"),
     "sets.arrays": ("from_arrays",),
     "sets.lists": ("read_list",),
     "sets.loaders": (

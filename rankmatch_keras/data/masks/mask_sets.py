@@ -4,14 +4,16 @@ Masks are image files or a TIFF stack, the shapes in one COCO-style JSON file, o
 Each kind is a class that finds further masks (those for validation) with the same meaning.
 """
 
+import unicodedata
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import ClassVar
 
 from rankmatch_keras.data.masks.class_names import Classes, requested, require_requested
+from rankmatch_keras.data.masks.coco import read_coco
 from rankmatch_keras.data.masks.file_masks import FileMasks, LegendSource, detect_files, mask_files, of_pictures
-from rankmatch_keras.data.masks.polygons import LabelMeMask, labelme_classes, read_coco
+from rankmatch_keras.data.masks.labelme import LabelMeMask, labelme_classes
 from rankmatch_keras.data.readers.folders import (
     IMAGE_ENDINGS,
     Picture,
@@ -56,20 +58,22 @@ class CocoMasks:
         """Find the mask of each picture by its name; unless `strict`, of those that have one.
 
         Raises:
-            UserError: the file has other categories, several images of one name, or none for a picture.
+            UserError: the file has categories of no class, several images of one name, or none for a picture.
         """
         coco = read_coco(place)
-        if coco.class_names != self.class_names:
+        if not set(coco.class_names) <= set(self.class_names):
             expected, found = ", ".join(self.class_names), ", ".join(coco.class_names)
             raise UserError(
                 f"the classes {expected}", f"{found} in '{place}'", "Use the same categories in both files."
             )
         masks: dict[str, MaskSource] = {}
         for file_name, mask in coco.masks().items():
-            name = PurePosixPath(file_name.replace("\\", "/")).with_suffix("").as_posix()
+            path = PurePosixPath(file_name.replace("\\", "/"))
+            # Composed as the names of files are: macOS stores accents as characters of their own.
+            name = unicodedata.normalize("NFC", path.with_suffix("").as_posix())
             if name in masks:
                 raise UserError("one image per name", f"'{name}' with two endings in '{place}'", "Remove one.")
-            masks[name] = mask
+            masks[name] = replace(mask, class_names=self.class_names)
         return of_pictures(pictures, masks, place, strict)
 
 
@@ -115,8 +119,8 @@ def detect_masks(
     names, count = requested(classes)
     kind = kind_of_masks(place, images)
     if kind is FileMasks:
-        files = mask_files(place, images, pictures, strict)
-        return detect_files(place, files, classes, legend, binarize, strict)
+        found_files = mask_files(place, images, pictures, strict)
+        return detect_files(place, found_files, classes, legend, binarize, strict)
     if legend is not None or binarize:
         what = "a legend" if legend is not None else "binarize"
         raise UserError(f"{what} for masks that are image files", f"{kind.kind} and {what}", "Leave it out.")

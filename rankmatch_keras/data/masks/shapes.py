@@ -1,145 +1,159 @@
-"""Annotated shapes: polygons and run lengths, and the JSON files that hold them."""
+"""Annotated shapes: the JSON files that hold them, their outlines, and how much work drawing them may take."""
 
 import json
-import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypeVar
 
 import numpy as np
+from pydantic import BaseModel, BeforeValidator, ConfigDict, FailFast, Field, ValidationError
 
-from rankmatch_keras.data.readers.guards import open_regular, printable, reading, require_bounded
+from rankmatch_keras.data.readers.guards import open_regular, printable, reading
 from rankmatch_keras.errors import UserError
 
 MAX_BYTES = 2**31
 # Far outside any picture; the drawing routines compute with 32-bit integers.
 MAX_COORDINATE = 1_000_000
 _MAX_POINTS = 100_000
+# Pixels along the outlines of one shape and of all in one picture, and pixels that all of them fill: seconds of work.
+MAX_OUTLINE = 4_000_000
+MAX_OUTLINES = 10_000_000
+MAX_FILLED = 5_000_000_000
+_CHUNK = 1 << 24
 
-Point = tuple[float, float]
-
-
-def read_json(path: str | Path) -> dict[str, Any]:
-    """Read a JSON file whose outermost value is an object.
-
-    Raises:
-        UserError: the file is missing, larger than 2 GB, no JSON, nested too deeply, or not an object.
-    """
-    with reading(path, "a readable JSON file"):
-        with open_regular(path) as file:
-            if os.fstat(file.fileno()).st_size > MAX_BYTES:
-                raise flaw("more than 2 GB", printable(path))
-            text = file.read()
-        try:
-            content = json.loads(text)
-        except RecursionError:
-            raise flaw("lists nested too deeply", printable(path)) from None
-    if not isinstance(content, dict):
-        raise flaw(f"a {type(content).__name__} in place of an object", printable(path))
-    return content
+R = TypeVar("R", bound="Record")
 
 
-def get(record: Any, key: str, kind: type, where: str) -> Any:
-    """Return `record[key]` of type `kind` (float: any finite number); bool is never a number.
+class Record(BaseModel):
+    """A part of an annotation file; keys that are not read are skipped."""
 
-    Raises:
-        UserError: the record is no object, or has no such key, or one of another type.
-    """
-    if not isinstance(record, dict) or key not in record:
-        raise flaw(f"no '{key}'", where)
-    value = record[key]
-    is_right = is_number(value) if kind is float else isinstance(value, kind) and not isinstance(value, bool)
-    if not is_right:
-        raise flaw(f"'{key}' of type {type(value).__name__}", where)
-    return value
+    model_config = ConfigDict(strict=True)
 
 
-def is_number(value: Any) -> bool:
-    """Return whether a value can be a coordinate: a number, not NaN, within bounds."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= MAX_COORDINATE
+# Of a list the first wrong item is enough: all of them would take more memory than the file.
+FIRST = FailFast()
+Side = Annotated[int, Field(ge=1)]
+Coordinate = Annotated[float, Field(ge=-MAX_COORDINATE, le=MAX_COORDINATE, allow_inf_nan=False)]
 
 
-def require_size(record: Any, height_key: str, width_key: str, where: str) -> tuple[int, int]:
-    """Return (height, width) of an image record.
-
-    Raises:
-        UserError: a side is missing or not positive, or there are more than 100 megapixels.
-    """
-    height, width = get(record, height_key, int, where), get(record, width_key, int, where)
-    require_bounded(where, height, width)
-    return height, width
+def _flat(points: Any) -> Any:
+    """Return [x, y, x, y, ...] of [[x, y], ...]; anything else as it is."""
+    if isinstance(points, list) and points and all(isinstance(p, list | tuple) and len(p) == 2 for p in points):
+        return [number for point in points for number in point]
+    return points
 
 
-def points_of(coordinates: Any, where: str, fewest: int = 3) -> list[Point]:
-    """Parse points from [[x, y], ...] or [x, y, x, y, ...].
-
-    Raises:
-        UserError: numbers are NaN, infinite or too large, a point is cut in half, or there are fewer points than
-            `fewest`.
-    """
-    if not isinstance(coordinates, list) or len(coordinates) > _MAX_POINTS:
-        raise flaw("points that are no list", where)
-    if coordinates and all(isinstance(point, list) and len(point) == 2 for point in coordinates):
-        coordinates = [number for point in coordinates for number in point]
-    if not all(is_number(number) for number in coordinates):
-        raise flaw("points that are no finite numbers", where)
-    if len(coordinates) % 2 or len(coordinates) < 2 * fewest:
-        raise flaw(f"{len(coordinates)} coordinates in place of {fewest} points or more", where)
-    return list(zip(coordinates[::2], coordinates[1::2], strict=True))
+Points = Annotated[list[Coordinate], FIRST, Field(max_length=2 * _MAX_POINTS), BeforeValidator(_flat)]
 
 
-def distance(first: Point, second: Point) -> float:
-    """Return the distance between two points."""
-    return math.hypot(second[0] - first[0], second[1] - first[1])
-
-
-def runs_to_mask(segmentation: dict, height: int, width: int, where: str) -> np.ndarray:
-    """Decode COCO run lengths: bool (H, W).
+def read_record(path: str | Path, kind: type[R], most: int = MAX_BYTES) -> R:
+    """Read a JSON file of annotations.
 
     Args:
-        segmentation: `size` [height, width] and `counts`: lengths of runs down the columns, outside and inside
-            alternating, as a list or packed into text.
-        height: of the image.
-        width: of the image.
-        where: name of the annotation in errors.
+        path: the file.
+        kind: what it must hold.
+        most: bytes it may have.
 
     Raises:
-        UserError: the size is not that of the image, or the runs do not fill it exactly.
+        UserError: the file is missing, too large, no JSON, nested too deeply, or does not hold what it must.
     """
-    if segmentation.get("size") != [height, width]:
-        raise flaw(f"run lengths of size {str(segmentation.get('size'))[:40]} for {[height, width]}", where)
-    counts = segmentation.get("counts")
-    if isinstance(counts, str):
-        counts = _unpacked(counts, where)
-    if not isinstance(counts, list) or not all(type(count) is int and 0 <= count <= height * width for count in counts):
-        raise flaw("run lengths that are no list of counts", where)
-    if sum(counts) != height * width:
-        raise flaw(f"run lengths of {sum(counts)} pixels for {height * width}", where)
-    inside = np.arange(len(counts)) % 2 == 1
-    return np.repeat(inside, counts).reshape(width, height).T
+    where = printable(path)
+    with reading(path, "a readable JSON file"):
+        with open_regular(path) as file:
+            if os.fstat(file.fileno()).st_size > most:
+                raise flaw(f"more than {most >> 20} MiB", where)
+            parts = []
+            while part := file.read(_CHUNK):
+                # JSON holds some in UTF-16 and 32 only, beside each character; a file of them ends here.
+                if part.count(b"\0") > 3 * len(part) // 4:
+                    raise flaw("zero bytes in place of text", where)
+                parts.append(part)
+        text = b"".join(parts)
+        del parts
+        encoding = json.detect_encoding(text[:4])
+        if encoding != "utf-8":
+            text = text.decode(encoding).encode()
+        try:
+            return kind.model_validate_json(text)
+        except ValidationError as error:
+            raise flaw_of(error, where) from None
 
 
-def _unpacked(text: str, where: str) -> Sequence[int]:
-    """Unpack COCO's text: 5 bits and a continuation bit per character; from the third on, differences to two before."""
-    counts: list[int] = []
-    number = shift = 0
-    for character in text:
-        code = ord(character) - 48
-        if not 0 <= code < 64 or shift > 35:
-            raise flaw(f"run lengths with {character!r}", where)
-        number |= (code & 31) << shift
-        shift += 5
-        if not code & 32:
-            if code & 16:
-                number -= 1 << shift
-            counts.append(number + (counts[-2] if len(counts) > 2 else 0))
-            number = shift = 0
-    if shift:
-        raise flaw("run lengths that are cut off", where)
-    return counts
+def validated(kind: type[R], value: Any, where: str) -> R:
+    """Return a part of a file as what it must be.
+
+    Raises:
+        UserError: it is something else.
+    """
+    try:
+        return kind.model_validate(value)
+    except ValidationError as error:
+        raise flaw_of(error, where) from None
+
+
+def flaw_of(error: ValidationError, where: str) -> UserError:
+    """Return the error for the first thing that a schema does not allow."""
+    first = error.errors(include_url=False, include_context=False)[0]
+    if first["type"] == "json_invalid":
+        deep = "recursion limit" in first["msg"]
+        return flaw("lists nested too deeply" if deep else printable(first["msg"][:200]), where)
+    *place, last = ("", *first["loc"])
+    if first["type"] == "missing":
+        return flaw(f"no '{last}'", _joined(where, place))
+    if first["type"] == "value_error":
+        return flaw(printable(first["msg"].removeprefix("Value error, ")), _joined(where, [*place, last]))
+    value = first["input"]
+    shown = f"a {type(value).__name__}" if isinstance(value, list | dict) else printable(repr(value)[:40])
+    should = first["msg"].removeprefix("Input ")[:200]
+    return flaw(f"{shown}, which {should},", _joined(where, [*place, last]))
+
+
+def _joined(where: str, place: Sequence[int | str]) -> str:
+    """Return the place in a file, such as "a.json, shapes[3].points"."""
+    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place if part != "").lstrip(".")
+    return f"{where}, {text}" if text else where
 
 
 def flaw(found: str, where: str) -> UserError:
     """Return the error for an annotation that cannot be drawn."""
     return UserError("annotations that can be drawn", f"{found} in '{where}'", "Correct or export them again.")
+
+
+def require_points(coordinates: Sequence[float], where: str, fewest: int = 3) -> None:
+    """Refuse [x, y, x, y, ...] with half a point, or with fewer points than `fewest`."""
+    if len(coordinates) % 2 or len(coordinates) < 2 * fewest:
+        raise flaw(f"{len(coordinates)} coordinates in place of {fewest} points or more", where)
+
+
+class Work:
+    """The work that the shapes of one picture take, added up before each is drawn."""
+
+    def __init__(self):
+        self._outlines, self._filled = 0.0, 0
+
+    def add_outline(self, pixels: float, where: str) -> None:
+        """Count an outline.
+
+        Raises:
+            UserError: this outline, or all together, would take many seconds.
+        """
+        self._outlines += pixels
+        if pixels > MAX_OUTLINE or self._outlines > MAX_OUTLINES:
+            raise flaw(f"outlines of {int(self._outlines)} pixels, more than shapes of a picture have,", where)
+
+    def add_filled(self, pixels: int, where: str) -> None:
+        """Count pixels to be filled.
+
+        Raises:
+            UserError: all together would take many seconds.
+        """
+        self._filled += pixels
+        if self._filled > MAX_FILLED:
+            raise flaw(f"{self._filled} pixels to fill, many times those of the picture,", where)
+
+
+def outline_length(coordinates: Sequence[float]) -> float:
+    """Return the pixels along the outline of a polygon [x, y, x, y, ...], which is closed."""
+    points = np.asarray(coordinates, np.float64).reshape(-1, 2)
+    return float(abs(points - np.roll(points, 1, axis=0)).max(axis=1).sum())

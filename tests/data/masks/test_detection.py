@@ -210,6 +210,17 @@ def test_equal_colors_are_equal_classes(tmp_path_factory, order, seed):
         np.testing.assert_array_equal(sample.read_mask(), ids)
 
 
+def test_palettes_of_tiff_files_that_differ(folder):
+    """Pillow writes a palette TIFF with 16 bits per color."""
+    for name in "abcd":
+        picture = Image.fromarray((OBJECT * 2) | ABOVE if name == "a" else OBJECT)
+        picture.putpalette(
+            [part for color in ([BLACK, RED, GREEN] if name == "a" else [BLACK, GREEN]) for part in color]
+        )
+        picture.save(folder / f"masks/{name}.tif", compression="tiff_lzw")
+    assert [counts(sample) for sample in opened(folder).train[2:]] == 2 * [{0: 2672, 2: 400}]
+
+
 def test_palettes_that_agree_keep_their_indices(folder):
     """Neither entries that no pixel uses nor repeated colors matter, nor masks without colors."""
     for name, end in zip("abc", (RED, GREEN, BLUE), strict=True):
@@ -241,9 +252,8 @@ def test_a_legend_of_other_colors_leaves_palettes_alone(folder):
     assert counts(opened(folder).train[0]) == {0: 2672, 1: 400}
 
 
-def with_alpha(values, alpha, deep=False):
-    kind = np.uint16 if deep else np.uint8
-    return np.dstack([values.astype(kind), alpha.astype(kind)])
+def with_alpha(values, alpha):
+    return np.dstack([values.astype(np.uint8), alpha.astype(np.uint8)])
 
 
 @pytest.mark.parametrize("kind", ["rgba.png", "la.png", "la.tif", "rgba.tif"])

@@ -14,9 +14,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from rankmatch_keras.data.masks.coco import read_coco
+from rankmatch_keras.data.masks.labelme import LabelMeMask, labelme_classes
 from rankmatch_keras.data.masks.legends import read_legend
 from rankmatch_keras.data.masks.mask_files import read_mask
-from rankmatch_keras.data.masks.polygons import LabelMeMask, labelme_classes, read_coco
 from rankmatch_keras.data.readers.guards import reading
 from rankmatch_keras.data.readers.images import image_info, read_colors, read_image, read_raw_mask
 from rankmatch_keras.data.readers.tiff import count_pages
