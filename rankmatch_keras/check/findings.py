@@ -19,7 +19,7 @@ PARTS = (LABELED, UNLABELED, VALIDATION, TEST)
 # In the order of reports: severity, what the samples are, remedy. Nothing can be trained with errors.
 KINDS = {
     "image-unreadable": (ERROR, "images that cannot be read", "Check or replace these files."),
-    "image-values": (ERROR, "images with undefined or infinite pixels", "Replace the values, or leave them out."),
+    "image-values": (ERROR, "images with infinite pixels", "Replace the values, or leave them out."),
     "mask-unreadable": (
         ERROR,
         "masks that cannot be read as classes",
@@ -60,6 +60,11 @@ KINDS = {
         "masks with transparent pixels, which count as not drawn (class 0)",
         "Save the masks without transparency if their colors below it are meant.",
     ),
+    "far-value": (
+        WARNING,
+        "images in which one value fills more than 1 % of the pixels, far from all others",
+        "If it stands for no data, name it in the file (gdal_edit.py -a_nodata VALUE), or write NaN in its place.",
+    ),
     "files-not-read": (
         WARNING,
         "files in the folders of images that are not read",
@@ -88,6 +93,7 @@ KINDS = {
     ),
     "rare-class": (NOTE, "classes in a single labeled mask", "Intended, or a slip of the pen? Look at these."),
     "plain-image": (NOTE, "images of a single value", "Check whether something failed when they were taken."),
+    "no-data": (NOTE, "images with pixels without data", "These are left out of statistics and unlabeled losses."),
     "first-frame": (NOTE, "animations, of which the first frame is read", "Save the frames as files of their own."),
     "labeled-and-unlabeled": (
         NOTE,
@@ -171,6 +177,7 @@ def all_findings(inspections: Sequence[Inspection], class_names: Sequence[str]) 
         *_absent_classes(inspections, class_names),
         *_rare_classes(inspections, class_names),
         *_plain(inspections),
+        *_without_data(inspections),
         *_duplicates(inspections),
     ]
     return in_order(findings)
@@ -307,6 +314,21 @@ def _plain(inspections: Iterable[Inspection]) -> Iterator[Finding]:
     if plain:
         details = ["value " + "/".join(f"{value:g}" for value in one.low) for one in plain]
         yield make_finding("plain-image", [str(one.sample.image) for one in plain], details)
+
+
+def _without_data(inspections: Iterable[Inspection]) -> Iterator[Finding]:
+    """Find pixels that are marked as no data, and values that seem to stand for it."""
+    entries: dict[str, list[tuple[str, str]]] = {"far-value": [], "no-data": []}
+    for one in inspections:
+        if one.far_value is not None:
+            value, share = one.far_value
+            entries["far-value"].append((str(one.sample.image), f"{value:g} at {share:.0%} of the pixels"))
+        if one.no_data:
+            entries["no-data"].append((str(one.sample.image), f"{one.no_data:.0%} of the pixels"))
+    for kind, found in entries.items():
+        if found:
+            names, details = zip(*found, strict=True)
+            yield make_finding(kind, names, details)
 
 
 def _duplicates(inspections: Iterable[Inspection]) -> Iterator[Finding]:

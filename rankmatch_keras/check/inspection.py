@@ -11,7 +11,11 @@ from rankmatch_keras.check.duplicates import Fingerprint, fingerprint
 from rankmatch_keras.data.readers.images import image_info
 from rankmatch_keras.data.readers.sources import ImageFile, Remark
 from rankmatch_keras.data.sets.samples import Sample
+from rankmatch_keras.data.views.no_data import filled, without_data
 from rankmatch_keras.errors import UserError
+
+# A value that fills more of a channel than this, and lies so many deviations of the others off, is no measurement.
+FAR_SHARE, FAR_DEVIATIONS = 0.01, 20.0
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,8 @@ class Inspection:
         low: smallest value of each channel; empty if values were not measured.
         high: largest value of each channel.
         mean: mean value of each channel.
+        no_data: share of pixels without data.
+        far_value: a value far from all others and its share of the pixels, if one fills more than 1 % of a channel.
         fingerprint: for comparison with other images, if asked for.
         class_pixels: int64 (256,), number of mask pixels of each value; None without a good mask.
         problems: everything that is wrong with it.
@@ -52,6 +58,8 @@ class Inspection:
     low: tuple[float, ...] = ()
     high: tuple[float, ...] = ()
     mean: tuple[float, ...] = ()
+    no_data: float = 0.0
+    far_value: tuple[float, float] | None = None
     fingerprint: Fingerprint | None = None
     class_pixels: np.ndarray | None = None
     problems: tuple[Problem, ...] = field(default=())
@@ -75,11 +83,16 @@ def inspect(sample: Sample, part: str, num_classes: int, *, compare: bool = True
         problems.append(Problem("image-unreadable", UserError("an image (H, W, C)", found, "Check its source.")))
     elif image is not None:
         facts = {"size": image.shape[:2], "pixels": (str(image.dtype), image.shape[-1])}
-        if image.dtype != np.uint8 and not np.isfinite(image).all():
+        missing = without_data(image)
+        if missing is not None:
+            facts["no_data"] = float(missing.mean())
+        if image.dtype != np.uint8 and np.isinf(image).any():
             problems.append(_not_finite(image, sample))
-        elif compare:
+        elif compare and (missing is None or not np.isnan(image).all((0, 1)).any()):
             facts |= _value_ranges(image)
-            facts["fingerprint"] = fingerprint(image)
+            whole = image if missing is None else filled(image, np.asarray(facts["mean"]))
+            facts["fingerprint"] = fingerprint(whole)
+            facts["far_value"] = _far_value(image)
     if sample.mask is not None:
         mask, problem = _read(sample.read_mask, "mask-unreadable", str(sample.mask))
         wrong = [problem] if mask is None else _mask_problems(mask, image, sample, num_classes)
@@ -129,8 +142,8 @@ def _read(read, kind, name):
 
 
 def _not_finite(image: np.ndarray, sample: Sample) -> Problem:
-    count = int((~np.isfinite(image)).any(-1).sum())
-    found = f"NaN or infinity at {count} pixels of '{sample.image}'"
+    count = int(np.isinf(image).any(-1).sum())
+    found = f"infinity at {count} pixels of '{sample.image}'"
     return Problem("image-values", UserError("finite pixel values", found, "Replace them, or leave the image out."))
 
 
@@ -139,10 +152,22 @@ def _value_ranges(image: np.ndarray) -> dict[str, tuple[float, ...]]:
     # One channel at a time: NumPy is ten times slower over the first two axes at once.
     channels = [image[..., channel] for channel in range(image.shape[-1])]
     return {
-        "low": tuple(float(channel.min()) for channel in channels),
-        "high": tuple(float(channel.max()) for channel in channels),
-        "mean": tuple(float(channel.mean(dtype=np.float64)) for channel in channels),
+        "low": tuple(float(np.nanmin(channel)) for channel in channels),
+        "high": tuple(float(np.nanmax(channel)) for channel in channels),
+        "mean": tuple(float(np.nanmean(channel, dtype=np.float64)) for channel in channels),
     }
+
+
+def _far_value(image: np.ndarray) -> tuple[float, float] | None:
+    """Find a value that fills much of a float channel far from all others: the value and its share of the pixels."""
+    for channel in np.moveaxis(image, -1, 0) if image.dtype.kind == "f" else ():
+        values = channel[~np.isnan(channel)].astype(np.float64)
+        for value in (values.min(), values.max()) if values.size else ():
+            rest = values[values != value]
+            share = 1.0 - rest.size / values.size
+            if share > FAR_SHARE and rest.size and abs(value - rest.mean()) > FAR_DEVIATIONS * rest.std() > 0.0:
+                return float(value), share
+    return None
 
 
 def _mask_problems(mask: np.ndarray, image: np.ndarray | None, sample: Sample, num_classes: int) -> list[Problem]:

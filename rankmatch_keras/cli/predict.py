@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from rankmatch_keras import IGNORE_INDEX
 from rankmatch_keras.data.sets.protocol import BORDERS
 from rankmatch_keras.errors import UserError
 from rankmatch_keras.texts import say
@@ -45,6 +46,7 @@ def predict(run, images, out, weights, mode, crop, border, flip, window_batch, s
     from rankmatch_keras.data.readers.folders import not_read
     from rankmatch_keras.data.sets.image_folder import unlabeled_samples
     from rankmatch_keras.data.sets.protocol import Protocol
+    from rankmatch_keras.data.views.no_data import without_data
     from rankmatch_keras.evaluation import progress_bar
     from rankmatch_keras.training.run_folder import Run
 
@@ -61,7 +63,10 @@ def predict(run, images, out, weights, mode, crop, border, flip, window_batch, s
         image = sample.read_image()
         large = image.shape[0] * image.shape[1] > WHOLE_PIXELS
         protocol = windows if mode == "sliding_window" or (mode == "auto" and large) else Protocol(flip=flip)
-        save(out, sample.name, image, evaluation.predict_classes(predictor, image, protocol, window_batch))
+        classes = evaluation.predict_classes(predictor, image, protocol, window_batch)
+        if (missing := without_data(image)) is not None:
+            classes[missing] = IGNORE_INDEX
+        save(out, sample.name, image, classes)
 
     show, bad = progress_bar("segmented"), []
     for number, sample in enumerate(samples, start=1):

@@ -12,6 +12,8 @@ from rankmatch_keras.layers.base import ConfigFromArguments
 class ChannelNormalization(ConfigFromArguments, keras.layers.Layer):
     """Normalization to what the encoder was trained on: `(x - mean) / std` per channel, then RGB to BGR if asked.
 
+    NaN, which marks pixels without data, becomes the mean: 0.
+
     Args:
         mean: one float per channel, in raw units (0..255 for 8-bit images).
         std: one positive float per channel, in raw units.
@@ -30,6 +32,7 @@ class ChannelNormalization(ConfigFromArguments, keras.layers.Layer):
         """Normalize raw images `(B, H, W, C)` of any dtype to floats of the same shape."""
         images = ops.cast(images, self.compute_dtype)
         mean = ops.convert_to_tensor(self.mean, dtype=self.compute_dtype)
+        images = ops.where(ops.isnan(images), mean, images)
         scale = ops.convert_to_tensor([1.0 / s for s in self.std], dtype=self.compute_dtype)
         images = (images - mean) * scale
         return ops.flip(images, axis=-1) if self.reverse_channels else images

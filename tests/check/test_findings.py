@@ -83,9 +83,19 @@ def test_one_bad_labeled_sample_is_one_finding(kind):
 
 def test_undefined_pixels():
     train = [sample(f"t{n}", picture(n, dtype=np.float32), MASK) for n in range(3)]
-    train[1].image.values[0, 0] = np.nan
+    train[1].image.values[0, 0] = np.inf
     findings = found(data(train))
     assert findings.keys() == {"image-values"} and findings["image-values"].names == ("t1",)
+
+
+def test_pixels_without_data_and_values_that_stand_for_it():
+    train = [sample(f"t{n}", picture(n, dtype=np.float32), MASK) for n in range(3)]
+    train[1].image.values[0] = np.nan
+    train[2].image.values[0] = -9999
+    findings = found(data(train))
+    assert findings.keys() == {"far-value", "no-data"}
+    assert findings["no-data"].names == ("t1",) and findings["far-value"].names == ("t2",)
+    assert "-9999 at " in findings["far-value"].details[0]
 
 
 def test_missing_files(tmp_path):

@@ -58,10 +58,29 @@ def test_every_problem_of_a_sample_is_kept(tmp_path):
 
 def test_undefined_pixels():
     image = np.ones((2, 2, 3), np.float32)
-    image[0, 0] = np.nan
+    image[0, 0] = -np.inf
     image[1, 1, 2] = np.inf
     seen = inspect(arrays(image), "unlabeled", 2)
     assert kinds(seen) == ["image-values"] and "at 2 pixels of 'image'" in seen.problems[0].error.found
+
+
+def test_pixels_without_data_are_measured_apart():
+    image = np.random.default_rng(0).normal(300, 20, (20, 30, 2)).astype(np.float32)
+    image[:, :3, 1] = np.nan
+    seen = inspect(arrays(image), "unlabeled", 2)
+    assert not seen.problems and seen.no_data == pytest.approx(0.1) and seen.far_value is None
+    assert np.isfinite([*seen.low, *seen.high, *seen.mean, *seen.fingerprint.thumbnail]).all()
+    for nothing in (image[:, :3], np.full((2, 2, 1), np.nan, np.float32)):
+        seen = inspect(arrays(nothing), "unlabeled", 2)
+        assert not seen.problems and seen.no_data == 1.0 and not seen.low
+
+
+@pytest.mark.parametrize("value, share, found", [(-9999, 0.2, 1), (9999, 0.02, 1), (-9999, 0.005, 0), (350, 0.2, 0)])
+def test_a_value_far_from_all_others(value, share, found):
+    image = np.random.default_rng(0).normal(300, 20, (40, 50, 2)).astype(np.float32)
+    image[:, :, 1].flat[: int(share * 2000)] = value
+    seen = inspect(arrays(image), "unlabeled", 2)
+    assert seen.far_value == ((value, pytest.approx(share)) if found else None)
 
 
 class Stranger:

@@ -30,6 +30,12 @@ def test_any_number_of_channels(channels):
     np.testing.assert_allclose(ops.convert_to_numpy(layer(image)), np.full_like(image, 0.5))
 
 
+def test_pixels_without_data_become_the_mean():
+    image = np.array([[[[12, np.nan, 20], [np.nan, np.nan, np.nan]]]], "float32")
+    normalized = ops.convert_to_numpy(ChannelNormalization(MEAN, STD)(image))
+    np.testing.assert_allclose(normalized, [[[[1.0, 0.0, -2.0], [0.0, 0.0, 0.0]]]], rtol=1e-6)
+
+
 def test_unknown_size_in_a_functional_model():
     inputs = keras.Input((None, None, 3), dtype="uint8")
     outputs = ChannelNormalization(MEAN, STD)(inputs)

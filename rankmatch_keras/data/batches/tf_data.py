@@ -167,10 +167,19 @@ class _Views:
         self.strong_view = _traced_strong_view(self.settings.policy)
 
     def labeled(self, n: tf.Tensor, image: tf.Tensor, mask: tf.Tensor) -> Example:
+        image, _ = self._filled(image)
         return labeled_example(self, self._sample(True, n, image, mask), image, mask)
 
     def unlabeled(self, n: tf.Tensor, image: tf.Tensor, mask: tf.Tensor | None = None) -> Example:
-        return unlabeled_example(self, self._sample(False, n, image, mask), image, mask)
+        image, missing = self._filled(image)
+        return unlabeled_example(self, self._sample(False, n, image, mask), image, mask, missing)
+
+    def _filled(self, image: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor | None]:
+        """Return a float image with the mean in place of NaN, and int32 (H, W), 0 where it has data."""
+        if image.dtype == tf.uint8:
+            return image, None
+        missing = tf.math.is_nan(image)
+        return tf.where(missing, self.normalization.mean, image), tf.cast(tf.reduce_any(missing, -1), tf.int32)
 
     def _sample(self, labeled: bool, n: tf.Tensor, image: tf.Tensor, mask: tf.Tensor | None) -> ExampleFactors:
         def sample(number, height, width):

@@ -10,6 +10,7 @@ from rankmatch_keras.data.sets.pixel_statistics import ImageFormat
 from rankmatch_keras.data.sets.samples import Sample
 from rankmatch_keras.data.views import weak_numpy
 from rankmatch_keras.data.views.examples import Example, labeled_example, unlabeled_example
+from rankmatch_keras.data.views.no_data import filled, without_data
 from rankmatch_keras.data.views.policies import StrongFactors
 from rankmatch_keras.data.views.sampling import ViewSettings, WeakGeometry, sample_example
 from rankmatch_keras.data.views.strong_numpy import strong_view
@@ -44,7 +45,12 @@ class WorkerExamples:
             raise UserError(f"images of {self.image_format}", f"{found} in '{sample.image}'", "Convert one kind.")
         factors = sample_example(self.views, labeled, number, image.shape[:2])
         mask = _read_mask(sample, image) if labeled or self.pseudo_labels else None
-        return (labeled_example if labeled else unlabeled_example)(self, factors, image, mask)
+        missing = without_data(image)
+        if missing is not None:
+            image, missing = filled(image, self.normalization.mean), missing.astype(np.int32)
+        if labeled:
+            return labeled_example(self, factors, image, mask)
+        return unlabeled_example(self, factors, image, mask, missing)
 
     def weak_image(self, image: np.ndarray, geometry: WeakGeometry) -> np.ndarray:
         """See `PixelWork`."""

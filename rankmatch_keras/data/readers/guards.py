@@ -170,19 +170,25 @@ def drawn(values: np.ndarray, opacity: np.ndarray | None) -> np.ndarray:
     return np.where((opacity == 0).reshape(opacity.shape + (1,) * (values.ndim - 2)), values.dtype.type(0), values)
 
 
-def as_float32(picture: np.ndarray, path: str | Path) -> np.ndarray:
+def as_float32(picture: np.ndarray, path: str | Path, missing: np.ndarray | None = None) -> np.ndarray:
     """Convert an image to float32 in the units of its file.
 
+    Args:
+        picture: the image.
+        path: its file, for messages.
+        missing: bool of its shape, True where it has no data, which becomes NaN.
+
     Raises:
-        UserError: NaN or infinity, or a number beyond the range of float32.
+        UserError: infinity, or a number beyond the range of float32.
     """
     with np.errstate(all="ignore"):
         picture = picture.astype(np.float32)
-    if picture.size and not np.isfinite(picture).all():
-        count = int(np.sum(~np.isfinite(picture)))
+    if missing is not None:
+        picture[missing] = np.nan
+    if np.isinf(picture).any():
         raise UserError(
             "finite pixel values",
-            f"{count} values that are NaN or infinite in '{printable(path)}'",
+            f"{int(np.isinf(picture).sum())} values that are infinite in '{printable(path)}'",
             "Replace them by numbers.",
         )
     return picture

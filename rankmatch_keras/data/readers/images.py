@@ -47,12 +47,12 @@ def read_image(path: str | Path, page: int | None = None, channels: int | None =
 
     Returns:
         (H, W, C): uint8 for files of up to 8 bits per channel (1, 2 and 4 bits are stretched to 0..255), float32
-        in the file's own units for all others.
+        in the file's own units for all others, NaN where there is no data: what a GeoTIFF file names so, NaN, and the
+        lowest number of its floats.
 
     Raises:
         UserError: the file is missing, damaged, of another format, animated, or has several pages and no `page` is
-            given; there is no such page; more than 100 megapixels; NaN or infinite values; or other channels than
-            asked for.
+            given; there is no such page; more than 100 megapixels; infinite values; or other channels than asked for.
     """
     with reading(path):
         picture = _reader(path).read_page(path, page)
@@ -166,7 +166,7 @@ def _with_channels(picture: np.ndarray, channels: int | None, path: str | Path) 
     if channels == 3 and found == 1:
         return np.repeat(picture, 3, axis=-1)
     if channels == 1 and found == 3:
-        if (picture == picture[..., :1]).all():
+        if np.array_equal(picture, np.broadcast_to(picture[..., :1], picture.shape), equal_nan=True):
             return np.ascontiguousarray(picture[..., :1])
         raise UserError("a gray image", f"colors in '{printable(path)}'", "Convert it, or read 3 channels.")
     raise UserError(

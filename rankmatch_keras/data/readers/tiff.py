@@ -51,7 +51,7 @@ def read_page(path: str | Path, page: int | None) -> np.ndarray:
     """Read a page as an image (H, W, C), uint8 or float32; see `read_image`."""
     layout, values = _read(path, page)
     picture = layout.picture(values)
-    return picture if picture.dtype == np.uint8 else as_float32(picture, path)
+    return picture if picture.dtype == np.uint8 else as_float32(picture, path, layout.missing(values))
 
 
 def read_page_values(path: str | Path, page: int | None) -> np.ndarray:

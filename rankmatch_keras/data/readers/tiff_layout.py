@@ -11,6 +11,7 @@ from rankmatch_keras.data.readers.tiff_codecs import JPEG, require_codec
 from rankmatch_keras.errors import UserError
 
 _ORIENTATION = 274
+_NO_DATA = 42113
 _ALPHA = (1, 2)
 _READABLE = ("MINISWHITE", "MINISBLACK", "RGB", "PALETTE", "MASK", "SEPARATED", "YCBCR")
 
@@ -84,6 +85,31 @@ class Layout:
             if highest < 255:
                 values = values.astype(np.uint8) * (255 // highest)
         return _rgb_of_cmyk(values) if self._is_cmyk else values
+
+    def missing(self, values: np.ndarray) -> np.ndarray | None:
+        """Return where (H, W, bands) as stored has no data: bool (H, W, C) of the picture; None if there is no mark.
+
+        The marks are the value that the file names (GDAL's tag) and the lowest number of its floats.
+        """
+        marks = [self._named_no_data(values.dtype)]
+        if values.dtype.kind == "f" and values.dtype.itemsize > 2:
+            marks += [np.finfo(values.dtype).min, np.finfo(np.float32).min]
+        known = [values == mark for mark in marks if mark is not None]
+        if not known or self.colormap is not None:
+            return None
+        missing = np.logical_or.reduce(known)[..., self.kept]
+        return np.repeat(missing.any(-1, keepdims=True), 3, -1) if self._is_cmyk else missing
+
+    def _named_no_data(self, dtype: np.dtype) -> np.generic | None:
+        """Return the value that stands for no data; None if none is named, or none that the samples can hold."""
+        text = str(self.page.tags.valueof(_NO_DATA, default="")).strip(" \0")
+        try:
+            value = int(text) if dtype.kind in "ui" and text.lstrip("+-").isdigit() else float(text)
+            with np.errstate(over="ignore"):
+                stored = np.asarray(value).astype(dtype) if dtype.kind == "f" else np.array([int(value)], dtype)[0]
+        except (ValueError, OverflowError):
+            return None
+        return stored if dtype.kind == "f" or stored == value else None
 
 
 def _kind(page: TiffPage) -> str:

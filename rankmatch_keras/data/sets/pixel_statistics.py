@@ -53,8 +53,9 @@ def channel_statistics(
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Measure mean and standard deviation of each channel over all pixels, for normalization.
 
-    Every pixel counts the same, so a large image counts more. Samples are read once, in several threads, and summed in
-    float64 in their order, so that the result does not depend on the number of threads.
+    Every pixel counts the same, those without data (NaN) not at all; so a large image counts more. Samples are read
+    once, in several threads, and summed in float64 in their order, so that the result does not depend on the number of
+    threads.
 
     Args:
         samples: the samples, usually all training images with or without masks.
@@ -65,23 +66,26 @@ def channel_statistics(
         becomes 0 when normalized, not undefined.
 
     Raises:
-        UserError: there are no samples, or one cannot be read, holds values that are not finite, or differs from the
-            first in type or number of channels.
+        UserError: there are no samples, or none has data, or one cannot be read, holds infinite values, or differs from
+            the first in type or number of channels.
     """
     chosen = thin_out(samples, limit)
     first, names = image_format(chosen), (str(sample.image) for sample in chosen)
-    count, mean, squares = 0, np.zeros(first.channels), np.zeros(first.channels)
-    for name, (shape, dtype, part_mean, part_squares) in zip(names, _in_threads(chosen), strict=True):
-        _require_format(ImageFormat(shape[-1], dtype), first, name, str(chosen[0].image))
+    count, mean, squares = (np.zeros(first.channels) for _ in range(3))
+    for name, (dtype, part, part_mean, part_squares) in zip(names, _in_threads(chosen), strict=True):
+        _require_format(ImageFormat(len(part), dtype), first, name, str(chosen[0].image))
         if not np.isfinite(part_squares).all():
-            raise UserError("finite pixels", f"NaN or infinity in '{name}'", "Replace them.")
+            raise UserError("finite pixels", f"infinity in '{name}'", "Replace it.")
         # Sums of squared deviations are merged by Chan's formula: plain sums of squares lose the digits of a small
         # deviation from a large mean.
-        part = shape[0] * shape[1]
-        difference = part_mean - mean
-        squares += part_squares + difference**2 * count * part / (count + part)
-        mean += difference * part / (count + part)
+        difference, total = part_mean - mean, np.maximum(count + part, 1)
+        squares += part_squares + difference**2 * count * part / total
+        mean += difference * part / total
         count += part
+    if not count.all():
+        raise UserError(
+            "pixels with data in every channel", f"none in {len(chosen)} images", "Check their no-data mark."
+        )
     std = np.sqrt(squares / count)
     # Rounding alone can leave a constant channel a deviation of about 1e-16 of its value.
     std = np.where(std > 1e-12 * np.abs(mean), std, 1.0)
@@ -145,7 +149,7 @@ def _histogram(sample: Sample, num_classes: int) -> np.ndarray:
     return np.bincount(mask.ravel(), minlength=256)[:num_classes]
 
 
-def _in_threads(samples: Sequence[Sample]) -> Iterator[tuple[tuple[int, ...], str, np.ndarray, np.ndarray]]:
+def _in_threads(samples: Sequence[Sample]) -> Iterator[tuple[str, np.ndarray, np.ndarray, np.ndarray]]:
     executor = ThreadPoolExecutor((os.cpu_count() or 1) + 1)
     try:
         yield from executor.map(_moments, samples)
@@ -153,16 +157,20 @@ def _in_threads(samples: Sequence[Sample]) -> Iterator[tuple[tuple[int, ...], st
         executor.shutdown(cancel_futures=True)
 
 
-def _moments(sample: Sample) -> tuple[tuple[int, ...], str, np.ndarray, np.ndarray]:
-    """Return shape, type, mean and sum of squared deviations per channel of one image."""
+def _moments(sample: Sample) -> tuple[str, np.ndarray, np.ndarray, np.ndarray]:
+    """Return type, and per channel the number of pixels with data, mean and sum of squared deviations of one image."""
     image = sample.read_image()
     # In blocks of rows, so that a large image does not take eight times its memory.
     rows = max(1, BLOCK // image.shape[1])
     blocks = [image[start : start + rows] for start in range(0, len(image), rows)]
+    number = np.full(image.shape[-1], float(image.shape[0] * image.shape[1]))
+    total = np.sum
+    if image.dtype.kind == "f" and np.isnan(image).any():
+        number, total = np.sum([(~np.isnan(block)).sum((0, 1)) for block in blocks], 0, np.float64), np.nansum
     with np.errstate(invalid="ignore"):
-        mean = image.mean(axis=(0, 1), dtype=np.float64)
-        squares = sum(np.square(block - mean).sum(axis=(0, 1)) for block in blocks)
-    return image.shape, str(image.dtype), mean, np.asarray(squares)
+        mean = total(image, axis=(0, 1), dtype=np.float64) / np.maximum(number, 1)
+        squares = sum(total(np.square(block - mean), axis=(0, 1)) for block in blocks)
+    return str(image.dtype), number, mean, np.asarray(squares)
 
 
 def _require_some(samples: Sequence[Sample]) -> None:

@@ -37,21 +37,34 @@ def labeled_example(work: PixelWork, factors: ExampleFactors, image: Any, mask: 
     }
 
 
-def unlabeled_example(work: PixelWork, factors: ExampleFactors, image: Any, mask: Any = None) -> Example:
-    """Return all views of an unlabeled image, its CutMix boxes, and its pseudo-labels if there is a mask."""
-    example = _views(work, factors.view, image)
+def unlabeled_example(
+    work: PixelWork, factors: ExampleFactors, image: Any, mask: Any = None, missing: Any = None
+) -> Example:
+    """Return all views of an unlabeled image, its CutMix boxes, and its pseudo-labels if there is a mask.
+
+    Args:
+        work: does the pixel work.
+        factors: the random numbers.
+        image: (H, W, C), without NaN.
+        mask: int32 (H, W).
+        missing: int32 (H, W), 0 where the image has data; None if all of it has.
+    """
+    example = _views(work, factors.view, image, missing)
     if mask is not None:
         example["pseudo_mask"] = work.weak_mask(mask, factors.view.geometry)
     for k, box in enumerate(factors.cutmix_boxes, 1):
         example[f"cutmix_box_{k}"] = box
     for second in factors.second_view:
-        example |= {f"source_{name}": value for name, value in _views(work, second, image).items()}
+        example |= {f"source_{name}": value for name, value in _views(work, second, image, missing).items()}
     return example
 
 
-def _views(work: PixelWork, factors: ViewFactors, image: Any) -> Example:
-    weak = work.weak_image(image, factors.geometry)
-    views = {"weak_image": work.normalize(weak), "valid": work.valid_area(factors.geometry)}
+def _views(work: PixelWork, factors: ViewFactors, image: Any, missing: Any) -> Example:
+    geometry = factors.geometry
+    weak = work.weak_image(image, geometry)
+    # Beyond the image a mask is 255, so that the padding is not valid either.
+    valid = work.valid_area(geometry) if missing is None else work.weak_mask(missing, geometry) == 0
+    views = {"weak_image": work.normalize(weak), "valid": valid}
     for k, strong in enumerate(factors.strong, 1):
         views[f"strong_image_{k}"] = work.normalize(work.strong_view(weak, strong))
     return views

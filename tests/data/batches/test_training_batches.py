@@ -137,6 +137,27 @@ def test_normalization_comes_last(pipeline):
         np.testing.assert_allclose(normalized[name], expected, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("scale", [(1.0, 1.0), (0.5, 2.0)])
+def test_pixels_without_data_are_not_valid_and_become_the_mean(pipeline, scale):
+    values = np.random.default_rng(0).normal(300, 20, (60, 70, 2)).astype(np.float32)
+    values[:, :35, 1] = np.nan
+    samples = [Sample("a", Array(values, "a"), Array(np.zeros((60, 70), np.int32), "mask of a"))]
+    norm = SimpleNamespace(mean=(300.0, 300.0), std=(20.0, 20.0), reverse_channels=False)
+    options = {"labeled": samples, "unlabeled": samples, "normalization": norm, "scale": scale, "crop": (50, 60)}
+    shares = []
+    for batch in arrays(batches(pipeline, **options)):
+        for name, value in batch.items():
+            assert np.isfinite(value).all(), name
+        # Beside an edge the mean of the missing pixels is smoothed into the others; away from it all is 0, but the
+        # padding, which is a raw 0.
+        inside = ~batch["valid"] & ~np.roll(batch["valid"], 2, 2) & ~np.roll(batch["valid"], -2, 2)
+        views = batch["weak_image"][inside]
+        assert np.abs(views[views[:, 0] > -14.9, 1]).max() < 1e-4
+        shares.append(batch["valid"].mean())
+    if scale == (1.0, 1.0):
+        assert all(0.4 < share < 0.6 for share in shares)
+
+
 def test_padding_is_marked(pipeline):
     (batch,) = arrays(batches(pipeline, crop=(200, 300), scale=(1.0, 1.0), steps=1))
     assert (~batch["valid"]).sum() == 3 * (200 * 300 - 96 * 128)

@@ -339,7 +339,44 @@ def test_float_images(tmp_path):
     image = read_image(tmp_path / "f.tif")
     assert image.dtype == np.float32
     np.testing.assert_allclose(image, values, rtol=1e-6)
-    for bad in (np.nan, np.inf, 1e300):
+    for bad in (np.inf, -np.inf, 1e300):
         tifffile.imwrite(tmp_path / "f.tif", np.array([[1.0, bad, bad]]), photometric="minisblack")
-        with pytest.raises(UserError, match=r"2 values that are NaN or infinite in .*f\.tif"):
+        with pytest.raises(UserError, match=r"2 values that are infinite in .*f\.tif"):
             read_image(tmp_path / "f.tif")
+
+
+@pytest.mark.parametrize(
+    "dtype, mark, tag",
+    [
+        ("float32", -9999, "-9999"),
+        ("float32", -9999.9, "-9999.9"),
+        ("float64", 1e20, "1e+20"),
+        ("int16", -32768, "-32768"),
+        ("uint16", 0, "0 "),
+        ("uint16", 65535, "65535.0"),
+        ("int64", 2**53 + 1, str(2**53 + 1)),
+        ("float32", np.nan, "nan"),
+        ("float32", np.nan, None),
+        ("float32", np.finfo("float32").min, None),
+        ("float32", np.finfo("float32").min, "-3.40282346638529e+38"),
+        ("float64", np.finfo("float32").min, None),
+        ("float64", np.finfo("float64").min, None),
+    ],
+)
+def test_pixels_without_data_are_nan(tmp_path, dtype, mark, tag):
+    values = np.arange(1, 61).reshape(4, 5, 3).astype(dtype)
+    values[1, 2], values[3, 4, 1] = mark, mark
+    tags = [(42113, "s", 0, tag, True)] if tag else []
+    tifffile.imwrite(tmp_path / "f.tif", values, photometric="rgb", extratags=tags)
+    image = read_image(tmp_path / "f.tif")
+    missing = np.zeros(values.shape, bool)
+    missing[1, 2], missing[3, 4, 1] = True, True
+    np.testing.assert_array_equal(np.isnan(image), missing)
+    np.testing.assert_array_equal(image[~missing], values[~missing].astype(np.float32))
+
+
+@pytest.mark.parametrize("tag", ["none", "", "70000", "0.5", "-1", "inf", "1e999"])
+def test_a_mark_that_the_samples_cannot_hold_marks_nothing(tmp_path, tag):
+    values = np.array([[0, 1, 65535]], np.uint16)
+    tifffile.imwrite(tmp_path / "f.tif", values, extratags=[(42113, "s", 0, tag, True)])
+    np.testing.assert_array_equal(read_image(tmp_path / "f.tif", channels=1)[..., 0], values)

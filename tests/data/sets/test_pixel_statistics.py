@@ -2,6 +2,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from rankmatch_keras.data.readers.sources import Array
 from rankmatch_keras.data.sets.pixel_statistics import (
@@ -66,11 +68,32 @@ def test_bad_images_are_named():
     mixed = samples_of(np.zeros((2, 2, 1))) + samples_of(np.zeros((2, 2, 1)), dtype=np.uint8)
     with pytest.raises(UserError, match="channels of uint8"):
         channel_statistics(mixed)
-    for value in (np.nan, np.inf):
-        with pytest.raises(UserError, match=r"NaN or infinity in 'images\[1\]'"):
-            channel_statistics(samples_of(np.zeros((2, 2, 1)), [[[1.0], [value]]]))
+    with pytest.raises(UserError, match=r"infinity in 'images\[1\]'"):
+        channel_statistics(samples_of(np.zeros((2, 2, 1)), [[[1.0], [np.inf]]]))
     with pytest.raises(UserError, match="gone.png"):
         channel_statistics([*samples_of(np.zeros((2, 2, 3))), Sample("gone", Path("gone.png"))])
+
+
+@given(data=st.data())
+@settings(max_examples=30, deadline=None, derandomize=True)
+def test_pixels_without_data_do_not_count(data):
+    images = []
+    for seed in range(3):
+        rng = np.random.default_rng(data.draw(st.integers(0, 99)) + 100 * seed)
+        image = rng.normal(300, 20, (5, 7, 2)).astype(np.float32)
+        image[rng.random(image.shape) < data.draw(st.sampled_from([0.0, 0.3, 0.9]))] = np.nan
+        images.append(image)
+    pixels = np.concatenate([image.reshape(-1, 2) for image in images])
+    mean, std = channel_statistics(samples_of(*images))
+    np.testing.assert_allclose(mean, np.nanmean(pixels, 0, np.float64), rtol=1e-9)
+    np.testing.assert_allclose(std, np.nanstd(pixels.astype(float), 0), rtol=1e-6)
+
+
+def test_images_of_no_data_alone():
+    nothing = np.full((2, 2, 1), np.nan, np.float32)
+    assert channel_statistics(samples_of(nothing, np.ones((2, 2, 1)))) == ((1.0,), (1.0,))
+    with pytest.raises(UserError, match="data in every channel; found none in 1 images"):
+        channel_statistics(samples_of(nothing))
 
 
 def test_class_pixels():
