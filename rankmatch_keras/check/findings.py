@@ -60,6 +60,11 @@ KINDS = {
         "masks with transparent pixels, which count as not drawn (class 0)",
         "Save the masks without transparency if their colors below it are meant.",
     ),
+    "turned-differently": (
+        WARNING,
+        "images that their EXIF tag turns and masks that theirs does not, or otherwise",
+        "Look whether the masks lie upon the images; if so, --allow turned-differently, else turn and save them again.",
+    ),
     "far-value": (
         WARNING,
         "images in which one value fills more than 1 % of the pixels, far from all others",
@@ -177,6 +182,7 @@ def all_findings(inspections: Sequence[Inspection], class_names: Sequence[str]) 
         *_absent_classes(inspections, class_names),
         *_rare_classes(inspections, class_names),
         *_plain(inspections),
+        *_turned(inspections),
         *_without_data(inspections),
         *_duplicates(inspections),
     ]
@@ -314,6 +320,13 @@ def _plain(inspections: Iterable[Inspection]) -> Iterator[Finding]:
     if plain:
         details = ["value " + "/".join(f"{value:g}" for value in one.low) for one in plain]
         yield make_finding("plain-image", [str(one.sample.image) for one in plain], details)
+
+
+def _turned(inspections: Iterable[Inspection]) -> Iterator[Finding]:
+    turned = [(one, *one.turned) for one in inspections if one.turned is not None]
+    if turned:
+        details = [f"orientation {image}, its mask {mask}" for _, image, mask in turned]
+        yield make_finding("turned-differently", [str(one.sample.image) for one, *_ in turned], details)
 
 
 def _without_data(inspections: Iterable[Inspection]) -> Iterator[Finding]:

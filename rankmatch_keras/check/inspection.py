@@ -8,7 +8,8 @@ import numpy as np
 
 from rankmatch_keras import IGNORE_INDEX
 from rankmatch_keras.check.duplicates import Fingerprint, fingerprint
-from rankmatch_keras.data.readers.images import image_info
+from rankmatch_keras.data.masks.mask_files import MaskFile
+from rankmatch_keras.data.readers.images import image_info, read_orientation
 from rankmatch_keras.data.readers.sources import ImageFile, Remark
 from rankmatch_keras.data.sets.samples import Sample
 from rankmatch_keras.data.views.no_data import filled, without_data
@@ -43,6 +44,7 @@ class Inspection:
         low: smallest value of each channel; empty if values were not measured.
         high: largest value of each channel.
         mean: mean value of each channel.
+        turned: EXIF orientations of image and mask, if they differ and the sizes do not tell which is right.
         no_data: share of pixels without data.
         far_value: a value far from all others and its share of the pixels, if one fills more than 1 % of a channel.
         fingerprint: for comparison with other images, if asked for.
@@ -58,6 +60,7 @@ class Inspection:
     low: tuple[float, ...] = ()
     high: tuple[float, ...] = ()
     mean: tuple[float, ...] = ()
+    turned: tuple[int, int] | None = None
     no_data: float = 0.0
     far_value: tuple[float, float] | None = None
     fingerprint: Fingerprint | None = None
@@ -98,6 +101,7 @@ def inspect(sample: Sample, part: str, num_classes: int, *, compare: bool = True
         wrong = [problem] if mask is None else _mask_problems(mask, image, sample, num_classes)
         problems += [p for p in wrong if p]
         if mask is not None and not wrong:
+            facts["turned"] = _turned(sample) if compare else None
             facts["class_pixels"] = np.bincount(mask.ravel(), minlength=256)
             facts["remarks"] = tuple(getattr(sample.mask, "remarks", list)())
     return Inspection(sample, part, **facts, problems=tuple(problems))
@@ -189,6 +193,19 @@ def _mask_problems(mask: np.ndarray, image: np.ndarray | None, sample: Sample, n
         )
         problems.append(Problem("mask-values", error))
     return problems
+
+
+def _turned(sample: Sample) -> tuple[int, int] | None:
+    if not isinstance(sample.image, ImageFile) or not isinstance(sample.mask, MaskFile):
+        return None
+    try:
+        image, mask = (read_orientation(source.path, source.page) for source in (sample.image, sample.mask))
+        height, width = image_info(sample.image.path, sample.image.page)[:2]
+    except UserError:  # files that changed since they were read
+        return None
+    # With height and width exchanged in one of them alone, equal sizes show that both are upright.
+    exchanged = (image > 4) != (mask > 4) and height != width
+    return (image, mask) if image != mask and not exchanged else None
 
 
 def _listed(values: np.ndarray) -> str:

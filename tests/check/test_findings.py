@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from rankmatch_keras.check import check, remarks_of
 from rankmatch_keras.check.findings import ERROR, KINDS, NOTE, WARNING
@@ -86,6 +87,36 @@ def test_undefined_pixels():
     train[1].image.values[0, 0] = np.inf
     findings = found(data(train))
     assert findings.keys() == {"image-values"} and findings["image-values"].names == ("t1",)
+
+
+@pytest.mark.parametrize(
+    "size, of_image, of_mask, found_it",
+    [
+        ((24, 16), 3, 1, True),
+        ((24, 16), 2, 1, True),
+        ((16, 16), 6, 1, True),
+        ((24, 16), 1, 3, True),
+        ((24, 16), 3, 3, False),
+        ((24, 16), 1, 1, False),
+        ((24, 16), 6, 1, False),  # the size shows that the mask is upright
+    ],
+)
+def test_image_and_mask_that_are_turned_differently(tmp_path, size, of_image, of_mask, found_it):
+    pixels = np.random.default_rng(0).integers(0, 2, size[::-1], dtype=np.uint8)
+
+    def save(name, orientation, values):
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        Image.fromarray(values).save(tmp_path / name, exif=exif)
+        return tmp_path / name
+
+    # Where only the image's sides are exchanged, a fitting mask has the upright size.
+    mask = pixels.T.copy() if of_image > 4 and of_mask < 5 else pixels
+    files = Sample("a", save("a.png", of_image, pixels * 200), save("m.png", of_mask, mask))
+    findings = found(data([files, sample("b", picture(1, channels=1), MASK)]))
+    assert ("turned-differently" in findings) == found_it
+    if found_it:
+        assert findings["turned-differently"].details == (f"orientation {of_image}, its mask {of_mask}",)
 
 
 def test_pixels_without_data_and_values_that_stand_for_it():

@@ -142,6 +142,17 @@ def image_info(path: str | Path, page: int | None = None) -> ImageInfo:
         return _reader(path).page_info(path, page)
 
 
+def read_orientation(path: str | Path, page: int | None = None) -> int:
+    """Read how a picture is turned when it is read: 1..8 of the EXIF standard, 1 for not at all.
+
+    Raises:
+        UserError: as `image_info`.
+    """
+    with reading(path):
+        orientation = _reader(path).page_orientation(path, page)
+        return orientation if orientation in range(1, 9) else 1
+
+
 def is_animated(path: str | Path) -> bool:
     """Return whether a file has several frames of which the first one is read."""
     with reading(path):

@@ -51,6 +51,12 @@ def page_info(path: str | Path, page: int | None) -> ImageInfo:
         return ImageInfo(height, width, 1 if header.is_gray else 3, header.depth <= 8)
 
 
+def page_orientation(path: str | Path, page: int | None) -> int:
+    """Read the orientation tag; see `read_orientation`."""
+    with _opened(path, page) as header:
+        return header.orientation
+
+
 def read_page(path: str | Path, page: int | None) -> np.ndarray:
     """Read the image (H, W, C), uint8 or float32; see `read_image`."""
     with _opened(path, page) as header:

@@ -47,6 +47,13 @@ def page_info(path: str | Path, page: int | None) -> ImageInfo:
         return Layout.of(stack.header(page or 0), path).info
 
 
+def page_orientation(path: str | Path, page: int | None) -> int:
+    """Read the orientation tag of a page; see `read_orientation`."""
+    stack = _stack(path, page)
+    with stack.lock:
+        return Layout.of(stack.header(page or 0), path).orientation
+
+
 def read_page(path: str | Path, page: int | None) -> np.ndarray:
     """Read a page as an image (H, W, C), uint8 or float32; see `read_image`."""
     layout, values = _read(path, page)
