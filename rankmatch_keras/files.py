@@ -2,21 +2,60 @@
 
 import contextlib
 import os
+import zlib
+from collections.abc import Iterator
 from pathlib import Path
+
+TEMPORARY = ".writing-"  # begin of the names of files that are not whole yet
 
 
 @contextlib.contextmanager
-def replacing(path):
+def replacing(path: str | Path, keep: str | Path | None = None) -> Iterator[Path]:
     """Yield a temporary path with the same ending beside `path`, and rename it to `path` when the block succeeds.
+
+    The content is on the disk before the name is, so that not even a power failure leaves an empty file.
 
     Args:
         path: file to write; its folder is made if needed.
+        keep: name that the file which is there gets, on the same file system; by default it is replaced.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".writing-{os.getpid()}-{path.name}")
+    # Short, whatever the length of the name; the same ending, from which libraries tell the format.
+    mark, ending = zlib.crc32(os.fsencode(path.name)), path.suffix if len(path.suffix) < 16 else ""
+    temporary = path.with_name(f"{TEMPORARY}{os.getpid()}-{mark:08x}{ending}")
     try:
         yield temporary
+        _synchronize(temporary)
+        if keep is not None and path.exists():
+            path.replace(keep)
         temporary.replace(path)
+        _synchronize(path.parent)
+    except OSError as error:
+        if error.filename in (None, str(temporary)):  # libraries forget the name, or give that which nobody knows
+            raise OSError(error.errno, error.strerror or str(error), str(path)) from error
+        raise
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # e.g. the folder is gone; the first error is the one to tell
+            temporary.unlink(missing_ok=True)
+
+
+def remove_temporaries(folder: str | Path, below: bool = False) -> None:
+    """Remove what killed processes left half-written in a folder (and below), where nobody else writes now."""
+    for path in (Path(folder).rglob if below else Path(folder).glob)(f"{TEMPORARY}*"):
+        with contextlib.suppress(OSError):
+            path.unlink()
+
+
+def _synchronize(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk."""
+    if os.name == "nt" and path.is_dir():
+        return  # Windows cannot open folders
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if not path.is_dir():  # some file systems cannot synchronize folders
+            raise error
+    finally:
+        os.close(descriptor)

@@ -34,10 +34,10 @@ OUTSIDE = {
     "models": {"keras", "numpy", "keras_cv", "keras_hub", "h5py"},
     "data": {"keras", "numpy", "PIL", "pycocotools", "pydantic", "tifffile", "scipy"},
     "methods": {"keras", "numpy"},
-    "evaluation": {"keras", "numpy", "PIL", "matplotlib", "scipy"},
+    "evaluation": {"keras", "numpy", "PIL", "matplotlib", "scipy", "pydantic"},
     "check": {"numpy", "PIL", "matplotlib"},
-    "training": {"keras", "numpy", "pydantic", "annotated_types", "yaml"},
-    "comparison": {"numpy", "matplotlib", "scipy"},
+    "training": {"keras", "numpy", "pydantic", "typing_extensions", "annotated_types", "yaml"},
+    "comparison": {"numpy", "matplotlib", "scipy", "pydantic", "typing_extensions"},
     "figures": {"keras", "numpy", "matplotlib", "scipy"},
     "cli": {"keras", "numpy", "PIL", "click"},
 }

@@ -1,6 +1,5 @@
 """`rankmatch compare`: several methods, numbers of labels and seeds in one table."""
 
-import json
 import runpy
 from pathlib import Path
 
@@ -8,7 +7,7 @@ import click
 
 from rankmatch_keras.cli.train import require_recipe
 from rankmatch_keras.errors import UserError
-from rankmatch_keras.files import replacing
+from rankmatch_keras.files import remove_temporaries, replacing
 from rankmatch_keras.texts import say
 
 PLAN = "compare.json"
@@ -84,14 +83,16 @@ def _existing(words, labels, out):
     if labels is not None:
         raise UserError("--labels with --methods", "--labels alone", "Leave it out: the runs' records say it.")
     _require_free(out)
-    return read_runs([Path(word) for word in words])
+    records = read_runs([Path(word) for word in words])
+    _take(out)
+    return records
 
 
 def _made(words, methods, labels, seeds, jobs, devices, out):
     """Return the records of the requested runs, trained where they are missing."""
     from rankmatch_keras.comparison.execution import execute
     from rankmatch_keras.comparison.grid import make_grid, read_labels, read_methods, read_seeds, require_free
-    from rankmatch_keras.comparison.records import ALL, read_record
+    from rankmatch_keras.comparison.records import ALL
 
     if not words:
         raise UserError("a recipe, or flags that name the data", "none", "Give e.g. recipes/lucchi.py --data DIR.")
@@ -103,6 +104,7 @@ def _made(words, methods, labels, seeds, jobs, devices, out):
     counts = read_labels(labels)
     plan = make_grid(choices, counts, read_seeds(seeds), out / "runs")
     _require_valid(plan, words)
+    _take(out)
     _remember(out, words)
     skipped = [choice.label for choice in choices if choice.needs_unlabeled] if ALL in counts else []
     if skipped:
@@ -112,7 +114,18 @@ def _made(words, methods, labels, seeds, jobs, devices, out):
     except KeyboardInterrupt:
         say("Interrupted; runs keep their last whole epoch: the same command continues them.", error=True)
         raise SystemExit(130) from None
-    return [read_record(run.folder, run.method.label, run.labels, run.seed, failures.get(run.folder)) for run in plan]
+    return [_record(run, failures.get(run.folder)) for run in plan]
+
+
+def _record(run, failure):
+    """Return the record of a planned run; one that cannot be read is a failure, too, and does not stop the others."""
+    from rankmatch_keras.comparison.records import Record, read_record
+
+    identity = (run.folder, run.method.label, run.labels, run.seed)
+    try:
+        return read_record(*identity, failure)
+    except UserError as error:
+        return Record(*identity, error=failure or str(error))
 
 
 def _require_valid(plan, words):
@@ -171,29 +184,36 @@ def _require_possible_with_all(options):
 
 def _require_free(out):
     """Check that the folder is new, empty or that of a comparison."""
-    if out.exists() and not (out.is_dir() and (not any(out.iterdir()) or _is_comparison(out))):
+    from rankmatch_keras.training.run_folder import is_free
+
+    if not is_free(out) and not any((out / name).is_file() for name in (PLAN, TABLE)):
         raise UserError("a new or empty folder as --out, or that of a comparison", f"{out}", "Choose another --out.")
 
 
-def _is_comparison(folder):
-    return any((folder / name).is_file() for name in (PLAN, TABLE))
+def _take(out):
+    """Keep other comparisons out of the folder until this one ends."""
+    from rankmatch_keras.training.run_folder import lock
+
+    _require_free(out)
+    lock(out)
+    remove_temporaries(out)  # the runs below have locks of their own
 
 
 def _remember(out, words):
     """Record the flags that all runs share; refuse others than those of the runs that are there."""
-    _require_free(out)
+    from rankmatch_keras.comparison.records import read_plan
+    from rankmatch_keras.evaluation import write_json
+
     path = out / PLAN
-    if path.is_file():
-        before = json.loads(path.read_text(encoding="utf-8"))["words"]
-        if before != list(words):
-            raise UserError(
-                "the recipe and flags that this comparison was started with",
-                f"`{' '.join(words)}` instead of `{' '.join(before)}` in {path}",
-                "Give the same ones, or choose another --out.",
-            )
-        return
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps({"words": list(words)}, indent=2) + "\n", encoding="utf-8")
+    before = read_plan(path)
+    if before is None:
+        write_json(path, {"words": list(words)})
+    elif before != list(words):
+        raise UserError(
+            "the recipe and flags that this comparison was started with",
+            f"`{' '.join(words)}` instead of `{' '.join(before)}` in {path}",
+            "Give the same ones, or choose another --out.",
+        )
 
 
 def _write(out, comparison):

@@ -34,7 +34,8 @@ def evaluate(run, weights, root, part, limit, mode, crop, border, flip, scales, 
     from rankmatch_keras import evaluation, models
     from rankmatch_keras.data.sets.protocol import Protocol
     from rankmatch_keras.evaluation import progress_bar
-    from rankmatch_keras.training.run_folder import Run, read_config
+    from rankmatch_keras.training.records import read_config
+    from rankmatch_keras.training.run_folder import Run
 
     config = read_config(run)
     weights = weights or Run(run).kept
@@ -43,14 +44,14 @@ def evaluate(run, weights, root, part, limit, mode, crop, border, flip, scales, 
     if not samples:
         raise UserError(f"a {part} set", f"none in {dataset.name}", "Choose another --part.")
     usual = Protocol(**config["protocol"]) if "protocol" in config else dataset.protocol
-    protocol = usual.changed(mode, crop, border, flip, scales, config["options"]["crop"])
+    protocol = usual.changed(mode, crop, border, flip, scales, config["options"].get("crop"))
     evaluator = evaluation.Evaluator(
         samples,
         dataset.class_names,
         protocol,
         window_batch=window_batch,
         limit=limit,
-        provenance={"set": f"{dataset.name} {part}", "split": config["split"]["id"], "weights": weights},
+        provenance={"set": f"{dataset.name} {part}", "split": config.get("split", {}).get("id"), "weights": weights},
     )
     predictor = models.load_predictor(getattr(Run(run), weights))
     scores = evaluator.evaluate(predictor, progress=progress_bar("scored"))
@@ -88,8 +89,8 @@ def open_data_of(config, root=None):
     dataset = data.open_data(str(record["loader"]), **arguments)
     options = config["options"]
     if options.get("val_list"):
-        dataset = data.with_val_list(dataset, options["val_list"], options["data"])
-    skipped = set(config["split"].get("skipped", ()))
+        dataset = data.with_val_list(dataset, options["val_list"], options.get("data"))
+    skipped = set(config.get("split", {}).get("skipped", ()))
     val, test = (tuple(s for s in samples if s.name not in skipped) for samples in (dataset.val, dataset.test))
     return dataclasses.replace(dataset, val=val, test=test)
 

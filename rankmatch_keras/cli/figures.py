@@ -37,7 +37,7 @@ def figures(runs, out, images, part, weights, agents, root):
     rankmatch figures runs/voc --out figures/voc --images 2007_000033,2007_000061 --weights best
     """
     from rankmatch_keras.figures.predictions import Picture, save_comparison, save_contours
-    from rankmatch_keras.training.run_folder import read_config
+    from rankmatch_keras.training.records import read_config
 
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError("a new or empty output folder", f"{out} with files", "Choose another --out.")
@@ -91,7 +91,8 @@ def _look_at(run, label, config, pictures, weights, num_agents, out, dataset, nu
 
 def _draw_health(runs, labels, dataset, out):
     from rankmatch_keras.figures.pseudo_labels import save_pseudo_labels
-    from rankmatch_keras.training.run_folder import Run, read_rows
+    from rankmatch_keras.training.records import read_rows
+    from rankmatch_keras.training.run_folder import Run
 
     histories = {label: Run(run).read_history() for label, run in zip(labels, runs, strict=True)}
     checks = {label: read_rows(Run(run).pseudo_labels) for label, run in zip(labels, runs, strict=True)}

@@ -84,7 +84,7 @@ def _splits_seen(record):
     seen = {record.config.get("split", {}).get("id")}
     start = record.config.get("start")
     while start:
-        seen.add(start["split"])
+        seen.add(start.get("split"))
         start = start.get("start")
     return ", ".join(sorted(str(split or "unknown") for split in seen))
 

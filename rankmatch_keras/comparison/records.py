@@ -1,15 +1,19 @@
 """Records of runs: configuration, scores, history and cost."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+import pydantic
+from typing_extensions import TypedDict
+
+from rankmatch_keras.data.readers.json_files import read_json
 from rankmatch_keras.errors import UserError
 from rankmatch_keras.evaluation.scores import Scores
-from rankmatch_keras.training.catalog import names_where
+from rankmatch_keras.training.catalog import names_where, same_text
 from rankmatch_keras.training.options import CATALOG
+from rankmatch_keras.training.records import read_config, read_cost, read_scores
 from rankmatch_keras.training.run_folder import STAGES, Run
 
 BASELINE = "supervised"  # the method that the others are measured against
@@ -19,6 +23,13 @@ Labels = int | Literal["all"] | None
 NAMED = names_where(CATALOG, in_comparison="named", of_method=False)
 OF_METHOD = names_where(CATALOG, of_method=True)
 PER_METHOD = names_where(CATALOG, in_comparison="per method")
+
+
+class _Plan(TypedDict):
+    words: list[str]
+
+
+_PLAN = pydantic.TypeAdapter(_Plan)
 
 
 @dataclass(frozen=True)
@@ -86,8 +97,9 @@ def read_record(folder: Path, label: str, labels: Labels, seed: int, error: str 
     Raises:
         UserError: if a file of the run cannot be used.
     """
-    config = _json(folder / "config.json") or {}
-    scores = _json(folder / "scores.json")
+    run = Run(folder)
+    config: Mapping[str, Any] = read_config(folder) if run.config.is_file() else {}
+    scores = read_scores(run.scores)
     if config and scores is None and error is None:
         error = "not finished: start it again with --resume"
     if config and labels is None:
@@ -99,11 +111,21 @@ def read_record(folder: Path, label: str, labels: Labels, seed: int, error: str 
         config.get("options", {}).get("seed", seed),
         config,
         # The last column holds the scores after the last epoch.
-        None if not scores or error else Scores.from_dict(list(scores.values())[-1]),
-        Run(folder).read_history(),
+        None if not scores or error else list(scores.values())[-1],
+        run.read_history(),
         _cost(folder),
         error or (None if config else "no run"),
     )
+
+
+def read_plan(path: Path) -> list[str] | None:
+    """Read `compare.json`: recipe and flags that all runs of a comparison share; `None` where there is no file.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    remedy = "Restore it, or choose another --out."
+    return read_json(path, _PLAN, "the record of a comparison", remedy)["words"] if path.is_file() else None
 
 
 def read_runs(folders: Sequence[Path]) -> list[Record]:
@@ -115,12 +137,7 @@ def read_runs(folders: Sequence[Path]) -> list[Record]:
     Raises:
         UserError: if a folder holds no run, or two runs have the same method, labels and seed.
     """
-    for folder in folders:
-        if not (folder / "config.json").is_file():
-            raise UserError(
-                "run directories with a config.json", f"none in {folder}", "Give the --out of training runs."
-            )
-    names = labels_of([_json(folder / "config.json") or {} for folder in folders])
+    names = labels_of([read_config(folder) for folder in folders])
     records = [read_record(folder, name, None, 0) for folder, name in zip(folders, names, strict=True)]
     first: dict[tuple, Record] = {}
     for record in records:
@@ -147,10 +164,10 @@ def labels_of(configs: Sequence[Mapping[str, Any]]) -> list[str]:
     parts = [[*o.get("set", ()), *_own_method_options(o, options), *_own_optimizer(o, options)] for o in options]
     for part, config in zip(parts, configs, strict=True):
         if config.get("start"):
-            part.append(f"start_from={config['start']['method']}")
+            part.append(f"start_from={config['start'].get('method', 'unknown')}")
     for group in _groups([(o.get("method"), *part) for o, part in zip(options, parts, strict=True)]):
         for name in NAMED:
-            if len({options[i].get(name) for i in group}) > 1:
+            if len({same_text(options[i].get(name)) for i in group}) > 1:
                 for i in group:
                     if options[i].get(name) is not None:
                         parts[i].append(f"{name}={options[i][name]}")
@@ -186,10 +203,10 @@ def _recorded_labels(config):
 
 def _cost(folder):
     """Read the cost of a run, including its earlier stages."""
-    own = _json(Run(folder).cost)
+    own = read_cost(Run(folder).cost)
     if own is None:
         return {}
-    costs = [own, *(_json(path) for path in sorted((folder / STAGES).glob("*/cost.json")))]
+    costs = [own, *(read_cost(path) or {} for path in sorted((folder / STAGES).glob("*/cost.json")))]
 
     def total(name, combine):
         values = [cost.get(name) for cost in costs]
@@ -205,20 +222,3 @@ def _groups(keys):
     for i, key in enumerate(keys):
         groups.setdefault(key, []).append(i)
     return groups.values()
-
-
-def _json(path):
-    """Read a JSON object; None if there is no such file.
-
-    Raises:
-        UserError: if it is not a JSON object.
-    """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError) as error:
-        raise UserError("a file of a run", f"{path}, which cannot be read ({error})", "Omit this run.") from error
-    if not isinstance(content, dict):
-        raise UserError("a file of a run", f"{path}, which is not a JSON object", "Omit this run.")
-    return content

@@ -5,13 +5,14 @@ import hashlib
 import json
 import math
 import sys
-from dataclasses import asdict, dataclass, field, fields
-from typing import Any
+from dataclasses import asdict, dataclass, field
+from typing import Annotated, Any
 
 import numpy as np
+import pydantic
 
+from rankmatch_keras.data.readers.json_files import fitting
 from rankmatch_keras.data.sets.protocol import Protocol
-from rankmatch_keras.errors import UserError
 from rankmatch_keras.evaluation.metrics import mean_of_present
 from rankmatch_keras.files import replacing
 from rankmatch_keras.texts import shown
@@ -19,6 +20,8 @@ from rankmatch_keras.texts import shown
 PER_CLASS = ("iou", "dice", "precision", "recall", "boundary_iou")
 NUMBERS = ("mean_iou", "pixel_accuracy", "mean_dice", "mean_boundary_iou", "foreground_iou")
 UNKNOWN = (math.nan, math.nan)
+# JSON has no NaN: null stands for a number that is not known.
+Measured = Annotated[float, pydantic.BeforeValidator(lambda value: math.nan if value is None else value)]
 
 
 @dataclass(frozen=True)
@@ -48,23 +51,25 @@ class Scores:
         mean_iou_interval: 95% bootstrap interval of the mean IoU over images, (low, high); NaN if unknown.
     """
 
+    __pydantic_config__ = pydantic.ConfigDict(extra="forbid")
+
     class_names: tuple[str, ...]
-    iou: tuple[float, ...]
-    mean_iou: float
-    pixel_accuracy: float
+    iou: tuple[Measured, ...]
+    mean_iou: Measured
+    pixel_accuracy: Measured
     images: int
     images_available: int
     mode: str = str(Protocol())
     provenance: dict[str, Any] = field(default_factory=dict)
     protocol: Protocol = Protocol()
-    dice: tuple[float, ...] | None = None
-    precision: tuple[float, ...] | None = None
-    recall: tuple[float, ...] | None = None
-    boundary_iou: tuple[float, ...] | None = None
-    mean_dice: float = math.nan
-    mean_boundary_iou: float = math.nan
-    foreground_iou: float = math.nan
-    mean_iou_interval: tuple[float, float] = UNKNOWN
+    dice: tuple[Measured, ...] | None = None
+    precision: tuple[Measured, ...] | None = None
+    recall: tuple[Measured, ...] | None = None
+    boundary_iou: tuple[Measured, ...] | None = None
+    mean_dice: Measured = math.nan
+    mean_boundary_iou: Measured = math.nan
+    foreground_iou: Measured = math.nan
+    mean_iou_interval: tuple[Measured, Measured] = UNKNOWN
 
     @classmethod
     def from_confusion_matrix(
@@ -126,16 +131,19 @@ class Scores:
         Raises:
             UserError: if a field is missing, unknown or of another type.
         """
-        names = [f.name for f in fields(cls)]
-        if not isinstance(content, dict) or not set(names[:8]) <= set(content) <= set(names):
-            found = ", ".join(sorted(map(str, content))) if isinstance(content, dict) else type(content).__name__
-            raise _not_scores(f"with the fields {', '.join(names)}", found or "none")
-        try:
-            return cls(**_from_plain(content))
-        except UserError:
-            raise
-        except (TypeError, ValueError, AttributeError) as error:
-            raise _not_scores("of an evaluation", f"{error}") from error
+        return fitting(content, SCHEMA, "scores", "scores of an evaluation", "Give a file that an evaluation wrote.")
+
+
+def _same_lengths(scores: Scores) -> Scores:
+    for name in PER_CLASS:
+        values = getattr(scores, name)
+        if values is not None and len(values) != len(scores.class_names):
+            raise ValueError(f"{len(values)} values of {name} for {len(scores.class_names)} classes")
+    return scores
+
+
+RecordedScores = Annotated[Scores, pydantic.AfterValidator(_same_lengths)]
+SCHEMA: pydantic.TypeAdapter[Scores] = pydantic.TypeAdapter(RecordedScores)
 
 
 def weights_hash(model):
@@ -219,33 +227,8 @@ def write_csv(path, scores):
         writer.writerows({**row, **facts} for row in rows)
 
 
-def _from_plain(content):
-    values = dict(content)
-    for name in NUMBERS:
-        if name in values:
-            values[name] = _nan_for_none(values[name])
-    for name in (*PER_CLASS, "mean_iou_interval"):
-        if values.get(name) is not None:
-            values[name] = tuple(_nan_for_none(value) for value in values[name])
-    values["class_names"] = tuple(content["class_names"])
-    if "protocol" in values:
-        values["protocol"] = Protocol(**values["protocol"])
-    for name in PER_CLASS:
-        if values.get(name) is not None and len(values[name]) != len(values["class_names"]):
-            raise ValueError(f"{len(values[name])} values of {name} for {len(values['class_names'])} classes")
-    return values
-
-
-def _not_scores(expected, found):
-    return UserError(f"scores {expected}", found, "Give a file that an evaluation wrote.")
-
-
 def _none_for_nan(value):
     return None if math.isnan(value) else float(value)
-
-
-def _nan_for_none(value):
-    return math.nan if value is None else float(value)
 
 
 def _columns(scores):

@@ -2,6 +2,7 @@
 
 import csv
 import functools
+import hashlib
 import math
 import time
 
@@ -9,9 +10,9 @@ import keras
 
 from rankmatch_keras.backend.distribution import check_equal_weights, running
 from rankmatch_keras.errors import NonFiniteLoss
-from rankmatch_keras.files import replacing
 from rankmatch_keras.texts import printable, say
-from rankmatch_keras.training.state import load_state, save_state
+from rankmatch_keras.training.records import as_state
+from rankmatch_keras.training.state import Damaged, load_state, save_state
 
 SNAPSHOTS = 3
 
@@ -106,7 +107,8 @@ class Checkpoint(keras.callbacks.Callback):
     """Files of a run after each epoch: its state, its history, its last and its best predictor.
 
     Every file is written under a temporary name and then renamed, so that a crash loses at most the current epoch.
-    In the run directory: `state.npz` (to resume), `history.csv`, `last.keras`, `best.keras`. Put this callback after
+    In the run directory: `state.npz` (to resume), `history.csv`, `last.keras`, `best.keras`, and of state and best
+    predictor the one before, so that a damaged state costs an epoch and not the run. Put this callback after
     `Evaluation`, which brings the score. With several processes only the first one writes but all read, so the
     directory must be on storage that they share.
 
@@ -123,6 +125,7 @@ class Checkpoint(keras.callbacks.Callback):
         self.monitor = monitor
         self.history: list[dict[str, float]] = []
         self.best = -math.inf
+        self._best_file: str | None = None
         self._epoch_start = 0.0
 
     def restore(self, method) -> int:
@@ -134,13 +137,40 @@ class Checkpoint(keras.callbacks.Callback):
         Returns:
             Number of epochs done, for `initial_epoch` of `fit`; 0 where nothing was saved yet.
         """
-        if not self.run.state.exists():
+        record, path = self._load(method)
+        if record is None:
             return 0
-        record = load_state(self.run.state, method)
-        self.history = [{name: _number(value) for name, value in row.items()} for row in record["history"]]
-        self.best = _number(record["best"])
-        running().on_main(self._write_history)
+        self.history, self.best, self._best_file = record["history"], record["best"], record.get("best_file")
+        running().on_main(lambda: self._go_back_to(path))
         return record["epochs"]
+
+    def _load(self, method):
+        """Load the last state that can be read; return its record and its file."""
+        damage = None
+        for path in (self.run.state, self.run.previous_state):
+            if not path.exists():
+                continue
+            try:
+                record = as_state(load_state(path, method), path)
+            except Damaged as error:
+                damage = damage or error
+                continue
+            if path == self.run.previous_state:
+                reason = damage.found if damage else f"there is no {self.run.state.name}"
+                say(f"Going on from {path}, after epoch {record['epochs']}, as {reason}.")
+            return record, path
+        if damage:
+            raise damage
+        return None, None
+
+    def _go_back_to(self, path):
+        """Make the other files those of the state that was loaded."""
+        if path != self.run.state:
+            self.run.state.unlink(missing_ok=True)  # or it would soon take the place of the one that can be read
+        if self._best_file not in (None, _digest(self.run.best)):
+            if self._best_file == _digest(self.run.previous_best):
+                self.run.previous_best.replace(self.run.best)
+        self._write_history()
 
     def on_epoch_begin(self, epoch, logs=None):
         """Start the clock of the epoch."""
@@ -158,20 +188,24 @@ class Checkpoint(keras.callbacks.Callback):
         score = values.get(self.monitor, math.nan)
         if score > self.best:
             self.best = score
-            self._save_predictor(self.run.best)
+            self._save_predictor(self.run.best, keep=self.run.previous_best)
+            self._best_file = _digest(self.run.best)
         self._save_predictor(self.run.last)
         history = [{name: _plain(value) for name, value in row.items()} for row in self.history]
-        record = {"epochs": epoch + 1, "best": _plain(self.best), "history": history}
-        save_state(self.run.state, self.model, record)
+        record = {"epochs": epoch + 1, "best": _plain(self.best), "best_file": self._best_file, "history": history}
+        save_state(self.run.state, self.model, record, keep=self.run.previous_state)
         self._write_history()
 
-    def _save_predictor(self, path):
-        with replacing(path) as temporary:
+    def _save_predictor(self, path, keep=None):
+        with self.run.replacing(path, keep) as temporary:
             self.predictor.save(temporary)
 
     def _write_history(self):
         columns = list(dict.fromkeys(name for row in self.history for name in row))
-        with replacing(self.run.history) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        with (
+            self.run.replacing(self.run.history) as temporary,
+            temporary.open("w", newline="", encoding="utf-8") as file,
+        ):
             writer = csv.DictWriter(file, columns)
             writer.writeheader()
             writer.writerows(self.history)
@@ -199,7 +233,7 @@ class Snapshots(keras.callbacks.Callback):
                 running().on_main(functools.partial(self._save, self.run.snapshot(number)))
 
     def _save(self, path):
-        with replacing(path) as temporary:
+        with self.run.replacing(path) as temporary:
             self.predictor.save(temporary)
 
 
@@ -242,5 +276,9 @@ def _plain(value):
     return value if math.isfinite(value) else str(value)
 
 
-def _number(value):
-    return float(value) if isinstance(value, str) else value
+def _digest(path):
+    """Return a fingerprint of a file; `None` where there is none."""
+    if not path.exists():
+        return None
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]

@@ -13,7 +13,8 @@ from rankmatch_keras.data.sets.pixel_statistics import usual_short_side
 from rankmatch_keras.errors import UserError
 from rankmatch_keras.texts import say
 from rankmatch_keras.training.options import Options
-from rankmatch_keras.training.run_folder import Run, read_config
+from rankmatch_keras.training.records import read_config
+from rankmatch_keras.training.run_folder import Run
 
 LOOKED_AT = 20  # images whose sizes decide the crop
 LARGEST_CROP = {"accelerator": 321, "processor": 193}  # pixels a side that a step can afford

@@ -10,7 +10,8 @@ from rankmatch_keras.texts import say
 from rankmatch_keras.training.catalog import names_where
 from rankmatch_keras.training.optimizers import SGD, learning_rate_schedule
 from rankmatch_keras.training.options import CATALOG, Options
-from rankmatch_keras.training.run_folder import Run, read_config
+from rankmatch_keras.training.records import read_config
+from rankmatch_keras.training.run_folder import Run
 
 
 def build_segmenter(dataset: data.SegmentationData, split: data.Split, options: Options) -> models.Segmenter:
@@ -44,7 +45,7 @@ def start_of(options: Options) -> dict[str, Any] | None:
         return {"method": start.stem, "split": None}
     config = read_config(start)
     return {
-        "method": config["options"]["method"],
+        "method": config["options"].get("method", "unknown"),
         "split": config.get("split", {}).get("id"),
         "start": config.get("start"),
     }

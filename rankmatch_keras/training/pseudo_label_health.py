@@ -11,8 +11,8 @@ from rankmatch_keras import IGNORE_INDEX
 from rankmatch_keras.backend.distribution import running
 from rankmatch_keras.errors import UserError
 from rankmatch_keras.evaluation import ConfusionMatrix, predict_probabilities
-from rankmatch_keras.files import replacing
 from rankmatch_keras.texts import printable, say
+from rankmatch_keras.training.records import read_rows
 
 LARGEST_SIDE = 1024  # larger images are cropped to their middle
 
@@ -86,15 +86,21 @@ class PseudoLabelHealth(keras.callbacks.Callback):
     def _append(self, row):
         """Append a row; rows of an epoch that is trained again after an interrupt are replaced."""
         path = self.run.pseudo_labels
-        rows = []
-        if path.is_file():
-            with path.open(newline="", encoding="utf-8") as file:
-                rows = [old for old in csv.DictReader(file) if int(old["epoch"]) < row["epoch"]]
-        rows.append({name: "" if math.isnan(value) else round(value, 6) for name, value in row.items()})
-        with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        rows = [old for old in self._rows() if old["epoch"] < row["epoch"]]
+        with self.run.replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, list(row), restval="", extrasaction="ignore")
             writer.writeheader()
-            writer.writerows(rows)
+            for one in [*rows, row]:
+                cells = {name: "" if math.isnan(value) else round(value, 6) for name, value in one.items()}
+                writer.writerow({**cells, "epoch": int(one["epoch"])})
+
+    def _rows(self):
+        """Return the rows that are there; a damaged report must not end the training."""
+        try:
+            return read_rows(self.run.pseudo_labels)
+        except UserError as error:
+            say(f"The report on pseudo-labels begins anew: {error}")
+            return ()
 
 
 def _can_be_read(sample):

@@ -1,12 +1,10 @@
 """Run directory: the record of a training run and its files."""
 
-import csv
+import contextlib
 import dataclasses
 import datetime
 import errno
 import importlib.metadata
-import json
-import math
 import os
 import platform
 from pathlib import Path
@@ -18,14 +16,17 @@ except ImportError:  # not on Windows
     fcntl = None  # type: ignore[assignment]
 
 from rankmatch_keras.errors import UserError
-from rankmatch_keras.files import replacing
+from rankmatch_keras.evaluation.scores import write_json
+from rankmatch_keras.files import TEMPORARY, remove_temporaries, replacing
 from rankmatch_keras.training.catalog import names_where
 from rankmatch_keras.training.options import CATALOG
+from rankmatch_keras.training.records import CONFIG, read_config, read_rows
 
 PACKAGES = ("rankmatch-keras", "keras", "keras-cv", "tensorflow-cpu", "tensorflow", "torch", "jax", "numpy", "pillow")
 LOCK = ".lock"
 STAGES = "stages"  # directory of the earlier stages of a self-training run
 
+_begun: set[Path] = set()  # directories that `Run.create` made or opened
 _locks: dict[Path, int] = {}  # kept open: the system releases a lock when its process ends, however it does
 
 
@@ -42,7 +43,7 @@ class Run:
     @property
     def config(self) -> Path:
         """Options, versions, split and seed, as JSON."""
-        return self.folder / "config.json"
+        return self.folder / CONFIG
 
     @property
     def options(self) -> Path:
@@ -53,6 +54,11 @@ class Run:
     def state(self) -> Path:
         """Weights, optimizer, random streams and history, for resuming."""
         return self.folder / "state.npz"
+
+    @property
+    def previous_state(self) -> Path:
+        """The state before that, in case it cannot be read."""
+        return self.folder / "previous.npz"
 
     @property
     def history(self) -> Path:
@@ -68,6 +74,11 @@ class Run:
     def best(self) -> Path:
         """Predictor after the epoch with the best score."""
         return self.folder / "best.keras"
+
+    @property
+    def previous_best(self) -> Path:
+        """The best predictor before that, which a run that goes back to the previous state needs."""
+        return self.folder / "previous-best.keras"
 
     @property
     def chosen(self) -> Path:
@@ -127,16 +138,41 @@ class Run:
         if run.config.exists():
             before = read_config(run.folder)
             _check_same_run(run, before, content)
-            _lock(run)
-            run._write_config({**before, "resumed": [*before.get("resumed", ()), _resumption(content)]})
+            lock(run.folder)
+            remove_temporaries(run.folder, below=True)
+            write_json(run.config, {**before, "resumed": [*before.get("resumed", ()), _resumption(content)]})
+            _begun.add(run.folder)
             return run
         try:
-            run.folder.mkdir(parents=True, exist_ok=True)
-            _lock(run)
+            lock(run.folder)
+            remove_temporaries(run.folder, below=True)
+            write_json(run.config, content)
         except OSError as error:
             raise _unusable(run.folder, error) from None
-        run._write_config(content)
+        _begun.add(run.folder)
         return run
+
+    def replacing(self, path: Path, keep: Path | None = None) -> contextlib.AbstractContextManager[Path]:
+        """Return `files.replacing` for a file of this run, whose directory must still be there.
+
+        Raises:
+            UserError: see `require_there`.
+        """
+        self.require_there()
+        return replacing(path, keep)
+
+    def require_there(self) -> None:
+        """Check that nobody has removed the directory since the run began: the half of a run would take its place.
+
+        Raises:
+            UserError: somebody has.
+        """
+        if self.folder in _begun and not self.config.exists():
+            raise UserError(
+                f"the run directory in place until the run ends, with its {CONFIG}",
+                f"none at {self.folder}: it was removed or renamed",
+                "Move it back and continue with --resume, or start again.",
+            )
 
     def read_history(self) -> tuple[dict[str, float], ...]:
         """Return the rows of `history.csv`, see `read_rows`."""
@@ -152,60 +188,19 @@ class Run:
             UserError: the folder holds another run, or something else.
         """
         try:
-            self.folder.exists()
-        except OSError as error:  # e.g. a name that is too long
+            with contextlib.suppress(FileNotFoundError):
+                self.folder.stat()
+            free, there = is_free(self.folder, STAGES), self.config.exists()
+        except (OSError, ValueError) as error:  # e.g. a name that is too long, or one with a NUL
             raise _unusable(self.folder, error) from None
-        if not self.config.exists() and self.folder.exists() and not _is_free(self.folder):
+        if not there and not free:
             raise UserError("a new or empty output folder", f"{self.folder} with other files", "Choose another --out.")
-        if self.config.exists() and not resume:
+        if there and not resume:
             raise UserError(
                 "an output folder without a run",
                 f"another run in {self.folder}",
                 "Choose another --out, or continue that run with --resume.",
             )
-
-    def _write_config(self, content):
-        with replacing(self.config) as temporary:
-            temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def read_config(folder) -> dict[str, Any]:
-    """Read the record of a run.
-
-    Args:
-        folder: the run directory.
-
-    Returns:
-        Content of `config.json`.
-
-    Raises:
-        UserError: there is no run in that folder.
-    """
-    path = Run(Path(folder)).config
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(content, dict) or not isinstance(content.get("options"), dict):
-            raise ValueError
-        return content
-    except (OSError, ValueError, RecursionError) as error:
-        raise UserError(
-            "a run directory, with its config.json", f"none in {folder}", "Give the --out of a training run."
-        ) from error
-
-
-def read_rows(path: Path) -> tuple[dict[str, float], ...]:
-    """Return the rows of a CSV file as numbers by column, NaN for other cells; none where there is no file."""
-    if not path.is_file():
-        return ()
-    with path.open(newline="", encoding="utf-8") as file:
-        return tuple({name: _number(value) for name, value in row.items()} for row in csv.DictReader(file))
-
-
-def _number(text):
-    try:
-        return float(text)
-    except (TypeError, ValueError):
-        return math.nan
 
 
 def versions() -> dict[str, str]:
@@ -219,17 +214,31 @@ def versions() -> dict[str, str]:
     return found
 
 
-def _is_free(folder):
-    """Whether a folder holds nothing but the lock of a process that stopped early, or earlier stages."""
-    return folder.is_dir() and all(path.name in (LOCK, STAGES) for path in folder.iterdir())
+def is_free(folder: Path, *known: str) -> bool:
+    """Return whether a folder is missing or holds nothing but known names and what a process that was killed left.
+
+    Raises:
+        OSError: the folder cannot be read.
+    """
+    if not folder.exists():
+        return True
+    left = (LOCK, *known)
+    return folder.is_dir() and all(path.name in left or path.name.startswith(TEMPORARY) for path in folder.iterdir())
 
 
-def _lock(run):
-    """Keep other processes out of the directory until this one ends."""
-    place = run.folder.resolve()
-    if fcntl is None or place in _locks:
+def lock(folder: Path) -> None:
+    """Keep other processes out of a folder, which is made if needed, until this one ends.
+
+    Raises:
+        UserError: another process uses it.
+        OSError: it cannot be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    place = folder.resolve()
+    held = place in _locks and os.fstat(_locks[place]).st_nlink > 0  # a new folder may have taken its place
+    if fcntl is None or held:
         return
-    descriptor = os.open(run.folder / LOCK, os.O_CREAT | os.O_RDWR, 0o644)
+    descriptor = os.open(folder / LOCK, os.O_CREAT | os.O_RDWR, 0o644)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
@@ -238,7 +247,7 @@ def _lock(run):
             return  # a file system without locks
         raise UserError(
             "an output folder that no other process writes to",
-            f"{run.folder}, which another process is using",
+            f"{folder}, which another process is using",
             "Wait for it, choose another --out, or start the processes of one run by their launcher.",
         ) from error
     _locks[place] = descriptor
@@ -253,8 +262,9 @@ def _resumption(content):
 
 
 def _unusable(folder, error):
+    reason = getattr(error, "strerror", None) or error
     return UserError(
-        "an output folder that can be written", f"{str(folder)[:80]} ({error.strerror})", "Choose another --out."
+        "an output folder that can be written", f"{str(folder)[:80]!r} ({reason})", "Choose another --out."
     )
 
 

@@ -7,7 +7,6 @@ but every framework makes other numbers of it.
 """
 
 import json
-import zipfile
 from typing import Any
 
 import keras
@@ -18,18 +17,25 @@ from rankmatch_keras.errors import UserError
 from rankmatch_keras.files import replacing
 from rankmatch_keras.texts import say
 
+REMEDY = "Restore it from a copy, or start a new run."
 
-def save_state(path, method, record: dict[str, Any]):
+
+class Damaged(UserError):
+    """A state that cannot be read: another one may be whole."""
+
+
+def save_state(path, method, record: dict[str, Any], keep=None):
     """Write everything that the next step depends on.
 
     Args:
         path: `.npz` file, replaced as a whole.
         method: a compiled `Method`.
         record: further facts fit for JSON, e.g. the epoch and the history.
+        keep: name that the state which is there gets; by default it is replaced.
     """
     arrays = {key: ops.convert_to_numpy(variable.value) for key, variable in _variables(method).items()}
     text, backend = np.array(json.dumps(record)), np.array(keras.backend.backend())
-    with replacing(path) as temporary:
+    with replacing(path, keep) as temporary:
         np.savez(temporary, record=text, backend=backend, **arrays)
 
 
@@ -44,14 +50,19 @@ def load_state(path, method) -> dict[str, Any]:
         The saved record.
 
     Raises:
-        UserError: the file is unreadable, or of another network, method or optimizer.
+        Damaged: the file cannot be read.
+        UserError: it is of another network, method or optimizer.
     """
     try:
         with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         record = json.loads(str(arrays.pop("record")))
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise UserError("a training state", f"{path}, which cannot be read ({error})", "Start a new run.") from error
+        if not isinstance(record, dict):
+            raise ValueError(f"its record is {str(record)[:40]!r}")
+    # Readers of archives and arrays raise nearly any type on damaged files, even AttributeError and MemoryError.
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise Damaged("a training state", f"{path}, which cannot be read ({reason})", REMEDY) from error
     backend, here = str(arrays.pop("backend", "")), keras.backend.backend()
     variables = _variables(method)
     _check_same(path, arrays, variables)

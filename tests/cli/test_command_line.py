@@ -63,6 +63,7 @@ def test_training_leaves_a_complete_run(run_folder, finished):
         "history.csv",
         "last.keras",
         "predictions.png",
+        "previous.npz",
         "pseudo_labels.csv",
         "run.yaml",
         "scores.csv",

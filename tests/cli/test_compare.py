@@ -2,9 +2,14 @@
 
 import csv
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 from PIL import Image
+
+from rankmatch_keras.training import run_folder
 
 pytestmark = pytest.mark.once
 
@@ -78,6 +83,42 @@ def test_two_methods_are_compared_and_a_cut_off_run_goes_on(scenes, compared, ra
 
     code, _, err = rankmatch(*command(scenes, compared, "--steps", 4))
     assert code == 2 and "--steps 4" in err and "compare.json" in err
+
+
+def test_two_comparisons_in_one_folder_are_refused(scenes, compared, rankmatch, checkout):
+    script = (
+        "import pathlib, sys, time; from rankmatch_keras.training.run_folder import lock; "
+        "lock(pathlib.Path(sys.argv[1])); print('there', flush=True); time.sleep(60)"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(checkout)}
+    os.close(run_folder._locks.pop(compared.resolve()))  # the test before had it in this process
+    table = (compared / "table.md").read_text()
+    command_line = [sys.executable, "-c", script, str(compared)]
+    with subprocess.Popen(command_line, stdout=subprocess.PIPE, text=True, env=environment) as other:
+        assert "there" in other.stdout.readline()
+        code, _, err = rankmatch(*command(scenes, compared))
+        other.kill()
+    assert code == 2 and "which another process is using" in err
+    assert (compared / "table.md").read_text() == table
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"words": 3}', "\0"])
+def test_a_damaged_plan_is_named(content, scenes, compared, rankmatch):
+    plan = (compared / "compare.json").read_text()
+    (compared / "compare.json").write_text(content)
+    code, _, err = rankmatch(*command(scenes, compared))
+    (compared / "compare.json").write_text(plan)
+    assert code == 2 and "compare.json" in err and "Traceback" not in err
+
+
+def test_a_damaged_run_does_not_stop_the_table_of_the_others(scenes, compared, rankmatch):
+    scores = compared / "runs/rankmatch_num_agents=8-l3-s0/scores.json"
+    content = scores.read_text()
+    scores.write_text("[]")
+    code, out, err = rankmatch(*command(scenes, compared))
+    scores.write_text(content)
+    assert code == 1 and "1 of 3 runs have no score" in err
+    assert "scores.json" in out and "| supervised |" in out
 
 
 def test_figures_of_the_runs(compared, tmp_path, rankmatch):

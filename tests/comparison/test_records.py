@@ -4,7 +4,9 @@ from functools import partial
 import pytest
 
 from rankmatch_keras.comparison.comparability import require_comparable
+from rankmatch_keras.comparison.measures import Comparison
 from rankmatch_keras.comparison.records import labels_of, read_record, read_runs
+from rankmatch_keras.comparison.tables import to_markdown
 from rankmatch_keras.errors import UserError
 
 pytestmark = pytest.mark.once
@@ -133,7 +135,7 @@ def test_a_damaged_record_is_named(write_run):
     with pytest.raises(UserError, match="scores.json"):
         read_runs([folder])
     (folder / "scores.json").write_text(json.dumps([1]))
-    with pytest.raises(UserError, match="not a JSON object"):
+    with pytest.raises(UserError, match=r"scores.json': Input should be a valid dictionary, not \[1\]"):
         read_runs([folder])
 
 
@@ -144,3 +146,37 @@ def test_the_cost_includes_earlier_stages(write_run):
     (folder / "stages/1/cost.json").write_text(json.dumps(cost))
     (record,) = read_runs([folder])
     assert record.cost == {"train_seconds": 90.0, "seconds": 110.0, "step_seconds": 0.2, "peak_memory_gb": 2.5}
+
+
+def leaves(content, path=()):
+    """Yield the path of everything in a JSON object."""
+    yield path
+    items = content.items() if isinstance(content, dict) else enumerate(content) if isinstance(content, list) else ()
+    for key, value in items:
+        yield from leaves(value, (*path, key))
+
+
+def replaced(content, path, value):
+    if not path:
+        return value
+    changed = content.copy()
+    changed[path[0]] = replaced(content[path[0]], path[1:], value)
+    return changed
+
+
+@pytest.mark.parametrize("name", ["config.json", "scores.json", "cost.json"])
+def test_other_values_anywhere_are_used_or_refused(name, write_run):
+    start = {"start": {"method": "a", "split": "b", "start": {"method": "c", "split": "d"}}}
+    folder = write_run("a", changes={**start, "resumed": [{"backend": "jax"}]})
+    other = write_run("b", "unimatch")
+    content = json.loads((folder / name).read_text())
+    for path in leaves(content):
+        for value in (None, [], {}, "x", -1, 0.5, True, [[]], {"x": []}, float("nan")):
+            (folder / name).write_text(json.dumps(replaced(content, path, value)))
+            try:
+                records = read_runs([folder, other])
+                require_comparable(records)
+                comparison = Comparison(records)
+                to_markdown(comparison)
+            except UserError as error:
+                assert "\n" not in str(error)

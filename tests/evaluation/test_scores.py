@@ -88,12 +88,13 @@ def test_scores_of_an_older_version():
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({"epoch": 1}, "found epoch"),
-        ({}, "found none"),
-        ([1], "found list"),
+        ({"epoch": 1}, "key class_names: Field required"),
+        ({}, "key class_names: Field required"),
+        ([1], r"not \[1\]"),
         ({**_scores().to_dict(), "epoch": 1}, "epoch"),
         ({**_scores().to_dict(), "iou": [0.5]}, "1 values of iou for 3 classes"),
-        ({**_scores().to_dict(), "iou": 3}, "iterable"),
+        ({**_scores().to_dict(), "iou": 3}, "key iou: .*not 3"),
+        ({**_scores().to_dict(), "iou": [0.5, "x", 0.5]}, "key iou.1: .*not 'x'"),
         ({**_scores().to_dict(), "protocol": {"mode": "odd"}}, "'odd'"),
         ({**_scores().to_dict(), "protocol": {"grid": 1}}, "grid"),
     ],

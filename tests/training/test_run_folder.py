@@ -9,7 +9,8 @@ import sys
 import pytest
 
 from rankmatch_keras.errors import UserError
-from rankmatch_keras.training.run_folder import Run, read_config
+from rankmatch_keras.training.records import read_config
+from rankmatch_keras.training.run_folder import Run
 
 CHECKOUT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -57,7 +58,7 @@ def test_a_folder_without_a_run_is_named(content, tmp_path):
         read_config(tmp_path)
 
 
-@pytest.mark.parametrize("folder", ["x" * 300, "/proc/run"])
+@pytest.mark.parametrize("folder", ["x" * 300, "/proc/run", "a\0b"])
 def test_a_folder_that_cannot_be_written_is_named(folder, tmp_path):
     with pytest.raises(UserError, match="an output folder that can be written"):
         Run.create(tmp_path / folder, {})
@@ -105,3 +106,26 @@ def test_resume_wants_the_same_data_set(tmp_path):
     Run.create(tmp_path / "run", now, {"data": {"loader": "CamVid"}}, resume=True)
     with pytest.raises(UserError, match="data set was CamVid, is Lucchi"):
         Run.create(tmp_path / "run", now, {"data": {"loader": "Lucchi"}}, resume=True)
+
+
+def test_a_run_that_was_killed_before_it_had_a_record_starts_again(tmp_path):
+    for resume in (False, True):
+        folder = tmp_path / str(resume)
+        (folder / "stages").mkdir(parents=True)
+        for name in (".lock", ".writing-123-config.json", ".writing-9-0a1b2c3d.json", "stages/.writing-1-00.png"):
+            (folder / name).write_text('{"opt')
+        assert Run.create(folder, {"seed": 1}, resume=resume).config.exists()
+        assert not [*folder.rglob(".writing-*")]
+
+
+def test_what_a_killed_run_left_is_removed_when_it_goes_on(tmp_path):
+    Run.create(tmp_path / "run", {"seed": 1})
+    (tmp_path / "run/.writing-123-state.npz").write_text("half")
+    Run.create(tmp_path / "run", {"seed": 1}, resume=True)
+    assert not [*(tmp_path / "run").glob(".writing-*")]
+
+
+def test_a_folder_without_unicode_name_is_recorded(tmp_path):
+    folder = tmp_path / os.fsdecode(b"im\xffages")
+    Run.create(tmp_path / "run", {"seed": 1, "data": str(folder)})
+    assert read_config(tmp_path / "run")["options"]["data"] == str(folder)

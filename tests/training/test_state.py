@@ -1,6 +1,8 @@
 """A resumed run is the run that was never interrupted."""
 
 import csv
+import io
+import shutil
 
 import keras
 import numpy as np
@@ -102,6 +104,86 @@ CHANGES = {
 
 def _first_weight(content):
     return next(name for name in content if name not in ("record", "backend"))
+
+
+DAMAGE = {
+    "empty": lambda content: b"",
+    "cut at the begin": lambda content: content[:40],
+    "cut in the middle": lambda content: content[: len(content) // 2],
+    "cut at the end": lambda content: content[:-1],
+    "another byte": lambda content: content[:2000] + bytes([content[2000] ^ 1]) + content[2001:],
+    "zeros": lambda content: bytes(len(content)),
+    "another kind of file": lambda content: b"epoch,loss\n",
+}
+
+
+@pytest.mark.once
+def test_a_damaged_state_costs_an_epoch_and_not_the_run(make_job, capsys):
+    job = make_job("run")
+    job.fit([Checkpoint(job.run, job.predictor, monitor="confidence")])
+    files = {path: path.read_bytes() for path in job.run.folder.glob("*.*")}
+    for name, damage in DAMAGE.items():
+        for path, content in files.items():
+            path.write_bytes(content)
+        job.run.state.write_bytes(damage(files[job.run.state]))
+        checkpoint = Checkpoint(job.run, job.predictor, monitor="confidence")
+        assert checkpoint.restore(job.model) == 1, name
+        assert "previous.npz, after epoch 1, as " in (out := capsys.readouterr().out) and "state.npz" in out
+        assert len(checkpoint.history) == 1 and not job.run.state.exists()
+    job.fit([checkpoint], done=1)
+    with np.load(io.BytesIO(files[job.run.state])) as whole:
+        for name, value in arrays(job.run.state).items():
+            np.testing.assert_array_equal(value, whole[name], err_msg=name)
+
+
+@pytest.mark.once
+def test_the_best_predictor_goes_back_with_the_state(make_job):
+    job = make_job("run")
+    checkpoint = Checkpoint(job.run, job.predictor)
+    checkpoint.set_model(job.model)
+    for epoch, score in enumerate((0.1, 0.2)):
+        job.model.trainable_variables[0].assign_add(job.model.trainable_variables[0] + 1.0)
+        checkpoint.on_epoch_begin(epoch)
+        checkpoint.on_epoch_end(epoch, {"mean_iou": score})
+        if epoch == 0:
+            first = job.run.best.read_bytes()
+    assert job.run.best.read_bytes() != first
+    job.run.state.write_bytes(b"")
+    again = Checkpoint(job.run, job.predictor)
+    assert again.restore(job.model) == 1 and again.best == 0.1
+    assert job.run.best.read_bytes() == first
+
+
+@pytest.mark.once
+def test_two_damaged_states_are_refused_by_the_name_of_the_last(make_job):
+    job = make_job("run")
+    for path in (job.run.state, job.run.previous_state):
+        path.write_bytes(b"")
+        with pytest.raises(
+            UserError, match="Expected a training state; found .*state.npz, which cannot be read .*start a new run"
+        ):
+            Checkpoint(job.run, job.predictor).restore(job.model)
+
+
+@pytest.mark.once
+def test_a_kill_between_two_names_goes_on_from_the_state_before(make_job, capsys):
+    job = make_job("run")
+    save_state(job.run.previous_state, job.model, {"epochs": 3, "best": "-inf", "history": []})
+    assert Checkpoint(job.run, job.predictor).restore(job.model) == 3
+    assert "previous.npz, after epoch 3, as there is no state.npz." in capsys.readouterr().out
+
+
+@pytest.mark.once
+def test_a_run_directory_that_was_removed_is_not_made_again(make_job):
+    job = make_job("run")
+
+    class Remove(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            shutil.rmtree(job.run.folder)
+
+    with pytest.raises(UserError, match="run directory in place .* removed or renamed.*--resume, or start again"):
+        job.fit([Remove(), Checkpoint(job.run, job.predictor)])
+    assert not job.run.folder.exists()
 
 
 @pytest.mark.parametrize("change", CHANGES)

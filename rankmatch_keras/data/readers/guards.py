@@ -47,7 +47,9 @@ def printable(path: str | Path, page: int | None = None) -> str:
 
 
 @contextmanager
-def reading(path: str | Path, what: str = "a readable image") -> Iterator[None]:
+def reading(
+    path: str | Path, what: str = "a readable image", remedy: str = "Check or replace the file."
+) -> Iterator[None]:
     """Turn any exception raised while a file is read into one line that names the file.
 
     Raises:
@@ -62,7 +64,7 @@ def reading(path: str | Path, what: str = "a readable image") -> Iterator[None]:
     except Exception as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
         reason = printable(" ".join(reason.split())[:200])
-        raise UserError(what, f"'{printable(path)}': {reason}", "Check or replace the file.") from error
+        raise UserError(what, f"'{printable(path)}': {reason}", remedy) from error
 
 
 def open_regular(path: str | Path) -> BinaryIO:

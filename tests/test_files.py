@@ -1,0 +1,59 @@
+"""Files that are whole or not there, whatever their names and whatever breaks in between."""
+
+import errno
+import os
+
+import pytest
+
+from rankmatch_keras.files import remove_temporaries, replacing
+
+pytestmark = pytest.mark.once
+
+
+@pytest.mark.parametrize("name", ["a.png", "x" * 251 + ".png", "ü" * 125 + ".png", "a." + "b" * 250, "." * 3 + "a"])
+def test_any_name_that_the_system_takes_can_be_written(name, tmp_path):
+    path = tmp_path / "new" / name
+    with replacing(path) as temporary:
+        temporary.write_text("whole")
+        assert temporary.suffix in (path.suffix, "") and not path.exists()
+    assert [(file.name, file.read_text()) for file in path.parent.iterdir()] == [(name, "whole")]
+
+
+def test_the_file_before_is_kept_if_asked(tmp_path):
+    for text in ("one", "two", "three"):
+        with replacing(tmp_path / "a.txt", keep=tmp_path / "b.txt") as temporary:
+            temporary.write_text(text)
+    assert (tmp_path / "a.txt").read_text() == "three" and (tmp_path / "b.txt").read_text() == "two"
+
+
+def test_a_failure_leaves_the_old_file_and_says_which(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    for wrong in (OSError(errno.ENOSPC, "No space left on device"), OSError("a library's own words")):
+        with pytest.raises(OSError) as caught, replacing(path) as temporary:
+            temporary.write_text("half")
+            raise wrong
+        assert caught.value.filename == str(path) and caught.value.errno == wrong.errno
+        assert caught.value.strerror == (wrong.strerror or "a library's own words")
+    with pytest.raises(FileNotFoundError, match="other"), replacing(path):
+        (tmp_path / "other").read_text()
+    assert [file.read_text() for file in tmp_path.iterdir()] == ["old"]
+
+
+def test_content_and_name_are_on_the_disk_before_anything_goes_on(tmp_path, monkeypatch):
+    calls = []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: calls.append(os.readlink(f"/proc/self/fd/{descriptor}")))
+    with replacing(tmp_path / "a.txt") as temporary:
+        temporary.write_text("whole")
+    assert calls == [str(temporary), str(tmp_path)]
+
+
+def test_what_killed_processes_left_can_be_removed(tmp_path):
+    (tmp_path / "below").mkdir()
+    left = [tmp_path / ".writing-7-a.npz", tmp_path / "below/.writing-1-0.png"]
+    for path in (*left, tmp_path / "kept.npz"):
+        path.touch()
+    remove_temporaries(tmp_path)
+    assert [path.exists() for path in left] == [False, True]
+    remove_temporaries(tmp_path, below=True)
+    assert not left[1].exists() and (tmp_path / "kept.npz").exists()
