@@ -154,13 +154,16 @@ def last_error(text: str) -> str:
 
 
 def _stop(running):
-    """End what is still running, gently first."""
-    for attempt, seconds in ((None, GRACE), ("terminate", PATIENCE), ("kill", PATIENCE)):
-        end = time.monotonic() + seconds
+    """End what is still running, gently first; at once where another interrupt comes meanwhile."""
+    try:
+        for attempt, seconds in ((None, GRACE), ("terminate", PATIENCE), ("kill", PATIENCE)):
+            end = time.monotonic() + seconds
+            for started in running:
+                if attempt and started.process.poll() is None:
+                    getattr(started.process, attempt)()
+            while any(started.process.poll() is None for started in running) and time.monotonic() < end:
+                time.sleep(POLL)
+    finally:
         for started in running:
-            if attempt and started.process.poll() is None:
-                getattr(started.process, attempt)()
-        while any(started.process.poll() is None for started in running) and time.monotonic() < end:
-            time.sleep(POLL)
-    for started in running:
-        started.log.close()
+            started.process.kill()
+            started.log.close()
