@@ -98,6 +98,14 @@ def test_predict_writes_masks_and_overlays(run_folder, clean_tree, tmp_path, ran
     assert pixels(tmp_path / "seen/overlays/01.png").shape == (*SIZE, 3)
 
 
+def test_an_image_with_the_longest_name_is_predicted(run_folder, clean_tree, tmp_path, rankmatch):
+    (tmp_path / "images").mkdir()
+    shutil.copy(clean_tree / "images/test/00.png", tmp_path / f"images/{'x' * 251}.png")
+    code, _, err = rankmatch("predict", run_folder, "--images", tmp_path / "images", "--out", tmp_path / "seen")
+    assert code == 0, err
+    assert len([*(tmp_path / "seen").rglob("x*.png")]) == 2
+
+
 def test_a_finished_run_resumes_to_itself(run_folder, clean_tree, rankmatch):
     before = (run_folder / "history.csv").read_text()
     code, _, err = rankmatch(*smoke(clean_tree, run_folder, "--method", "unimatch", "--resume"))

@@ -55,10 +55,11 @@ def pictures_by_name(place: str | Path, what: str = "images", stack: str | None 
             folder or nowhere, a folder cannot be read, or a name is not printable text.
     """
     place = Path(place)
-    if place.is_file() and place.suffix.lower() in TIFF_ENDINGS:
+    if os.path.isfile(place) and place.suffix.lower() in TIFF_ENDINGS:
         return _pages(place, stack or _name(place, place.parent))
-    if not place.is_dir():
-        found = "a file" if place.exists() else "nothing"
+    # `os.path` has an answer for paths that cannot be, e.g. with NUL or too long.
+    if not os.path.isdir(place):
+        found = "a file" if os.path.exists(place) else "nothing"
         raise UserError(f"a folder of {what}, or a TIFF stack", f"{found} at '{place}'", "Check the path.")
     files = _without_previews(files_below(place, IMAGE_ENDINGS, what), place)
     if not files:
@@ -165,7 +166,7 @@ def masks_by_name(masks: str | Path, images: str | Path, pictures: Mapping[str, 
     Raises:
         UserError: see `pictures_by_name`; or two stacks differ in length.
     """
-    two_stacks = Path(images).is_file() and Path(masks).is_file()
+    two_stacks = os.path.isfile(images) and os.path.isfile(masks)
     found = pictures_by_name(masks, "masks", stack=_name(Path(images), Path(images).parent) if two_stacks else None)
     if two_stacks and len(found) != len(pictures):
         raise UserError(
@@ -189,7 +190,7 @@ def require_masks(pictures: Mapping[str, Picture], masks: Mapping[str, Any], pla
 
 def require_files(paths: Iterable[Path], source: str | Path) -> None:
     """Raise UserError if paths that `source` names do not exist: how many, and the first five."""
-    missing = [str(path) for path in paths if not path.is_file()]
+    missing = [str(path) for path in paths if not os.path.isfile(path)]
     if missing:
         shown = ", ".join(f"{name!r}" for name in missing[:5])
         more = ", ..." if len(missing) > 5 else ""

@@ -31,8 +31,9 @@ def read_list(path: str | Path) -> list[tuple[str, str | None]]:
         UserError: the file is missing or empty, or a line holds more than two paths.
     """
     path = Path(path)
-    if not path.is_file() or path.stat().st_size > MAX_BYTES:
-        found = f"more than {MAX_BYTES >> 20} MiB in '{path}'" if path.is_file() else f"no file '{path}'"
+    there = os.path.isfile(path)
+    if not there or path.stat().st_size > MAX_BYTES:
+        found = f"more than {MAX_BYTES >> 20} MiB in '{path}'" if there else f"no file '{path}'"
         raise UserError("a text file with a list of images", found, "Check the path.")
     try:
         lines = path.read_bytes().decode("utf-8-sig").split("\n")
@@ -89,11 +90,12 @@ def picture_below(root: str | Path, name: str, source: str | Path) -> Picture:
     text = name
     if match := _PAGE.fullmatch(text):
         text, page = match[1], int(match[2])
-    if "\\" in text and not (root / text).is_file():
+    if "\\" in text and not os.path.isfile(root / text):
         text = text.replace("\\", "/")
     # Compared as text, not resolved: links inside the root may point to another disk.
     base, place = os.path.abspath(root), os.path.abspath(root / text)
-    if ".." in Path(text).parts or not Path(place).is_relative_to(base) or place == base:
+    outside = ".." in Path(text).parts or not Path(place).is_relative_to(base) or place == base
+    if outside or "\0" in text:
         raise UserError(
             f"paths below the data root '{root}'",
             f"{name!r} in '{source}'",

@@ -96,6 +96,11 @@ class SegmentationData:
     protocol: Protocol = Protocol()
     origin: Origin | None = field(default=None, compare=False)
 
+    def __post_init__(self):
+        for name in self.class_names:
+            if any("\ud800" <= character <= "\udfff" for character in str(name)):
+                raise UserError("class names of Unicode text", f"{ascii(name)} in {self.name}", "Rename the class.")
+
     @property
     def num_classes(self) -> int:
         """Number of classes K; masks are read as 0..K-1 and 255."""
@@ -109,7 +114,7 @@ def seeded_order(names: Iterable[str], seed: int) -> list[str]:
 
 def require_layout(root: Path, name: str, folders: Iterable[str], remedy: str) -> None:
     """Raise UserError that names the folders of a layout missing below `root`."""
-    missing = [folder for folder in folders if not (root / folder).is_dir()]
+    missing = [folder for folder in folders if not os.path.isdir(root / folder)]
     if missing:
         raise UserError(f"the layout of {name}", f"no folder {', '.join(missing)} in '{root}'", remedy)
 

@@ -219,3 +219,11 @@ def test_missing_files_are_counted(tmp_path):
     with pytest.raises(UserError, match="'list'; found 7 missing: .*'.*/4.png', ...") as error:
         require_files([tmp_path / f"{n}.png" for n in range(7)], "list")
     assert "5.png" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "x/" * 3000, "a\0b", "\ud800"])
+def test_places_that_cannot_be_are_refused(name, tmp_path):
+    with pytest.raises(UserError, match="nothing at"):
+        pictures_by_name(tmp_path / name)
+    with pytest.raises(UserError, match="1 missing"):
+        require_files([tmp_path / name], "a list")

@@ -3,6 +3,7 @@ import pytest
 
 from rankmatch_keras.data import from_arrays
 from rankmatch_keras.data.readers.sources import Array
+from rankmatch_keras.data.sets.samples import SegmentationData
 from rankmatch_keras.errors import UserError
 
 GRAY = np.arange(2 * 4 * 5, dtype=np.uint8).reshape(2, 4, 5)
@@ -93,3 +94,8 @@ def test_bad_names_and_pairs():
         from_arrays(GRAY, MASKS, val_images=GRAY)
     with pytest.raises(UserError, match="only val_masks"):
         from_arrays(GRAY, MASKS, val_masks=MASKS)
+
+
+def test_class_names_that_no_file_can_hold_are_refused():
+    with pytest.raises(UserError, match=r"class names of Unicode text; found 'a\\ud800' in cells"):
+        SegmentationData("cells", (), (), ("ground", "a\ud800"))

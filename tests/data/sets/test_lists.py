@@ -9,6 +9,7 @@ from rankmatch_keras.data.masks.mask_files import MaskFile
 from rankmatch_keras.data.readers.sources import Array, ImageFile
 from rankmatch_keras.data.sets.lists import list_line, picture_below, picture_name, read_list
 from rankmatch_keras.data.sets.samples import Sample
+from rankmatch_keras.data.splits.split import samples_from_list
 from rankmatch_keras.errors import UserError
 
 
@@ -114,3 +115,14 @@ def test_any_bytes_are_read_or_refused(tmp_path_factory, content):
         assert "\n" not in str(error)
         return
     assert pairs and all(picture.path.is_relative_to(root) and ".." not in picture.path.parts for picture in pictures)
+
+
+@pytest.mark.parametrize("name", ["x" * 300 + ".jpg", "x/" * 3000 + "a.jpg", "a\0b.jpg", ".", "a\\" + "b" * 300])
+@pytest.mark.parametrize("line", ["{}", "{} a.png", "a.jpg {}"])
+def test_entries_that_cannot_be_files_are_refused(name, line, tmp_path):
+    (tmp_path / "a.jpg").touch()
+    path = write(tmp_path, line.format(name) + "\n")
+    with pytest.raises(UserError, match="list.txt"):
+        samples_from_list(path, tmp_path)
+    with pytest.raises(UserError, match="no file"):
+        read_list(tmp_path / name.replace(".jpg", ".txt").strip("."))
