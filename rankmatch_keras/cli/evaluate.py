@@ -35,11 +35,12 @@ def evaluate(run, weights, root, part, limit, mode, crop, border, flip, scales, 
     from rankmatch_keras.data.sets.protocol import Protocol
     from rankmatch_keras.evaluation import progress_bar
     from rankmatch_keras.training.records import read_config
+    from rankmatch_keras.training.reopening import open_data_of
     from rankmatch_keras.training.run_folder import Run
 
     config = read_config(run)
     weights = weights or Run(run).kept
-    dataset = open_data_of(config, root)
+    dataset = open_data_of(run, config, root)
     samples = getattr(dataset, part)
     if not samples:
         raise UserError(f"a {part} set", f"none in {dataset.name}", "Choose another --part.")
@@ -57,42 +58,11 @@ def evaluate(run, weights, root, part, limit, mode, crop, border, flip, scales, 
     scores = evaluator.evaluate(predictor, progress=progress_bar("scored"))
     say(evaluation.format_table(scores))
     name = f"evaluation-{part}-{weights}" + ("" if protocol == usual else f"-{file_name(protocol)}")
+    if scores.images < scores.images_available:
+        name += f"-{scores.images}-images"  # beside the scores of all, not in their place
     evaluation.write_json(run / f"{name}.json", scores)
     evaluation.write_csv(run / f"{name}.csv", scores)
     say(f"Written to {run / name}.json and .csv")
-
-
-def open_data_of(config, root=None):
-    """Open the data set of a run, without the samples that the run skipped.
-
-    Args:
-        config: the run's record.
-        root: folder of the data set; where it was by default.
-
-    Raises:
-        UserError: the record cannot be used, or the data cannot be opened.
-    """
-    import dataclasses
-
-    from rankmatch_keras import data
-
-    record = config.get("data", {})
-    arguments = dict(record.get("arguments", {}))
-    if root is not None:
-        if "root" not in arguments:
-            raise UserError("a run on a known data set with --data", "a run on folders", "Leave out --data.")
-        arguments["root"] = str(root)
-    if record.get("loader") is None:
-        raise UserError(
-            "a run on a data set that can be opened by name", "one on data made in Python", "Score it in Python."
-        )
-    dataset = data.open_data(str(record["loader"]), **arguments)
-    options = config["options"]
-    if options.get("val_list"):
-        dataset = data.with_val_list(dataset, options["val_list"], options.get("data"))
-    skipped = set(config.get("split", {}).get("skipped", ()))
-    val, test = (tuple(s for s in samples if s.name not in skipped) for samples in (dataset.val, dataset.test))
-    return dataclasses.replace(dataset, val=val, test=test)
 
 
 def file_name(protocol):

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import click
 
-from rankmatch_keras.cli.evaluate import open_data_of
 from rankmatch_keras.errors import UserError, did_you_mean
 from rankmatch_keras.texts import say
 
@@ -38,6 +37,7 @@ def figures(runs, out, images, part, weights, agents, root):
     """
     from rankmatch_keras.figures.predictions import Picture, save_comparison, save_contours
     from rankmatch_keras.training.records import read_config
+    from rankmatch_keras.training.reopening import open_data_of
 
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError("a new or empty output folder", f"{out} with files", "Choose another --out.")
@@ -45,7 +45,7 @@ def figures(runs, out, images, part, weights, agents, root):
     _require_finished(runs)
     _require_same_data(runs, configs, moved=root is not None)
     labels = _labels(runs, configs)
-    dataset = open_data_of(configs[0], root)
+    dataset = open_data_of(runs[0], configs[0], root)
     samples = _chosen(getattr(dataset, part), images, f"{part} set of {dataset.name}")
     pictures = [Picture(sample.name, sample.read_image(), sample.read_mask()) for sample in samples]
 

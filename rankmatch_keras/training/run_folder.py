@@ -18,6 +18,7 @@ except ImportError:  # not on Windows
 from rankmatch_keras.errors import UserError
 from rankmatch_keras.evaluation.scores import write_json
 from rankmatch_keras.files import TEMPORARY, remove_temporaries, replacing
+from rankmatch_keras.training import fingerprints
 from rankmatch_keras.training.catalog import names_where
 from rankmatch_keras.training.options import CATALOG
 from rankmatch_keras.training.records import CONFIG, read_config, read_rows
@@ -44,6 +45,21 @@ class Run:
     def config(self) -> Path:
         """Options, versions, split and seed, as JSON."""
         return self.folder / CONFIG
+
+    @property
+    def images(self) -> Path:
+        """Fingerprints of the images and masks, see `fingerprints`."""
+        return self.folder / "images.csv"
+
+    @property
+    def val_list(self) -> Path:
+        """Copy of the list of validation images, where options name one."""
+        return self.folder / "val_list.txt"
+
+    @property
+    def legend(self) -> Path:
+        """Copy of the legend of the masks, where options name one."""
+        return self.folder / "legend.csv"
 
     @property
     def options(self) -> Path:
@@ -116,7 +132,12 @@ class Run:
 
     @classmethod
     def create(
-        cls, folder, options: dict[str, Any], facts: dict[str, Any] | None = None, resume: bool = False
+        cls,
+        folder,
+        options: dict[str, Any],
+        facts: dict[str, Any] | None = None,
+        resume: bool = False,
+        images: fingerprints.Fingerprints | None = None,
     ) -> "Run":
         """Make the directory of a new run, or open that of a run to resume.
 
@@ -125,6 +146,7 @@ class Run:
             options: all options by name, fit for JSON.
             facts: the rest of the record: split id, class names, backend, ...
             resume: whether to continue a run that is there already.
+            images: fingerprints of the images; a run that is resumed must have the same.
 
         Returns:
             The run.
@@ -138,19 +160,27 @@ class Run:
         if run.config.exists():
             before = read_config(run.folder)
             _check_same_run(run, before, content)
+            if images is not None:
+                fingerprints.require_same(run.images, images)
             lock(run.folder)
             remove_temporaries(run.folder, below=True)
             write_json(run.config, {**before, "resumed": [*before.get("resumed", ()), _resumption(content)]})
+            run._write_images(images)
             _begun.add(run.folder)
             return run
         try:
             lock(run.folder)
             remove_temporaries(run.folder, below=True)
             write_json(run.config, content)
+            run._write_images(images)
         except OSError as error:
             raise _unusable(run.folder, error) from None
         _begun.add(run.folder)
         return run
+
+    def _write_images(self, images):
+        if images is not None and not self.images.exists():
+            fingerprints.write(self.images, images)
 
     def replacing(self, path: Path, keep: Path | None = None) -> contextlib.AbstractContextManager[Path]:
         """Return `files.replacing` for a file of this run, whose directory must still be there.

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from rankmatch_keras.backend.numerics import make_deterministic, set_precision
 from rankmatch_keras.data.batches.pipelines import is_installed
 from rankmatch_keras.environment import check_environment
 from rankmatch_keras.errors import UserError
+from rankmatch_keras.files import replacing
 from rankmatch_keras.texts import say
 from rankmatch_keras.training.callbacks import (
     Checkpoint,
@@ -26,6 +28,7 @@ from rankmatch_keras.training.callbacks import (
 from rankmatch_keras.training.configuration import OWN_DATA, read_options, require_fitting_method, write_file
 from rankmatch_keras.training.cost import Cost
 from rankmatch_keras.training.dataset import open_dataset
+from rankmatch_keras.training.fingerprints import fingerprints
 from rankmatch_keras.training.fitting import fitted, fitted_duration
 from rankmatch_keras.training.inputs import (
     build_batches,
@@ -220,7 +223,16 @@ def open_run(options: Options, dataset: data.SegmentationData, split: data.Split
 
     def create():
         resume = options.resume or running().restarted
-        return Run.create(options.folder, options.as_dict(), facts, resume)
+        parts = {"labeled": split.labeled, "validation": dataset.val}
+        if options.needs_unlabeled:
+            parts["unlabeled"] = split.unlabeled
+        run = Run.create(options.folder, options.as_dict(), facts, resume, fingerprints(parts))
+        # The record names files of the run and of its data alone, see `training.reopening`.
+        for file, copy in ((options.val_list, run.val_list), (options.legend, run.legend)):
+            if file is not None and not copy.exists():
+                with replacing(copy) as temporary:
+                    shutil.copyfile(file, temporary)
+        return run
 
     run = running().on_main(create) or Run(options.folder)
     if not run.config.exists():

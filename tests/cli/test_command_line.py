@@ -61,6 +61,7 @@ def test_training_leaves_a_complete_run(run_folder, finished):
         "cost.json",
         "curves.png",
         "history.csv",
+        "images.csv",
         "last.keras",
         "predictions.png",
         "previous.npz",
@@ -85,6 +86,23 @@ def test_evaluate_prints_the_scores_again(run_folder, rankmatch):
     assert f"{100 * scores['mean_iou']:.2f}" in out
     again = json.loads((run_folder / "evaluation-val-last.json").read_text())
     assert again["iou"] == pytest.approx(scores["iou"], abs=1e-9)
+
+
+def test_scores_of_some_images_leave_those_of_all(run_folder, rankmatch):
+    before = (run_folder / "evaluation-val-last.json").read_text()
+    code, out, _ = rankmatch("evaluate", run_folder, "--limit", 1)
+    assert code == 0 and "evaluation-val-last-1-images.json" in out
+    assert (run_folder / "evaluation-val-last.json").read_text() == before
+    assert json.loads((run_folder / "evaluation-val-last-1-images.json").read_text())["images"] == 1
+
+
+def test_a_run_whose_images_changed_does_not_resume(run_folder, clean_tree, rankmatch):
+    image = clean_tree / "images/train/02.png"
+    content = image.read_bytes()
+    Image.fromarray(np.zeros(SIZE, "uint8")).save(image)
+    code, _, err = rankmatch(*smoke(clean_tree, run_folder, "--method", "unimatch", "--resume"))
+    image.write_bytes(content)
+    assert code == 2 and "1 changed: " in err and "train/02" in err and "Resume with the same files" in err
 
 
 def test_predict_writes_masks_and_overlays(run_folder, clean_tree, tmp_path, rankmatch):

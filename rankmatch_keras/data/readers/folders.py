@@ -96,7 +96,7 @@ def files_below(folder: str | Path, endings: tuple[str, ...], what: str) -> list
     """
     wanted = sorted(file for file in _all_below(folder, what) if file.suffix.lower() in endings)
     for file in wanted:
-        if not file.is_file():
+        if not os.path.isfile(file):
             found = "a link that leads nowhere" if file.is_symlink() else "no regular file"
             raise UserError(f"files of {what}", f"'{file}', {found}", "Remove or replace it.")
     return wanted
@@ -108,7 +108,7 @@ def files_not_read(place: str | Path) -> list[Path]:
     Args:
         place: a folder; of a stack nothing is left out.
     """
-    if not Path(place).is_dir():
+    if not os.path.isdir(place):
         return []
     files = _all_below(place, "images")
     pictures = [file for file in files if file.suffix.lower() in IMAGE_ENDINGS]

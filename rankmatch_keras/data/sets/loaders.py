@@ -31,7 +31,7 @@ LOADERS: dict[str, Callable[..., SegmentationData]] = {
 }
 
 
-def open_data(loader: str, **arguments: Any) -> SegmentationData:
+def open_data(loader: str, /, **arguments: Any) -> SegmentationData:
     """Open a data set by the name of its loader.
 
     Args:

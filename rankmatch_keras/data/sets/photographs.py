@@ -119,6 +119,8 @@ def pascal_voc(root: str | Path, train: str | None = None, val: str = "val", mas
 
 
 def _voc_list(root: Path, part: str) -> Path:
+    if Path(part).is_absolute() or ".." in Path(part).parts:
+        raise UserError(f"the name of a list in {VOC_LISTS}", f"{part!r}", "Give it without folders and ending.")
     return root / VOC_LISTS / f"{part}.txt"
 
 
