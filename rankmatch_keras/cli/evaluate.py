@@ -32,10 +32,9 @@ def evaluate(run, weights, root, part, limit, mode, crop, border, flip, scales, 
     rankmatch evaluate runs/city --mode sliding_window --crop 801 --border shift --flip
     """
     from rankmatch_keras import evaluation, models
-    from rankmatch_keras.data.sets.protocol import Protocol
     from rankmatch_keras.evaluation import progress_bar
     from rankmatch_keras.training.records import read_config
-    from rankmatch_keras.training.reopening import open_data_of
+    from rankmatch_keras.training.reopening import open_data_of, protocol_of
     from rankmatch_keras.training.run_folder import Run
 
     config = read_config(run)
@@ -44,7 +43,7 @@ def evaluate(run, weights, root, part, limit, mode, crop, border, flip, scales, 
     samples = getattr(dataset, part)
     if not samples:
         raise UserError(f"a {part} set", f"none in {dataset.name}", "Choose another --part.")
-    usual = Protocol(**config["protocol"]) if "protocol" in config else dataset.protocol
+    usual = protocol_of(config, dataset)
     protocol = usual.changed(mode, crop, border, flip, scales, config["options"].get("crop"))
     evaluator = evaluation.Evaluator(
         samples,

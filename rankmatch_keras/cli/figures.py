@@ -65,10 +65,11 @@ def _look_at(run, label, config, pictures, weights, num_agents, out, dataset, nu
     from rankmatch_keras import evaluation, models
     from rankmatch_keras.data.sets.protocol import Protocol
     from rankmatch_keras.figures.agents import find_agents, save_agents
+    from rankmatch_keras.training.reopening import protocol_of
     from rankmatch_keras.training.run_folder import Run
 
     predictor = models.load_predictor(getattr(Run(run), weights))
-    protocol = Protocol(**config["protocol"]) if "protocol" in config else dataset.protocol
+    protocol = protocol_of(config, dataset)
     # Figures show whole images, whatever part of them is scored.
     protocol = Protocol() if protocol.mode == "center_crop" else protocol
     predictions = [

@@ -2,6 +2,8 @@
 
 import dataclasses
 import time
+from collections.abc import Mapping
+from typing import Any
 
 import keras
 import numpy as np
@@ -45,7 +47,7 @@ def _recorded(options: Options) -> Options:
     """Take what is open from the record of the run to resume."""
     if not (options.resume or running().restarted) or not Run(options.folder).config.exists():
         return options
-    before = read_config(options.folder)["options"]
+    before: Mapping[str, Any] = read_config(options.folder)["options"]
     names = [name for name in ("crop", "steps", "interval") if getattr(options, name) is None]
     if options.epochs is not None:
         names = [name for name in names if name == "crop"]

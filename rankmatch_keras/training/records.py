@@ -191,4 +191,5 @@ def read_rows(path: Path) -> tuple[dict[str, float], ...]:
         rows = list(reader)
         if "epoch" not in (reader.fieldnames or ()):
             raise UserError(what, f"'{path}' without that column", remedy)
-    return tuple(fitting(rows, _ROWS, path, what, remedy))
+    numbers = fitting(rows, _ROWS, path, what, remedy)
+    return tuple(numbers)

@@ -45,8 +45,9 @@ def open_data_of(folder: Path, record: RunRecord, root: Path | None = None) -> d
     except (TypeError, AttributeError) as error:  # values of other kinds than those of the loader
         found = f"{' '.join(str(error).split())[:200]} in {folder / CONFIG}"
         raise UserError(f"arguments that {loader} understands", found, "Restore the record from a copy.") from error
-    if options.get("val_list"):
-        path = _trusted(options["val_list"], Run(folder).val_list, roots)
+    listed = options.get("val_list")
+    if listed:
+        path = _trusted(listed, Run(folder).val_list, roots)
         try:
             dataset = data.with_val_list(dataset, path, options.get("data"))
         except UserError:
@@ -56,6 +57,16 @@ def open_data_of(folder: Path, record: RunRecord, root: Path | None = None) -> d
     skipped = set(record.get("split", {}).get("skipped", ()))
     val, test = (tuple(s for s in samples if s.name not in skipped) for samples in (dataset.val, dataset.test))
     return dataclasses.replace(dataset, val=val, test=test)
+
+
+def protocol_of(record: RunRecord, dataset: data.SegmentationData) -> data.Protocol:
+    """Return how a run was scored: as its record says, in older ones as is usual for the data set.
+
+    Raises:
+        UserError: the record says something that cannot be.
+    """
+    values: dict[str, Any] | None = {**record["protocol"]} if "protocol" in record else None
+    return dataset.protocol if values is None else data.Protocol(**values)
 
 
 def _roots(arguments: dict[str, Any]) -> Iterable[Path]:

@@ -76,6 +76,7 @@ def report(run: Run, dataset: data.SegmentationData, scores: dict[str, evaluatio
 
 
 def _report(run, dataset, scores):
+    run.require_there()
     *_, last = scores.values()
     say(f"\n{evaluation.format_table(last) if len(scores) == 1 else evaluation.format_comparison(scores)}\n")
     evaluation.write_csv(run.folder / "scores.csv", last)

@@ -102,7 +102,7 @@ def test_a_run_whose_images_changed_does_not_resume(run_folder, clean_tree, rank
     Image.fromarray(np.zeros(SIZE, "uint8")).save(image)
     code, _, err = rankmatch(*smoke(clean_tree, run_folder, "--method", "unimatch", "--resume"))
     image.write_bytes(content)
-    assert code == 2 and "1 changed: " in err and "train/02" in err and "Resume with the same files" in err
+    assert code == 2 and "1 changed: " in err and "labeled 02 (by " in err and "Resume with the same files" in err
 
 
 def test_predict_writes_masks_and_overlays(run_folder, clean_tree, tmp_path, rankmatch):
