@@ -6,9 +6,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
-from rankmatch_keras.check.findings import ERROR, PARTS, UNLABELED, all_findings
-from rankmatch_keras.check.findings import require_kinds as require_kinds
+from rankmatch_keras.check.findings import all_findings
 from rankmatch_keras.check.inspection import Inspection, inspect, inspect_header
+from rankmatch_keras.check.kinds import ERROR, PARTS, UNLABELED
+from rankmatch_keras.check.kinds import require_kinds as require_kinds
 from rankmatch_keras.check.plots import save_class_chart as save_class_chart
 from rankmatch_keras.check.plots import save_contact_sheet as save_contact_sheet
 from rankmatch_keras.check.report import CheckReport as CheckReport

@@ -50,7 +50,7 @@ class Inspection:
         fingerprint: for comparison with other images, if asked for.
         class_pixels: int64 (256,), number of mask pixels of each value; None without a good mask.
         problems: everything that is wrong with it.
-        remarks: what a person should know about how its mask is read.
+        remarks: what a person should know about how its image and its mask are read.
     """
 
     sample: Sample
@@ -81,6 +81,7 @@ def inspect(sample: Sample, part: str, num_classes: int, *, compare: bool = True
     image, problem = _read(sample.read_image, "image-unreadable", str(sample.image))
     problems = [problem] if problem else []
     facts: dict = {}
+    remarks: list[Remark] = []
     if image is not None and (image.ndim != 3 or not image.size):
         found = f"shape {image.shape} in '{sample.image}'"
         problems.append(Problem("image-unreadable", UserError("an image (H, W, C)", found, "Check its source.")))
@@ -96,6 +97,7 @@ def inspect(sample: Sample, part: str, num_classes: int, *, compare: bool = True
             whole = image if missing is None else filled(image, np.asarray(facts["mean"]))
             facts["fingerprint"] = fingerprint(whole)
             facts["far_value"] = _far_value(image)
+            remarks += getattr(sample.image, "remarks", list)()
     if sample.mask is not None:
         mask, problem = _read(sample.read_mask, "mask-unreadable", str(sample.mask))
         wrong = [problem] if mask is None else _mask_problems(mask, image, sample, num_classes)
@@ -103,8 +105,8 @@ def inspect(sample: Sample, part: str, num_classes: int, *, compare: bool = True
         if mask is not None and not wrong:
             facts["turned"] = _turned(sample) if compare else None
             facts["class_pixels"] = np.bincount(mask.ravel(), minlength=256)
-            facts["remarks"] = tuple(getattr(sample.mask, "remarks", list)())
-    return Inspection(sample, part, **facts, problems=tuple(problems))
+            remarks += getattr(sample.mask, "remarks", list)()
+    return Inspection(sample, part, **facts, problems=tuple(problems), remarks=tuple(remarks))
 
 
 def inspect_header(sample: Sample, part: str) -> Inspection:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from rankmatch_keras.check.findings import LABELED, PARTS
+from rankmatch_keras.check.kinds import LABELED, PARTS
 from rankmatch_keras.check.report import class_table
 from rankmatch_keras.data.sets.pixel_statistics import thin_out
 from rankmatch_keras.errors import UserError

@@ -9,19 +9,9 @@ from typing import Any
 import numpy as np
 
 from rankmatch_keras import IGNORE_INDEX
-from rankmatch_keras.check.findings import (
-    LABELED,
-    NOTE,
-    PARTS,
-    Finding,
-    absent_classes,
-    good_masks,
-    in_order,
-    make_finding,
-    require_kinds,
-    total_pixels,
-)
+from rankmatch_keras.check.findings import absent_classes, good_masks, total_pixels
 from rankmatch_keras.check.inspection import Inspection
+from rankmatch_keras.check.kinds import LABELED, NOTE, PARTS, Finding, in_order, make_finding, require_kinds
 from rankmatch_keras.texts import printable
 
 SHOWN = 5

@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from rankmatch_keras.check import check, remarks_of
-from rankmatch_keras.check.findings import ERROR, KINDS, NOTE, WARNING
+from rankmatch_keras.check.kinds import ERROR, KINDS, NOTE, WARNING
 from rankmatch_keras.data.readers.sources import Array, Remark
 from rankmatch_keras.data.sets.samples import Sample, SegmentationData
 
@@ -186,6 +187,21 @@ def test_what_masks_say_about_how_they_are_read():
     assert (finding.kind, finding.severity, finding.names) == ("mask-transparent", WARNING, ("talking",))
     (line,) = remarks_of(report)
     assert line.startswith("1 masks with transparent pixels") and "talking (7 transparent pixels read as" in line
+
+
+def test_an_alpha_band_of_an_image_that_varies(tmp_path):
+    """Near infrared tagged as alpha would be lost without a word; a constant alpha says nothing."""
+    bands = np.random.default_rng(0).integers(0, 9000, (12, 12, 4)).astype(np.uint16)
+    options = {"photometric": "rgb", "extrasamples": ["unassalpha"], "planarconfig": "contig"}
+    tifffile.imwrite(tmp_path / "a.tif", bands, **options)
+    tifffile.imwrite(
+        tmp_path / "b.tif", np.dstack([bands[::-1, ::2].repeat(2, 1)[..., :3], bands[..., 3] * 0 + 9]), **options
+    )
+    mask = sample("t", picture(0), MASK).mask
+    parts = {"train": [Sample(name, tmp_path / f"{name}.tif", mask) for name in "ab"]}
+    finding = found(data(**parts))["image-alpha"]
+    assert finding.names == (str(tmp_path / "a.tif"),)
+    assert finding.details == (f"values {bands[..., 3].min()} to {bands[..., 3].max()}",)
 
 
 def test_absent_classes_are_named_with_their_part():

@@ -118,7 +118,7 @@ def read_palette(path: str | Path, page: int | None = None) -> np.ndarray | None
 
 
 def read_opacity(path: str | Path, page: int | None = None) -> np.ndarray | None:
-    """Read the alpha band of a mask: (H, W), where 0 is transparent; None without one, or if it is the same everywhere.
+    """Read the alpha band: (H, W), where 0 is transparent; None without one, or if it is the same everywhere.
 
     Raises:
         UserError: as `read_image`.

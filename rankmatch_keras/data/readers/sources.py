@@ -10,11 +10,11 @@ from typing import NamedTuple, Protocol, runtime_checkable
 import numpy as np
 
 from rankmatch_keras.data.readers.guards import printable
-from rankmatch_keras.data.readers.images import read_image
+from rankmatch_keras.data.readers.images import read_image, read_opacity
 
 
 class Remark(NamedTuple):
-    """Something a person should know about how a mask is read.
+    """Something a person should know about how an image or a mask is read.
 
     A source whose `remarks()` returns a list of them has the check report them.
 
@@ -60,6 +60,11 @@ class ImageFile:
     def read(self) -> np.ndarray:
         """Read the image: (H, W, C), uint8 or float32; see `read_image`."""
         return read_image(self.path, self.page, self.channels)
+
+    def remarks(self) -> list[Remark]:
+        """Return what a person should know about how the image is read."""
+        opacity = read_opacity(self.path, self.page)
+        return [] if opacity is None else [Remark("image-alpha", f"values {opacity.min()} to {opacity.max()}")]
 
     def __str__(self) -> str:
         return printable(self.path, self.page)
