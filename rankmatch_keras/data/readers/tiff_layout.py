@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tifffile import TiffPage
@@ -100,7 +101,7 @@ class Layout:
         missing = np.logical_or.reduce(known)[..., self.kept]
         return np.repeat(missing.any(-1, keepdims=True), 3, -1) if self._is_cmyk else missing
 
-    def _named_no_data(self, dtype: np.dtype) -> np.generic | None:
+    def _named_no_data(self, dtype: np.dtype) -> Any:
         """Return the value that stands for no data; None if none is named, or none that the samples can hold."""
         text = str(self.page.tags.valueof(_NO_DATA, default="")).strip(" \0")
         try:

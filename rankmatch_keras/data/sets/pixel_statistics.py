@@ -163,10 +163,10 @@ def _moments(sample: Sample) -> tuple[str, np.ndarray, np.ndarray, np.ndarray]:
     # In blocks of rows, so that a large image does not take eight times its memory.
     rows = max(1, BLOCK // image.shape[1])
     blocks = [image[start : start + rows] for start in range(0, len(image), rows)]
-    number = np.full(image.shape[-1], float(image.shape[0] * image.shape[1]))
+    number: np.ndarray = np.full(image.shape[-1], float(image.shape[0] * image.shape[1]))
     total = np.sum
     if image.dtype.kind == "f" and np.isnan(image).any():
-        number, total = np.sum([(~np.isnan(block)).sum((0, 1)) for block in blocks], 0, np.float64), np.nansum
+        number, total = np.stack([(~np.isnan(block)).sum((0, 1)) for block in blocks]).sum(0, np.float64), np.nansum
     with np.errstate(invalid="ignore"):
         mean = total(image, axis=(0, 1), dtype=np.float64) / np.maximum(number, 1)
         squares = sum(total(np.square(block - mean), axis=(0, 1)) for block in blocks)
