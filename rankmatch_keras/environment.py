@@ -54,8 +54,8 @@ def chosen_backend() -> tuple[str, str]:
 
 def require_environment():
     """Check the environment at the top of a program: print the error and end with exit code 2."""
-    # TensorFlow's messages would bury the progress.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    # TensorFlow's messages would bury the progress; where it only makes batches, its errors at the start mean nothing.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2" if chosen_backend()[0] == "tensorflow" else "3")
     reuse_freed_memory()
     try:
         check_environment()

@@ -13,11 +13,12 @@ PATH = click.Path(path_type=Path)
 # Larger images are predicted in sliding windows, so that memory stays bounded.
 WHOLE_PIXELS = 1536 * 1536
 WINDOW = 801
+LARGEST_RATIO = 10
 
 
 @click.command(short_help="Segment a folder of images.")
 @click.argument("run", type=PATH)
-@click.option("--images", type=PATH, required=True, help="Folder of images, or a TIFF stack.")
+@click.option("--images", type=PATH, required=True, help="Folder of images, an image, or a TIFF stack.")
 @click.option("--out", type=PATH, required=True, help="New folder for masks and overlays.")
 @click.option("--weights", type=click.Choice(("best", "last")), help="Which model; by default the one the run keeps.")
 @click.option(
@@ -61,6 +62,7 @@ def predict(run, images, out, weights, mode, crop, border, flip, window_batch, s
     def segment(sample):
         # A function, so that a large image is gone before the next one is decoded.
         image = sample.read_image()
+        require_known_range(predictor, image, sample)
         large = image.shape[0] * image.shape[1] > WHOLE_PIXELS
         protocol = windows if mode == "sliding_window" or (mode == "auto" and large) else Protocol(flip=flip)
         classes = evaluation.predict_classes(predictor, image, protocol, window_batch)
@@ -80,6 +82,26 @@ def predict(run, images, out, weights, mode, crop, border, flip, window_batch, s
     say(f"{len(samples) - len(bad)} images: masks and overlays are in {out}")
     for reason in bad:
         say(f"Left out: {reason}", error=True)
+
+
+def require_known_range(predictor, image, sample):
+    """Check that an image is not one of 16 bits for a network that was trained on 8.
+
+    Raises:
+        UserError: its values are more than ten times as large as those that the network was trained on.
+    """
+    from rankmatch_keras.layers import ChannelNormalization
+
+    known = [layer for layer in predictor.layers if isinstance(layer, ChannelNormalization)]
+    if image.dtype == "uint8" or not known:
+        return
+    usual = max(abs(mean) + std for mean, std in zip(known[0].mean, known[0].std, strict=True))
+    if abs(image.mean()) > LARGEST_RATIO * usual:
+        raise UserError(
+            f"values in the range of the training images, about {usual:.0f}",
+            f"values of {image.mean():.0f} on average in {sample.image}",
+            "Convert them as the training images were, e.g. to 8 bits.",
+        )
 
 
 def save(out, name, image, classes):

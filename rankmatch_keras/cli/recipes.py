@@ -1,5 +1,6 @@
 """Recipes: short scripts whose defaults make a training command."""
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -8,7 +9,10 @@ import click
 from rankmatch_keras.cli.flags import GroupedCommand, given_values, run_flags
 from rankmatch_keras.cli.running import run
 from rankmatch_keras.environment import require_environment
+from rankmatch_keras.errors import UserError
 from rankmatch_keras.training.options import CATALOG, Options
+
+LAUNCHED = {"RANK", "WORLD_SIZE", "TF_CONFIG", "JAX_PROCESS_ID", "JAX_COORDINATOR_ADDRESS"}
 
 
 class TrainingCommand(GroupedCommand):
@@ -22,6 +26,17 @@ class TrainingCommand(GroupedCommand):
     def __init__(self, defaults: Mapping[str, Any], **settings):
         super().__init__("train", **settings)
         self.defaults = defaults
+
+    def parse_args(self, context: click.Context, args: list[str]) -> list[str]:
+        """Parse a command line; of an unknown flag that abbreviates others, such as `--lr`, those are suggested."""
+        try:
+            return super().parse_args(context, args)
+        except click.NoSuchOption as error:
+            letters = error.option_name.lstrip("-")
+            flags = [flag for parameter in self.params for flag in parameter.opts]
+            meant = [flag for flag in flags if "".join(word[0] for word in flag.lstrip("-").split("-")) == letters]
+            error.possibilities = meant or error.possibilities
+            raise
 
     def options(self, context: click.Context) -> Options:
         """Return the options that a parsed command line asks for.
@@ -85,6 +100,7 @@ def training_command(
     @click.pass_context
     def callback(context, **_):
         require_environment()
+        _require_output(context.params)  # before Keras is imported, which takes seconds
         from rankmatch_keras.training.train import train as train_model
 
         (train or train_model)(context.command.options(context))
@@ -99,3 +115,18 @@ def training_command(
         help="\b\n" + (text or "").replace("\n\n", "\n\n\b\n"),
         context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
     )
+
+
+def _require_output(values):
+    """Check that a run has a folder to write to, as far as flags tell.
+
+    Raises:
+        UserError: there is none, or it is in use.
+    """
+    from rankmatch_keras.training.run_folder import Run
+
+    if values["out"] is None and values["config"] is None:
+        raise UserError("an output folder", "none", "Give --out, e.g. --out runs/first.")
+    # Processes that a launcher started may find what another one has written.
+    if values["out"] is not None and not LAUNCHED & {*os.environ}:
+        Run(values["out"]).require_new(values["resume"])

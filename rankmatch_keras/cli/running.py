@@ -4,10 +4,12 @@ So do the limits of the machine: what it ran out of, where, what is safe and how
 """
 
 import errno
+import itertools
 import os
 import re
 import signal
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Sequence
 
 import click
 
@@ -52,7 +54,7 @@ def run(command: click.Command, arguments: list[str] | None = None, name: str | 
 def _run(command, arguments, name):
     signal.signal(signal.SIGTERM, _terminate)
     try:
-        command.main(arguments, name, standalone_mode=False)
+        command.main(asking_for_help(sys.argv[1:] if arguments is None else arguments), name, standalone_mode=False)
     except click.ClickException as error:
         error.show()
         raise SystemExit(2) from None
@@ -142,6 +144,19 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
     while following is not None:
         yield following
         following = following.__cause__ or following.__context__
+
+
+def asking_for_help(words: Sequence[str]) -> list[str]:
+    """Return the command line without its flags where one of the words asks for help.
+
+    A flag before `--help` would take it for its value.
+
+    Args:
+        words: the command line, without the program.
+    """
+    if not {"-h", "--help"} & {*words}:
+        return list(words)
+    return [*itertools.takewhile(lambda word: not word.startswith("-"), words), "--help"]
 
 
 class Terminated(BaseException):

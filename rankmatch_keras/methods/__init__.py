@@ -85,17 +85,28 @@ def check_options(name: str, given: Iterable[str], further: Iterable[str] = ()) 
 
     Args:
         name: the method's name.
-        given: the options' names.
+        given: the options' names, or their values by name.
         further: names that may be given too, although they are not the method's own.
 
     Raises:
-        UserError: an unknown method or option.
+        UserError: an unknown method or option, or a text in place of a number.
     """
     kind = method_named(name)
     known = [*options_of(kind), *further]
     for option in given:
         if option not in known:
             raise _unknown(f"an option of {name}", option, known)
+    if isinstance(given, Mapping):
+        for option, value in given.items():
+            _check_kind(kind, option, value)
+
+
+def _check_kind(kind, option, value):
+    """Check that a value is a number where the option's default is one."""
+    signatures = [inspect.signature(base.__init__).parameters for base in kind.__mro__[:-1]]
+    default = next((found[option].default for found in signatures if option in found), None)
+    if isinstance(default, int | float) and not isinstance(default, bool) and isinstance(value, str):
+        raise UserError(f"a number as {option}", f"{value!r}", f"Give e.g. {option}={default}.")
 
 
 def build(

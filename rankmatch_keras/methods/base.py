@@ -8,6 +8,7 @@ from keras import ops
 
 from rankmatch_keras import backend
 from rankmatch_keras.backend.replicas import replicas
+from rankmatch_keras.errors import UserError
 from rankmatch_keras.layers.base import ConfigFromArguments, argument_names
 from rankmatch_keras.layers.clock import Clock
 from rankmatch_keras.losses import SupervisedLoss
@@ -93,6 +94,12 @@ class Method(ConfigFromArguments, keras.Model):
         name: str | None = None,
     ):
         super().__init__(name=name)
+        if not (hasattr(segmenter, "encode") and hasattr(segmenter, "decode")):
+            raise UserError(
+                "a segmenter, whose encoder and decoder are networks of their own",
+                f"a {type(segmenter).__name__} without them",
+                "Make one by models.deeplab_v3_plus(backbone, classes) or models.Segmenter(encoder, decoder).",
+            )
         if unlabeled_weight < 0.0 or not 0.0 <= unlabeled_ramp <= 1.0:
             raise ValueError(
                 "Expected unlabeled_weight of at least 0 and unlabeled_ramp from 0 to 1. "

@@ -268,7 +268,7 @@ class ProgressLines(keras.callbacks.Callback):
 
     def _to_go(self, batch, each):
         steps = self.params.get("steps")
-        return f" of {steps}, {each * (steps - batch - 1) / 60:.1f} minutes to go" if steps else ""
+        return f" of {steps}, {each * (steps - batch - 1) / 60:.1f} minutes to go in this epoch" if steps else ""
 
 
 def _plain(value):

@@ -23,6 +23,10 @@ def open_dataset(options: Options) -> data.SegmentationData:
     """
     loader, arguments = loader_of(vars(options))
     held_out = loader == "ImageFolder" and options.val_images is None and options.val_list is None
+    if held_out and not options.hold_out:
+        raise UserError(
+            "validation images", "--hold-out 0 without --val-images", "Give --val-images, --val-list or --hold-out 0.2."
+        )
     if held_out:
         arguments |= {"hold_out": options.hold_out, "seed": options.seed}
     if loader == "ImageFolder":

@@ -113,6 +113,12 @@ def test_predict_writes_masks_and_overlays(run_folder, clean_tree, tmp_path, ran
     predictor = models.load_predictor(run_folder / "last.keras")
     raw = pixels(images / "00.png")[None, ..., None]  # gray slices, one channel
     np.testing.assert_array_equal(mask, np.asarray(predictor.predict_on_batch(raw))[0].argmax(-1))
+    code, out, err = rankmatch("predict", run_folder, "--images", images / "00.png", "--out", tmp_path / "one")
+    assert code == 0 and "1 images" in out, err
+    np.testing.assert_array_equal(pixels(tmp_path / "one/masks/00.png"), mask)
+    Image.fromarray(257 * pixels(images / "00.png").astype("uint16")).save(tmp_path / "deep.png")
+    code, _, err = rankmatch("predict", run_folder, "--images", tmp_path / "deep.png", "--out", tmp_path / "deep")
+    assert code == 2 and "about 118; found values of" in err and "deep.png" in err
     assert pixels(tmp_path / "seen/overlays/01.png").shape == (*SIZE, 3)
 
 
@@ -214,6 +220,11 @@ def test_a_mistake_is_one_line_and_exit_code_2(name, tree, tmp_path, rankmatch):
         (["evaluate", "nowhere"], "config.json"),
         (["predict", "nowhere", "--images", "nothing", "--out", "x"], "nowhere"),
         (["trian"], "train"),
+        (["train", "--images", "a", "--masks", "b"], "--out runs/first"),
+        (["train", "--images", "a", "--masks", "b", "--out", "recipes"], "found recipes with other files"),
+        (["train", "--images", "a", "--lr", "0.1", "--out", "x"], "--learning-rate"),
+        (["train", "--images", "a", "--masks", "b", "--hold-out", "0", "--out", "x"], "--hold-out 0.2"),
+        (["train", "--images", "a", "--masks", "b", "--set", "top_k=banana", "--out", "x"], "a number as top_k"),
     ],
 )
 def test_a_missing_file_is_named(arguments, phrase, rankmatch):
@@ -237,6 +248,7 @@ def test_a_damaged_model_is_refused(tree, tmp_path, rankmatch):
 
 
 HELP = [["--help"], ["train"], ["train", "-h"], ["train", "recipes/lucchi.py", "--help"], ["predict", "-h"]]
+HELP += [["train", "--images", "-h"], ["train", "recipes/lucchi.py", "--data", "--help"], ["predict", "--out", "-h"]]
 
 
 @pytest.mark.parametrize("arguments", HELP)

@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 from rankmatch_keras import RankMatch, SupervisedOnly
+from rankmatch_keras.errors import UserError
 from rankmatch_keras.training.optimizers import SGD
 
 
@@ -90,3 +91,8 @@ def test_weights_survive_saving(small_segmenter, random_batch, tmp_path):
     assert np.abs(keras.ops.convert_to_numpy(other(images)) - expected).max() > 1e-3
     other.load_weights(path)
     np.testing.assert_array_equal(keras.ops.convert_to_numpy(other(images)), expected)
+
+
+def test_a_plain_model_is_refused_at_construction():
+    with pytest.raises(UserError, match="found a Sequential without them.*deeplab_v3_plus"):
+        RankMatch(keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(2, 1)]))

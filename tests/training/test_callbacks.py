@@ -115,8 +115,8 @@ def test_a_line_comes_when_the_time_is_up_and_not_before(clock, capsys):
     callback.set_params({"steps": 8})
     lines_of(callback, clock, (12.0, 24.0, 36.0, 48.0, 60.0, 72.0))
     assert capsys.readouterr().out.splitlines() == [
-        "step 3 of 8, 1.0 minutes to go, 12.00 s a step - loss 1.235 - rank_1 2e-05",
-        "step 6 of 8, 0.4 minutes to go, 12.00 s a step - loss 1.235 - rank_1 2e-05",
+        "step 3 of 8, 1.0 minutes to go in this epoch, 12.00 s a step - loss 1.235 - rank_1 2e-05",
+        "step 6 of 8, 0.4 minutes to go in this epoch, 12.00 s a step - loss 1.235 - rank_1 2e-05",
     ]
 
 

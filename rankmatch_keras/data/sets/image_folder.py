@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from rankmatch_keras.data.masks.mask_sets import MaskSet, detect_masks, kind_of_masks
-from rankmatch_keras.data.readers.folders import Picture, pictures_by_name
+from rankmatch_keras.data.readers.folders import TIFF_ENDINGS, Picture, pictures_by_name
 from rankmatch_keras.data.readers.guards import only_readable
 from rankmatch_keras.data.readers.images import image_info
 from rankmatch_keras.data.readers.sources import ImageFile
@@ -93,12 +93,15 @@ def image_folder(
 
 
 def unlabeled_samples(place: str | Path, channels: int | None = 3) -> tuple[Sample, ...]:
-    """Make one sample without mask per picture of a folder or stack.
+    """Make one sample without mask per picture of a folder or stack, or of a single image.
 
     Args:
-        place: see `pictures_by_name`.
+        place: see `pictures_by_name`, or an image file.
         channels: see `ImageFile`.
     """
+    place = Path(place)
+    if place.is_file() and place.suffix.lower() not in TIFF_ENDINGS:
+        return (Sample(place.stem, ImageFile(place, None, channels)),)
     found = pictures_by_name(place, "unlabeled images")
     return tuple(Sample(name, ImageFile(*picture, channels)) for name, picture in found.items())
 
