@@ -13,6 +13,7 @@ MODULES = {"tensorflow": "tensorflow", "torch": "torch", "jax": "jax"}
 # Distribution strategies that each backend has, beside "auto" and "none".
 BACKEND_STRATEGIES = {"tensorflow": ("mirrored", "multi-worker"), "torch": ("ddp",), "jax": ("data-parallel",)}
 STRATEGIES = ("auto", "none", *(name for names in BACKEND_STRATEGIES.values() for name in names))
+LOG_LEVELS = {"tensorflow": "2"}  # of TensorFlow, by backend: warnings are silent, beside another one errors too
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 
 
@@ -55,7 +56,7 @@ def chosen_backend() -> tuple[str, str]:
 def require_environment():
     """Check the environment at the top of a program: print the error and end with exit code 2."""
     # TensorFlow's messages would bury the progress; where it only makes batches, its errors at the start mean nothing.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2" if chosen_backend()[0] == "tensorflow" else "3")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", LOG_LEVELS.get(chosen_backend()[0], "3"))
     reuse_freed_memory()
     try:
         check_environment()
