@@ -35,8 +35,9 @@ class TrainingCommand(GroupedCommand):
             letters = error.option_name.lstrip("-")
             flags = [flag for parameter in self.params for flag in parameter.opts]
             meant = [flag for flag in flags if "".join(word[0] for word in flag.lstrip("-").split("-")) == letters]
-            error.possibilities = meant or error.possibilities
-            raise
+            if not meant:
+                raise
+            raise click.NoSuchOption(error.option_name, possibilities=meant, ctx=context) from None
 
     def options(self, context: click.Context) -> Options:
         """Return the options that a parsed command line asks for.
