@@ -37,7 +37,8 @@ class TrainingCommand(GroupedCommand):
             meant = [flag for flag in flags if "".join(word[0] for word in flag.lstrip("-").split("-")) == letters]
             if not meant:
                 raise
-            raise click.NoSuchOption(error.option_name, possibilities=meant, ctx=context) from None
+            found = f"No such option '{error.option_name}'. Did you mean {' or '.join(meant)}?"
+            raise click.NoSuchOption(error.option_name, found, ctx=context) from None
 
     def options(self, context: click.Context) -> Options:
         """Return the options that a parsed command line asks for.
