@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: demo test lint test-torch test-tensorflow test-jax test-parity clean
+.PHONY: demo test lint test-torch test-tensorflow test-jax test-parity stress clean
 
 # Bytecode is written when a module is first imported: compiling all that is installed takes a minute more.
 INSTALL := $(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check --constraint constraints.txt
@@ -60,6 +60,10 @@ test-tensorflow test-jax: test-%: $(VENV)/test-ready
 # Starts a process per backend by itself.
 test-parity: $(VENV)/test-ready
 	KERAS_BACKEND=torch $(PYTEST) tests/parity
+
+# Damaged files, kills, full disks and long runs, about 15 minutes; docs/reliability.md says what is promised.
+stress: $(VENV)/test-ready
+	$(BIN)/python tests/stress
 
 clean:
 	rm -rf $(VENV) build .pytest_cache .mypy_cache .ruff_cache

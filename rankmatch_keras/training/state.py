@@ -7,6 +7,8 @@ but every framework makes other numbers of it.
 """
 
 import json
+import math
+import zipfile
 from typing import Any
 
 import keras
@@ -53,7 +55,9 @@ def load_state(path, method) -> dict[str, Any]:
         Damaged: the file cannot be read.
         UserError: it is of another network, method or optimizer.
     """
+    variables = _variables(method)
     try:
+        _check_size(path, variables)
         with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         record = json.loads(str(arrays.pop("record")))
@@ -64,7 +68,6 @@ def load_state(path, method) -> dict[str, Any]:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise Damaged("a training state", f"{path}, which cannot be read ({reason})", REMEDY) from error
     backend, here = str(arrays.pop("backend", "")), keras.backend.backend()
-    variables = _variables(method)
     _check_same(path, arrays, variables)
     for key, variable in variables.items():
         variable.assign(arrays[key])
@@ -77,6 +80,15 @@ def _variables(method):
     """Return all variables by position and name, random seeds and metrics included."""
     variables = [*method.variables, *method.optimizer.variables]
     return {f"{number:04d} {variable.name}": variable for number, variable in enumerate(variables)}
+
+
+def _check_size(path, variables):
+    """Refuse an archive that unpacks to more than twice what the method has, and a history of 64 MB."""
+    room = 2 * sum(4 * math.prod(variable.shape) for variable in variables.values()) + (64 << 20)
+    with zipfile.ZipFile(path) as archive:
+        size = sum(entry.file_size for entry in archive.infolist())
+    if size > room:
+        raise ValueError(f"it unpacks to {size >> 20} MB")
 
 
 def _check_same(path, arrays, variables):

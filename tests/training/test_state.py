@@ -3,6 +3,7 @@
 import csv
 import io
 import shutil
+import zipfile
 
 import keras
 import numpy as np
@@ -195,6 +196,17 @@ def test_a_damaged_state_is_refused_in_one_line(change, make_job, tmp_path):
     CHANGES[change](content)
     np.savez(tmp_path / "state.npz", **content)
     with pytest.raises(UserError, match="Expected|expected"):
+        load_state(tmp_path / "state.npz", job.model)
+
+
+@pytest.mark.once
+def test_a_state_that_unpacks_to_gigabytes_is_refused_unread(make_job, tmp_path):
+    job = make_job("run")
+    with zipfile.ZipFile(tmp_path / "state.npz", "w", zipfile.ZIP_DEFLATED) as file:
+        with file.open("record.npy", "w") as entry:
+            for _ in range(300):
+                entry.write(b"\0" * (1 << 20))
+    with pytest.raises(UserError, match="state.npz, which cannot be read .it unpacks to 300 MB"):
         load_state(tmp_path / "state.npz", job.model)
 
 
