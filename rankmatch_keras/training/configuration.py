@@ -19,7 +19,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     "practical": {
         "preset": "practical",
         "normalize": "separate",  # labeled images apart: shared batch statistics give them away
-        "statistics": "labeled",
+        "statistics": "labeled+weak",  # those of a few labeled images fit no others
         "burn_in": 0.2,  # the first pseudo-labels would be noise
         "fall_back": True,
         "ema_decay": 0.97,
