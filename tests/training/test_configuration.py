@@ -76,7 +76,10 @@ def test_the_record_has_one_truth_whichever_way_an_option_is_given():
         ({"method": "cotraining"}, "a second network for --method cotraining; found no --second-backbone"),
         ({"method": "unimatch", "second_backbone": "tiny"}, "but it trains one network"),
         ({"method": "cps", "second_weights": "imagenet"}, "the weights alone"),
-        ({"normalize": "joint", "statistics": "labeled"}, "--statistics all or labeled\\+weak with --normalize joint; found labeled"),
+        (
+            {"normalize": "joint", "statistics": "labeled"},
+            "--statistics all or labeled\\+weak with --normalize joint; found labeled",
+        ),
         ({"method": "supervised", "selection": "adaptive"}, "flags for --method supervised; found --selection"),
         ({"burn_in": 1.0}, "at least 0 and at most 0.9 as --burn-in; found 1.0"),
     ],
