@@ -11,7 +11,9 @@ import numpy as np
 from corpus import KINDS, bombs, damage
 from report import Row
 
-SECONDS, MEGABYTES = 5.0, 1024.0
+SECONDS, MEGABYTES = 5.0, 1024.0  # of the processor, of memory
+PATIENCE = 60.0  # seconds by the clock: a busy machine is no hang
+
 BATCH = 250  # files between fresh child processes
 
 
@@ -30,24 +32,19 @@ class Reader:
             )
         self.process.stdin.write(json.dumps({"kind": kind, "path": str(path)}) + "\n")
         self.process.stdin.flush()
-        # The first file of a process waits for the imports too.
-        patience = SECONDS + 1.0 if self.warm else 120.0
-        ready, _, _ = select.select([self.process.stdout], [], [], patience)
+        ready, _, _ = select.select([self.process.stdout], [], [], PATIENCE)
         line = self.process.stdout.readline() if ready else ""
         if not line:
             self.close()
             return {"outcome": "trace", "error": "the process died"} if ready else {"outcome": "hang"}
-        self.warm = True
         return json.loads(line)
-
-    warm = False
 
     def close(self):
         """End the child."""
         if self.process is not None:
             self.process.kill()
             self.process.communicate()
-        self.process, self.warm = None, False
+        self.process = None
 
 
 def run(count: int, seed: int, folder: Path) -> list[Row]:
