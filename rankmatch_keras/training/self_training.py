@@ -15,6 +15,7 @@ import numpy as np
 
 from rankmatch_keras import data, evaluation, methods, models
 from rankmatch_keras.backend.distribution import running
+from rankmatch_keras.data.readers.guards import reading
 from rankmatch_keras.errors import UserError
 from rankmatch_keras.files import replacing
 from rankmatch_keras.methods.self_training import Labeling
@@ -155,9 +156,10 @@ def reliabilities(samples: Sequence[data.Sample], run: Run, options: Options) ->
                 found[number] = np.mean([mean_iou_between(prediction, last, classes) for prediction in early])
         found = running().sum(found)
         running().on_main(lambda: _write(path, samples, found))
-    with path.open(newline="", encoding="utf-8") as file:
+    remedy = "Remove it, and the networks are compared again."
+    with reading(path, "a reliability for each image", remedy), path.open(newline="", encoding="utf-8") as file:
         known = {row["name"]: float(row["reliability"]) for row in csv.DictReader(file)}
-    return [known[shown(sample.name, "csv")] for sample in samples]
+        return [known[shown(sample.name, "csv")] for sample in samples]
 
 
 def mean_iou_between(prediction: np.ndarray, last: np.ndarray, num_classes: int) -> float:

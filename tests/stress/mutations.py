@@ -30,6 +30,8 @@ class Reader:
             self.process = subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
             )
+            if self.process.stdout.readline() != "ready\n":
+                raise AssertionError(f"{' '.join(command)} did not start.")
         self.process.stdin.write(json.dumps({"kind": kind, "path": str(path)}) + "\n")
         self.process.stdin.flush()
         ready, _, _ = select.select([self.process.stdout], [], [], PATIENCE)

@@ -35,13 +35,14 @@ def peak_mb(start: bool = False) -> float:
 
 
 def main():
-    """Serve one `{"kind": ..., "path": ...}` a line until the input ends."""
+    """Say that it is ready, then serve one `{"kind": ..., "path": ...}` a line until the input ends."""
     warnings.simplefilter("ignore")
     answers = sys.stdout
     sys.stdout = sys.stderr
     for name in NEEDED:  # so that the first files are not charged with it
         importlib.import_module(name)
     small_method()
+    print("ready", file=answers, flush=True)
     for line in sys.stdin:
         asked = json.loads(line)
         before, begin = peak_mb(start=True), time.process_time()

@@ -95,6 +95,8 @@ class _Worker:
             raise self._ended() from error
         if kind == "result":
             return value
+        if kind == "limit":
+            raise value
         raise UserError(*value) if kind == "user error" else RuntimeError(f"In a worker process:\n{value}")
 
     def kill(self) -> None:
@@ -187,6 +189,8 @@ def _answer(function: Callable[..., Any], arguments: tuple) -> tuple[str, Any]:
         return "result", function(*arguments)
     except UserError as error:
         return _failed(error)
+    except (OSError, MemoryError) as error:  # a limit of the machine, which the command line says in one line
+        return "limit", error
     except Exception:
         return "error", traceback.format_exc()
 

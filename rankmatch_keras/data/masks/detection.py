@@ -193,7 +193,7 @@ def _encoding_of_values(values: dict[int, str], num_classes: int | None) -> tupl
 
 
 def _require_plausible(ids: list[int], values: dict[int, str]) -> None:
-    lossy = [name for name in values.values() if name.lower().endswith((".jpg", ".jpeg"))]
+    lossy = [name for name in values.values() if name.lower().endswith((".jpg", ".jpeg", ".jfif", ".jpe"))]
     if (lossy and len(values) > 2) or 4 * len(ids) <= ids[-1]:
         shown = ", ".join(map(str, ids[:6])) + (", ..." if len(ids) > 6 else "")
         raise UserError(

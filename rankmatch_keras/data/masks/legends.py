@@ -186,7 +186,10 @@ def _checked(entry: Any) -> Any:
 
 def _parsed(line: str, where: str, may_be_header: bool) -> tuple[str, Color] | None:
     """Parse name and color of a line; None for a line that may be skipped."""
-    fields = next(csv.reader([line], skipinitialspace=True), []) if "," in line else line.split()
+    try:
+        fields = next(csv.reader([line], skipinitialspace=True), []) if "," in line else line.split()
+    except csv.Error as error:  # a field of over 131,072 characters
+        raise UserError("name,red,green,blue", f"{error} in {where}", "Correct the line.") from None
     fields = [field.strip() for field in fields]
     numeric = [field.isascii() and field.isdigit() for field in fields]
     name_first = "," in line

@@ -76,6 +76,15 @@ def test_other_errors_show_where_they_arose(pool):
         pool.submit("1 / 0").result()
 
 
+def test_limits_of_the_machine_come_back_as_they_are(pool):
+    full = "(_ for _ in ()).throw(OSError(28, 'No space left on device', '/full/name'))"
+    with pytest.raises(OSError, match="No space left on device: '/full/name'") as caught:
+        pool.submit(full).result()
+    assert caught.value.errno == 28
+    with pytest.raises(MemoryError):
+        pool.submit("(_ for _ in ()).throw(MemoryError())").result()
+
+
 def test_what_cannot_be_sent_is_an_error_of_the_user(pool):
     with pytest.raises(UserError, match="can be sent to worker processes.*parallel_calls=0"):
         pool.submit(lambda: 1).result()

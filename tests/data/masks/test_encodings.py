@@ -280,6 +280,7 @@ def test_legend_file_with_several_colors_per_class(tmp_path):
         ("a,1,2,99999999999999999999999", "line 1"),
         (b"\xff\xfe\x00sky", "legend.txt"),
         (b"x" * 1_000_001, "more than a megabyte"),
+        ("x" * 140_000 + ",1,2,3\n", "field larger than .* in line 1 of"),
     ],
 )
 def test_bad_legend_files(tmp_path, text, message):

@@ -1,4 +1,5 @@
 import json
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -447,3 +448,23 @@ def test_a_copy_of_camvid_in_colors(tmp_path, with_legend):
         np.testing.assert_array_equal(mine.read_image(), theirs.read_image())
         raw = theirs.read_mask()
         np.testing.assert_array_equal(mine.read_mask(), ids[np.where(raw == 255, 11, raw)])
+
+
+def test_names_in_coco_match_files_however_their_accents_are_written(tmp_path):
+    (tmp_path / "images").mkdir()
+    for name in ("a\u00e9", "b\u00e9"):  # one character on disk
+        Image.new("RGB", (8, 6)).save(tmp_path / "images" / f"{name}.png")
+    record = {
+        "images": [
+            {"id": number, "file_name": unicodedata.normalize("NFD", f"{name}\u00e9.png"), "height": 6, "width": 8}
+            for number, name in enumerate("ab")
+        ],
+        "categories": [{"id": 1, "name": "cell"}],
+        "annotations": [
+            {"id": number, "image_id": number, "category_id": 1, "segmentation": [[0, 0, 4, 0, 4, 3, 0, 3]]}
+            for number in range(2)
+        ],
+    }
+    (tmp_path / "c.json").write_text(json.dumps(record))
+    found = data.ImageFolder(tmp_path / "images", tmp_path / "c.json")
+    assert [int(sample.read_mask().sum()) for sample in found.train] == [12, 12]
