@@ -191,13 +191,15 @@ def _turned(inspections: Iterable[Inspection]) -> Iterator[Finding]:
 
 def _without_data(inspections: Iterable[Inspection]) -> Iterator[Finding]:
     """Find pixels that are marked as no data, and values that seem to stand for it."""
-    entries: dict[str, list[tuple[str, str]]] = {"far-value": [], "no-data": []}
+    entries: dict[str, list[tuple[str, str]]] = {"far-value": [], "no-data": [], "nothing-but-no-data": []}
     for one in inspections:
         if one.far_value is not None:
             value, share = one.far_value
             entries["far-value"].append((str(one.sample.image), f"{value:g} at {share:.0%} of the pixels"))
         if one.no_data:
-            entries["no-data"].append((str(one.sample.image), f"{one.no_data:.0%} of the pixels"))
+            entries["nothing-but-no-data" if one.no_data == 1.0 else "no-data"].append(
+                (str(one.sample.image), f"{one.no_data:.0%} of the pixels")
+            )
     for kind, found in entries.items():
         if found:
             names, details = zip(*found, strict=True)

@@ -45,6 +45,11 @@ KINDS = {
         "validation or test images that look almost like a training image",
         "Look at these pairs; keep frames of one recording, and copies of one picture, on the same side.",
     ),
+    "nothing-but-no-data": (
+        WARNING,
+        "images without a single pixel of data in all channels",
+        "Check their no-data mark, or leave them out.",
+    ),
     "ignored-mask": (WARNING, "masks that hold nothing but 255 (ignore)", "Annotate them, or use them as unlabeled."),
     "mask-unused": (WARNING, "masks without image", "Add their images, correct the names, or remove the masks."),
     "image-alpha": (

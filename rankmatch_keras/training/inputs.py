@@ -35,7 +35,9 @@ def choose_split(dataset: data.SegmentationData, options: Options) -> data.Split
         split = data.choose_labeled([*dataset.train, *dataset.unlabeled], labels, options.seed)
     if not split.unlabeled and options.needs_unlabeled:
         raise UserError(
-            "unlabeled images", "none: every image is labeled", "Ask for fewer --labels, or --method supervised."
+            "unlabeled images",
+            "none: every image is labeled",
+            "Give a folder of them with --unlabeled, ask for fewer --labels, or take --method supervised.",
         )
     return split
 

@@ -19,7 +19,7 @@ from rankmatch_keras.errors import UserError
 from rankmatch_keras.evaluation.scores import RecordedScores, Scores
 
 CONFIG = "config.json"
-REMEDY = "Restore it from a copy, or leave this run out."
+REMEDY = "Restore it from a copy, or repeat the run with its run.yaml and a new --out; its .keras files stay of use."
 # Older and newer versions have other keys, which stay as they are.
 _OPEN = pydantic.ConfigDict(extra="allow")
 

@@ -121,11 +121,13 @@ def test_image_and_mask_that_are_turned_differently(tmp_path, size, of_image, of
 
 
 def test_pixels_without_data_and_values_that_stand_for_it():
-    train = [sample(f"t{n}", picture(n, dtype=np.float32), MASK) for n in range(3)]
+    train = [sample(f"t{n}", picture(n, dtype=np.float32), MASK) for n in range(4)]
     train[1].image.values[0] = np.nan
     train[2].image.values[0] = -9999
+    train[3].image.values[:] = np.nan
     findings = found(data(train))
-    assert findings.keys() == {"far-value", "no-data"}
+    assert findings.keys() >= {"far-value", "no-data", "nothing-but-no-data"}
+    assert findings["nothing-but-no-data"].names == ("t3",)
     assert findings["no-data"].names == ("t1",) and findings["far-value"].names == ("t2",)
     assert "-9999 at " in findings["far-value"].details[0]
 

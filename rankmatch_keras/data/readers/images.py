@@ -165,7 +165,7 @@ def _reader(path: str | Path) -> ModuleType:
     name = next((name for at, magic, name in _SIGNATURES if head.startswith(magic, at)), None)
     if name in _READERS:
         return _READERS[name]
-    found = f"a {name} file" if name else "none of them" if head else "an empty file"
+    found = f"a {name} file" if name else "a file of another kind" if head else "an empty file"
     raise UserError(_FORMATS, f"{found} at '{printable(path)}'", "Convert or replace it.")
 
 
