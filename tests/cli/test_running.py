@@ -96,8 +96,10 @@ def test_a_limit_of_the_system_as_it_comes(tmp_path, capsys):
 
 
 INTERRUPTED = """
-import atexit, click, sys, time
+import atexit, click, signal, sys, time
 from rankmatch_keras.cli.running import run
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background
 
 @click.command()
 def command():
