@@ -48,8 +48,7 @@ def main(seed, only, files, runs, backends, steps):
         (folder / name).mkdir()
         begin = time.monotonic()
         rows += parts[name](folder / name)
-        print(f"{name}: {time.monotonic() - begin:.0f} s", flush=True)
-    print(table(rows))
+        print(f"{name}: {time.monotonic() - begin:.0f} s\n{table(rows)}", flush=True)  # a later part may fail
     sys.exit(any(row.counts[name] for row in rows for name in ("wrong", "trace", "hang")))
 
 
