@@ -61,7 +61,7 @@ test-tensorflow test-jax: test-%: $(VENV)/test-ready
 test-parity: $(VENV)/test-ready
 	KERAS_BACKEND=torch $(PYTEST) tests/parity
 
-# Damaged files, kills, full disks and long runs, about 15 minutes; docs/reliability.md says what is promised.
+# Damaged files, kills, full disks and long runs, half an hour or more; docs/reliability.md says what is promised.
 stress: $(VENV)/test-ready
 	$(BIN)/python tests/stress
 

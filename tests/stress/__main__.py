@@ -1,4 +1,4 @@
-"""Stress: damaged files, kills, full disks and long runs, in about 15 minutes.
+"""Stress: damaged files, kills, full disks and long runs; half an hour or more on 2 cores.
 
 Example:
   python tests/stress --seed 7
