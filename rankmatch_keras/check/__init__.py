@@ -8,13 +8,15 @@ from pathlib import Path
 
 from rankmatch_keras.check.findings import all_findings
 from rankmatch_keras.check.inspection import Inspection, inspect, inspect_header
-from rankmatch_keras.check.kinds import ERROR, PARTS, UNLABELED
+from rankmatch_keras.check.kinds import ERROR, LABELED, PARTS, UNLABELED
+from rankmatch_keras.check.kinds import OTHER_KIND as OTHER_KIND
 from rankmatch_keras.check.kinds import require_kinds as require_kinds
 from rankmatch_keras.check.plots import save_class_chart as save_class_chart
 from rankmatch_keras.check.plots import save_contact_sheet as save_contact_sheet
 from rankmatch_keras.check.report import CheckReport as CheckReport
 from rankmatch_keras.check.report import check_to_dict as check_to_dict
 from rankmatch_keras.check.report import format_check as format_check
+from rankmatch_keras.check.sources import differences as differences
 from rankmatch_keras.data.readers.images import is_animated
 from rankmatch_keras.data.sets.samples import Sample, SegmentationData
 from rankmatch_keras.errors import UserError
@@ -77,6 +79,9 @@ def check(
         dataset.name, dataset.class_names, tuple(inspections), all_findings(inspections, dataset.class_names)
     )
     report = report.with_names("first-frame", _animated(inspections))
+    if thorough:  # a training run compares the images that it was told to take
+        found = _differences(report)
+        report = report.with_names("other-source", [*found], [*found.values()])
     undecoded = [str(one.sample.image) for one in inspections if headers_only and one.part == UNLABELED]
     return report.with_names("not-decoded", undecoded)
 
@@ -86,6 +91,18 @@ def _in_parts(dataset: SegmentationData) -> Iterable[tuple[Sample, str]]:
     unlabeled = [replace(sample, mask=None) for sample in dataset.unlabeled]
     for part, samples in zip(PARTS, (dataset.train, unlabeled, dataset.val, dataset.test), strict=True):
         yield from ((sample, part) for sample in samples)
+
+
+def _differences(report: CheckReport) -> dict[str, str]:
+    """Return the differences between the good labeled images and the good unlabeled ones of their format."""
+    parts = [
+        [one for one in report.of_part(part) if one.fingerprint and not one.problems] for part in (LABELED, UNLABELED)
+    ]
+    if not all(parts):
+        return {}
+    usual = parts[0][0].pixels
+    labeled, unlabeled = ([one.sample for one in part if one.pixels == usual] for part in parts)
+    return differences(labeled, unlabeled) if unlabeled else {}
 
 
 def _animated(inspections: Iterable[Inspection]) -> list[str]:

@@ -191,7 +191,7 @@ def _mask_problems(mask: np.ndarray, image: np.ndarray | None, sample: Sample, n
         error = UserError(
             f"mask values 0..{num_classes - 1} or 255 (ignore)",
             f"{_listed(np.unique(mask[wrong]))} at {int(wrong.sum())} pixels of '{sample.mask}'",
-            "Correct the mask, or the number of classes; write 255 where a pixel shall be ignored.",
+            "Correct the mask, or --classes; write 255 where a pixel shall be ignored.",
         )
         problems.append(Problem("mask-values", error))
     return problems

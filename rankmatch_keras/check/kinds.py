@@ -8,6 +8,7 @@ from rankmatch_keras.errors import UserError, did_you_mean
 ERROR, WARNING, NOTE = "error", "warning", "note"
 LABELED, UNLABELED, VALIDATION, TEST = "labeled", "unlabeled", "validation", "test"
 PARTS = (LABELED, UNLABELED, VALIDATION, TEST)
+OTHER_KIND = "Pseudo-labels of another kind of image are mostly wrong: label some of that kind too, or leave them out."
 # In the order of reports: severity, what the samples are, remedy. Nothing can be trained with errors.
 KINDS = {
     "image-unreadable": (ERROR, "images that cannot be read", "Check or replace these files."),
@@ -26,7 +27,7 @@ KINDS = {
     "mask-values": (
         ERROR,
         "masks with values of no class",
-        "Correct the masks or the number of classes; write 255 for pixels to ignore.",
+        "Correct the masks or --classes; write 255 for pixels to ignore.",
     ),
     "black-and-white": (ERROR, "masks that hold only 0 and 255", "Save 1 in place of 255."),
     "mixed-channels": (ERROR, "images with another number of channels than most", "Convert them to one kind."),
@@ -72,6 +73,7 @@ KINDS = {
         "images in which one value fills more than 1 % of the pixels, far from all others",
         "If it stands for no data, name it in the file (gdal_edit.py -a_nodata VALUE), or write NaN in its place.",
     ),
+    "other-source": (WARNING, "ways in which unlabeled images look unlike the labeled ones", OTHER_KIND),
     "files-not-read": (
         WARNING,
         "files in the folders of images that are not read",
@@ -81,6 +83,11 @@ KINDS = {
         WARNING,
         "masks with objects that have a box alone, which are left out",
         "Draw or export their outlines: these pixels count as background.",
+    ),
+    "mask-outside": (
+        WARNING,
+        "masks with objects that lie wholly outside their image, which are left out",
+        "Were the images cropped, resized or exchanged after they were annotated?",
     ),
     "absent-class": (WARNING, "classes without a single pixel", "Add images that show them, or leave the class out."),
     "background-mask": (
@@ -92,6 +99,11 @@ KINDS = {
         NOTE,
         "palette masks with another palette than the first, read by color",
         "Fine where equal colors are equal classes.",
+    ),
+    "mask-same-names": (
+        NOTE,
+        "masks of categories that share a name, which are one class",
+        "Rename one of them if they are different things.",
     ),
     "mask-crowds": (
         NOTE,

@@ -66,11 +66,11 @@ class CheckReport:
             one.part == LABELED and one.class_pixels is not None and not one.problems for one in self.inspections
         )
 
-    def with_names(self, kind: str, names: Sequence[str]) -> "CheckReport":
+    def with_names(self, kind: str, names: Sequence[str], details: Sequence[str] = ()) -> "CheckReport":
         """Return the report with one more finding, or itself if there are no names."""
         if not names:
             return self
-        return replace(self, findings=in_order([*self.findings, make_finding(kind, names)]))
+        return replace(self, findings=in_order([*self.findings, make_finding(kind, names, details)]))
 
     def allowing(self, kinds: Iterable[str]) -> "CheckReport":
         """Return the report with some kinds of findings turned into notes.

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import click
@@ -120,15 +121,18 @@ def training_command(
 
 
 def _require_output(values):
-    """Check that a run has a folder to write to, as far as flags tell.
+    """Check that a run has a folder to write to, by its flag or its configuration file.
 
     Raises:
         UserError: there is none, or it is in use.
     """
+    from rankmatch_keras.training.configuration import read_file
     from rankmatch_keras.training.run_folder import Run
 
-    if values["out"] is None and values["config"] is None:
+    file = {} if values["config"] is None else read_file(values["config"])
+    out, resume = values["out"] or file.get("out"), values["resume"] or file.get("resume")
+    if out is None:
         raise UserError("an output folder", "none", "Give --out, e.g. --out runs/first.")
-    # Processes that a launcher started may find what another one has written.
-    if values["out"] is not None and not LAUNCHED & {*os.environ}:
-        Run(values["out"]).require_new(values["resume"])
+    # Processes that a launcher started may find what another one has written. Whether the file's is a path comes later.
+    if isinstance(out, str | os.PathLike) and not LAUNCHED & {*os.environ}:
+        Run(Path(out)).require_new(resume)

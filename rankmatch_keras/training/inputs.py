@@ -2,22 +2,18 @@
 
 import dataclasses
 import math
-from collections.abc import Sequence
 
 import numpy as np
 
 from rankmatch_keras import check, data, methods, models
 from rankmatch_keras.backend.distribution import running
-from rankmatch_keras.data.sets.pixel_statistics import class_pixels, usual_short_side
+from rankmatch_keras.data.sets.pixel_statistics import class_pixels
 from rankmatch_keras.errors import UserError
 from rankmatch_keras.layers import ChannelNormalization
 from rankmatch_keras.texts import say
 from rankmatch_keras.training.options import Options
 from rankmatch_keras.training.self_training import pseudo_labeled
 
-LOOKED_AT = 30  # images of each kind that are compared
-FAR = 0.75  # standard deviations between the channel means of two kinds of images
-TIMES = 2.0  # between their standard deviations, or sides
 BETA = 0.999  # of the effective number of samples
 PATCH = 256  # pixels that count as one sample
 
@@ -62,46 +58,14 @@ def checked(
         dataset, split = _without_bad(dataset, split, report)
     say(f"{dataset.name}: {len(split.labeled)} labeled, {len(split.unlabeled)} unlabeled, split {split.id}")
     if unlabeled:
-        for line in differences(split.labeled, split.unlabeled):
-            say(line)
+        for what, numbers in check.differences(split.labeled, split.unlabeled).items():
+            say(f"Labeled and unlabeled images differ in {what} ({numbers}). {check.OTHER_KIND}")
     for line in check.remarks_of(report):
         say(line)
     if report.never_labeled:
         absent = ", ".join(report.never_labeled)
         say(f"No labeled mask shows {absent}: not learnable until an image of each is labeled.")
     return dataset, split
-
-
-def differences(labeled: Sequence[data.Sample], unlabeled: Sequence[data.Sample]) -> list[str]:
-    """Return a line for each way in which unlabeled images look unlike the labeled ones: brightness, contrast, size.
-
-    Pseudo-labels of another kind of image are mostly wrong. Channel means that lie more than `FAR` standard deviations
-    apart are named, standard deviations and sides that differ by more than `TIMES`.
-
-    Args:
-        labeled: labeled samples.
-        unlabeled: unlabeled samples, at least one.
-    """
-    lines = []
-    (mean, std), (other_mean, other_std) = (
-        tuple(map(np.asarray, data.channel_statistics(samples, LOOKED_AT))) for samples in (labeled, unlabeled)
-    )
-    if (abs(mean - other_mean) > FAR * np.maximum(std, other_std)).any():
-        lines.append(_unlike("brightness or color", mean, other_mean))
-    elif (np.maximum(std, other_std) > TIMES * np.minimum(std, other_std)).any():
-        lines.append(_unlike("contrast", std, other_std))
-    sides = [usual_short_side(samples, LOOKED_AT) for samples in (labeled, unlabeled)]
-    if max(sides) > TIMES * min(sides):
-        lines.append(_unlike("short side in pixels", [sides[0]], [sides[1]]))
-    return lines
-
-
-def _unlike(what, labeled, unlabeled):
-    one, other = ("/".join(f"{value:.4g}" for value in values) for values in (labeled, unlabeled))
-    return (
-        f"Labeled and unlabeled images differ in {what} ({one} and {other} on average): pseudo-labels of another kind "
-        "of image are mostly wrong. Label some of that kind too, or leave them out."
-    )
 
 
 def _without_bad(dataset, split, report):

@@ -1,5 +1,7 @@
 """Every kind of finding, provoked in a miniature set, with its exact names and details."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import tifffile
@@ -268,3 +270,20 @@ def test_findings_come_in_one_order_errors_first():
 def test_severities_in_the_table_come_in_order():
     severities = [severity for severity, *_ in KINDS.values()]
     assert severities == sorted(severities, key=[ERROR, WARNING, NOTE].index)
+
+
+@pytest.mark.parametrize(
+    ("factor", "offset", "grow", "what"),
+    [(1, 0, 1, None), (1, 120, 1, "brightness or color"), (0.2, 0, 1, "contrast"), (1, 0, 3, "short side in pixels")],
+)
+def test_unlabeled_images_of_another_kind_are_named(factor, offset, grow, what):
+    rng = np.random.default_rng(0)
+    noise = [rng.integers(0, 100, (40, 50, 1)) for _ in range(8)]
+    labeled = [sample(f"t{n}", one.astype("uint8"), np.zeros((10, 16), int)) for n, one in enumerate(noise[:4])]
+    labeled = [replace(one, mask=Array(np.zeros((40, 50), np.int32), f"{one.name}-mask")) for one in labeled]
+    others = [(factor * (one - 50.0) + 50.0 + offset).clip(0, 255).astype("uint8") for one in noise[4:]]
+    unlabeled = [sample(f"u{n}", np.tile(one, (grow, grow, 1))) for n, one in enumerate(others)]
+    finding = found(data(labeled, unlabeled=[*unlabeled, sample("another format", picture(0))])).get("other-source")
+    assert (finding is not None) == (what is not None)
+    if finding is not None:
+        assert (finding.severity, finding.names) == (WARNING, (what,)) and "on average" in finding.details[0]

@@ -106,3 +106,17 @@ def test_the_step_benchmark_prints_a_table(checkout):
     }
     assert float(rows["UniMatch"][7]) > 0 and float(rows["RankMatch"][7]) > 0
     assert rows["UniMatch"][9] == "1.000" and float(rows["RankMatch"][14]) > 0.1
+
+
+def test_an_occupied_folder_in_a_configuration_file_is_found_before_keras_is_imported(checkout, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.json").write_text("{}")
+    (tmp_path / "options.yaml").write_text(f"out: {tmp_path / 'run'}\n")
+    code = (
+        "import sys; from rankmatch_keras.cli import main; sys.argv[1:] = ['train', '--config', sys.argv[1]]\n"
+        "try: main()\nfinally: assert 'keras' not in sys.modules"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", code, tmp_path / "options.yaml"], capture_output=True, text=True, cwd=checkout
+    )
+    assert ended.returncode == 2 and "another run in" in ended.stderr, ended.stderr

@@ -29,17 +29,18 @@ PARTS = ("files", "kills", "disk", "soak")
 @click.option("--seed", type=int, help="Chooses damage and moments; by default another each time.")
 @click.option("--only", type=click.Choice(PARTS), multiple=True, help="Parts to run; default: all.")
 @click.option("--files", default=5000, show_default=True, help="Damaged files.")
-@click.option("--runs", default=6, show_default=True, help="Killed runs on each backend.")
+@click.option("--runs", default=6, show_default=True, help="Killed runs of each kind, on each backend.")
 @click.option("--backend", "backends", type=click.Choice(BACKENDS), multiple=True, help="Of the kills; default: all.")
+@click.option("--program", "programs", type=click.Choice([*kills.PROGRAMS]), multiple=True, help="What to kill.")
 @click.option("--steps", default=1000, show_default=True, help="Steps of the long run.")
-def main(seed, only, files, runs, backends, steps):
+def main(seed, only, files, runs, backends, programs, steps):
     """Run the parts and print one table; exit code 1 if anything was wrong."""
     seed = int(time.time()) % 100_000 if seed is None else seed
     folder = Path(tempfile.mkdtemp(prefix="stress-"))
     print(f"seed {seed}, files kept in {folder}", flush=True)
     parts = {
         "files": lambda place: mutations.run(files, seed, place),
-        "kills": lambda place: kills.kills(runs, seed, place, backends or BACKENDS),
+        "kills": lambda place: kills.kills(runs, seed, place, backends or BACKENDS, programs or [*kills.PROGRAMS]),
         "disk": lambda place: kills.full_disk(seed, place),
         "soak": lambda place: kills.soak(steps, place),
     }

@@ -1,5 +1,6 @@
 """Kills at random moments, full disks and long runs: nothing is lost, and a resumed run ends like one never stopped."""
 
+import contextlib
 import csv
 import io
 import os
@@ -17,37 +18,49 @@ from report import Row
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 FLAGS = (
-    "--dataset SampleScenes --labels 12 --method rankmatch --backbone tiny --weights random --aspp-filters 16 "
+    "--dataset SampleScenes --labels 12 --backbone tiny --weights random --aspp-filters 16 "
     "--decoder-filters 16 --crop 33 --batch 2 --steps 12 --interval 3 --val-limit 2 --pseudo-label-images 2 "
     "--pipeline workers --deterministic --keep last"
 )
+# What is killed: the command, and its flags beside the common ones.
+PROGRAMS = {
+    "train": ("train", "--method", "rankmatch"),
+    "self-training": ("train", "--method", "selftraining"),
+    "comparison": ("compare", "--methods", "supervised,rankmatch", "--seeds", "1"),
+}
 TIMES = ("seconds", "train_seconds", "step_seconds", "peak_memory_gb")  # columns that differ between equal runs
 PATIENCE = 300.0  # seconds for a whole run
 
 
-def kills(count: int, seed: int, folder: Path, backends) -> list[Row]:
-    """Kill runs, half of them while a file is being written, resume them, and compare with one never killed."""
+def kills(count: int, seed: int, folder: Path, backends, programs) -> list[Row]:
+    """Kill runs, half of them while a file is being written, resume them, and compare with one never killed.
+
+    Training is killed on all of `backends`, the other `programs` on the first of them.
+    """
     rng = np.random.default_rng(seed)
-    rows = []
-    for backend in backends:
-        row = Row(f"killed and resumed, {backend}")
-        whole = folder / f"{backend}-whole"
-        begin = time.monotonic()
-        finished(_start(whole, backend))
-        duration = time.monotonic() - begin
-        for number in range(count):
-            out = folder / f"{backend}-{number}"
-            _kill(_start(out, backend), out, rng, duration)
-            if rng.random() < 0.3:
-                _kill(_start(out, backend, resume=out.is_dir()), out, rng, duration)
-            code, text = finished(_start(out, backend, resume=(out / "config.json").is_file()), fail=False)
-            if code:
-                row.add("trace", f"{out.name} ends with {code}: {text.strip().splitlines()[-1][:200]}")
-                continue
-            difference = first_difference(whole, out)
-            row.add("wrong" if difference else "right", difference and f"{out.name}: {difference}")
-        rows.append(row)
-    return rows
+    kinds = [(name, backend) for name in programs for backend in (backends if name == "train" else backends[:1])]
+    return [_killed(program, backend, count, rng, folder / f"{program}-{backend}") for program, backend in kinds]
+
+
+def _killed(program: str, backend: str, count: int, rng, folder: Path) -> Row:
+    row = Row(f"killed and resumed, {program}, {backend}")
+    folder.mkdir()
+    whole = folder / "whole"
+    begin = time.monotonic()
+    finished(_start(whole, backend, program))
+    duration = time.monotonic() - begin
+    for number in range(count):
+        out = folder / str(number)
+        _kill(_start(out, backend, program), out, rng, duration)
+        if rng.random() < 0.3:
+            _kill(_start(out, backend, program), out, rng, duration)
+        code, text = finished(_start(out, backend, program), fail=False)
+        if code:
+            row.add("trace", f"{out} ends with {code}: {text.strip().splitlines()[-1][:200]}")
+            continue
+        difference = first_difference(whole, out)
+        row.add("wrong" if difference else "right", difference and f"{out}: {difference}")
+    return row
 
 
 def full_disk(seed: int, folder: Path, backend="torch") -> list[Row]:
@@ -73,7 +86,7 @@ def full_disk(seed: int, folder: Path, backend="torch") -> list[Row]:
                 row.add("trace", f"{kilobytes} kB: exit code {code}, {text.strip()[-200:]!r}")
             subprocess.run(["mount", "-o", f"remount,size={4 * size // 1024}k", str(place)], check=True)
             if clean:
-                code, text = finished(_start(out, backend, resume=(out / "config.json").is_file()), fail=False)
+                code, text = finished(_start(out, backend), fail=False)
                 difference = f"exit code {code}: {text[-200:]!r}" if code else first_difference(whole, out)
                 row.add("wrong" if difference else "right", difference and f"{kilobytes} kB: {difference}")
             subprocess.run(["rm", "-rf", str(out)], check=True)
@@ -106,16 +119,26 @@ def soak(steps: int, folder: Path, backend="torch", limit=20.0) -> list[Row]:
 
 
 def first_difference(whole: Path, other: Path) -> str | None:
-    """Return where two runs differ in weights, scores or history; `None` where they agree to the last bit."""
+    """Return where two folders differ in their runs' weights, scores or history; `None` if to no bit."""
+    runs, others = (
+        sorted(path.parent.relative_to(root) for path in root.rglob("last.keras")) for root in (whole, other)
+    )
+    if runs != others:
+        return f"runs in {', '.join(map(str, others))}, not in {', '.join(map(str, runs))}"
+    left = [path.name for path in other.rglob(".writing-*")]
+    if left:
+        return f"left behind {left[0]}"
+    differences = ((run, _difference(whole / run, other / run)) for run in runs)
+    return next((f"{run}: {difference}" for run, difference in differences if difference), None)
+
+
+def _difference(whole, other):
     if _history(whole) != _history(other):
         return "another history"
     for name in ("scores.json", "scores.csv"):
         if (whole / name).read_bytes() != (other / name).read_bytes():
             return f"another {name}"
-    if _weights(whole) != _weights(other):
-        return "other weights"
-    left = [path.name for path in other.rglob(".writing-*")]
-    return f"left behind {left[0]}" if left else None
+    return "other weights" if _weights(whole) != _weights(other) else None
 
 
 def finished(process, fail=True):
@@ -130,10 +153,13 @@ def finished(process, fail=True):
     return process.returncode, text
 
 
-def _start(out, backend, resume=False, more=()):
+def _start(out, backend, program="train", more=()):
+    """Start a program; one that has begun in the folder is resumed."""
     environment = {**os.environ, "KERAS_BACKEND": backend, "PYTHONPATH": str(CHECKOUT), "TF_CPP_MIN_LOG_LEVEL": "3"}
-    command = [sys.executable, "-m", "rankmatch_keras", "train", *FLAGS.split()]
-    command += ["--data", str(CHECKOUT / "data/sample"), "--out", str(out), *(["--resume"] if resume else []), *more]
+    command = [sys.executable, "-m", "rankmatch_keras", *PROGRAMS[program], *FLAGS.split()]
+    command += ["--data", str(CHECKOUT / "data/sample"), "--out", str(out), *more]
+    if program != "comparison" and any(out.rglob("config.json")):  # a comparison resumes by itself
+        command.append("--resume")
     return subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
     )
@@ -146,7 +172,8 @@ def _kill(process, out, rng, duration):
     seen: set[str] = set()
     while process.poll() is None and time.monotonic() < end:
         if wanted is not None:
-            seen |= {path.name for path in out.glob(".writing-*")} if out.is_dir() else set()
+            with contextlib.suppress(FileNotFoundError):  # a folder was renamed meanwhile
+                seen |= {str(path) for path in out.rglob(".writing-*")}
             if len(seen) >= wanted:
                 break
         time.sleep(0.001 if wanted else 0.05)

@@ -10,10 +10,12 @@ pytestmark = pytest.mark.once
 
 
 @pytest.mark.parametrize(
-    "part", [("--only", "files", "--files", "400"), ("--only", "kills", "--runs", "1", "--backend", "torch")]
+    "part",
+    ["--only files --files 400", "--only kills --runs 1 --backend torch --program train"],
+    ids=["files", "kills"],
 )
 def test_nothing_is_wrong(checkout, part):
-    command = [sys.executable, "tests/stress", "--seed", "5", *part]
+    command = [sys.executable, "tests/stress", "--seed", "5", *part.split()]
     run = subprocess.run(command, cwd=checkout, capture_output=True, text=True, timeout=500)
     assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-3000:]
     tried, right, refused, wrong, trace, hang = map(

@@ -180,21 +180,6 @@ def test_class_weights_by_hand(image_tree):
             inputs.class_weights_of(training.Options(class_weights=wrong), dataset, split)
 
 
-@pytest.mark.parametrize(
-    ("factor", "offset", "grow", "what"),
-    [(1, 0, 1, None), (1, 120, 1, "brightness or color"), (0.2, 0, 1, "contrast"), (1, 0, 3, "short side in pixels")],
-)
-def test_other_kinds_of_unlabeled_images_are_named(factor, offset, grow, what):
-    rng = np.random.default_rng(0)
-    noise = [rng.integers(0, 100, (40, 50, 1)) for _ in range(4)]
-    labeled = [Sample("a", _Array(one.astype("uint8")), None) for one in noise]
-    others = [(factor * (one - 50.0) + 50.0 + offset).clip(0, 255).astype("uint8") for one in noise]
-    unlabeled = [Sample("b", _Array(np.tile(one, (grow, grow, 1))), None) for one in others]
-    lines = inputs.differences(labeled, unlabeled)
-    assert len(lines) == (what is not None)
-    assert what is None or f"differ in {what} (" in lines[0]
-
-
 def test_a_run_that_keeps_no_pseudo_label_says_so(capsys):
     callback = training.callbacks.NothingLearned(steps=3)
     callback.set_model(type("Model", (), {"labels_only": False})())

@@ -7,6 +7,7 @@ regions marked `iscrowd`. Polygons and run lengths (RLE) cover the pixels that C
 import functools
 import os
 import threading
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -129,6 +130,10 @@ class CocoMask:
         image, found = self._image(coco), []
         if image.bare:
             found.append(Remark("mask-boxes", f"{image.bare} objects without outline left out"))
+        if outside := sum(_is_outside(one.segmentation, image) for one in image.annotations):
+            found.append(Remark("mask-outside", f"{outside} objects outside its {image.width} x {image.height} pixels"))
+        if coco.same_names:
+            found.append(Remark("mask-same-names", f"several categories called {', '.join(coco.same_names)}"))
         crowds = sum(one.is_crowd for one in image.annotations)
         if crowds and coco.mixes_crowds:
             found.append(Remark("mask-crowds", f"{crowds} regions with iscrowd read as their class"))
@@ -154,12 +159,14 @@ class Coco:
             the `supercategory` of others, without objects, is none.
         images: the images by their ids.
         mixes_crowds: whether some annotations are marked `iscrowd` and some are not.
+        same_names: names of classes that several categories have.
     """
 
     path: Path
     class_names: tuple[str, ...]
     images: dict[int, "CocoImage"]
     mixes_crowds: bool = False
+    same_names: tuple[str, ...] = ()
 
     def masks(self) -> dict[str, CocoMask]:
         """Return the mask of every image by its `file_name`, which may lie in subfolders."""
@@ -269,7 +276,9 @@ def _parsed(path: Path, mtime_ns: int, size: int) -> Coco:
             "Export polygons or masks: boxes do not say which pixels are the object.",
         )
     crowds = {annotation.is_crowd for image in images.values() for annotation in image.annotations}
-    return Coco(path, class_names, images, len(crowds) == 2)
+    names_of = Counter(category.name for category in {each.id: each for each in record.categories}.values())
+    same_names = tuple(name for name in class_names if names_of[name] > 1)
+    return Coco(path, class_names, images, len(crowds) == 2, same_names)
 
 
 def _classes(record: _File, where: str) -> tuple[tuple[str, ...], dict[int, int]]:
@@ -310,6 +319,15 @@ def _runs_of(segmentation: Any, height: int, width: int, work: Work, where: str)
         work.add_outline(outline_length(points), where)
     found = coco_tools.frPyObjects(polygons, height, width)
     return [_unpacked(one["counts"].decode("ascii")) for one in found]
+
+
+def _is_outside(segmentation: Any, image: CocoImage) -> bool:
+    """Return whether polygons have no point inside the image and none around it."""
+    if isinstance(segmentation, dict):
+        return False
+    polygons = _Polygons.model_validate({"polygons": segmentation}).polygons
+    x, y = (np.concatenate([points[start::2] for points in polygons]) for start in (0, 1))
+    return bool(x.max() <= 0 or y.max() <= 0 or x.min() >= image.width or y.min() >= image.height)
 
 
 def _fill(canvas: np.ndarray, counts: Sequence[int], value: int, work: Work, where: str) -> None:

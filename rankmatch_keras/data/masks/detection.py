@@ -41,7 +41,7 @@ def detect_encoding(
 def encoding_of(surveys: Sequence[Survey], num_classes: int | None = None) -> tuple[MaskEncoding, int]:
     """Judge the encoding by surveys of all masks; see `detect_encoding`."""
     if num_classes is not None and not 2 <= num_classes <= IGNORE_INDEX:
-        raise UserError("2 to 255 classes", f"{num_classes}", "Correct the number of classes.")
+        raise UserError("2 to 255 classes", f"{num_classes}", "Correct --classes.")
     values = _first_masks(surveys)
     are_colors = surveys[0].is_color
     if len(values) == 1:
@@ -76,7 +76,11 @@ def binarized(surveys: Sequence[Survey]) -> Threshold:
     total: dict[int, int] = {}
     for survey in surveys:
         if survey.gray is None:
-            raise Contradiction("black-and-white masks to binarize", f"colors in '{survey.name}'", "Give a legend.")
+            raise Contradiction(
+                "black-and-white masks to binarize",
+                f"colors in '{survey.name}'",
+                "Give a legend (--legend FILE.csv) in place of --binarize.",
+            )
         for value, count in survey.gray.pixels.items():
             total[value] = total.get(value, 0) + count
     values = sorted(total)
@@ -138,7 +142,8 @@ def _require_one_white(surveys: Sequence[Survey], others: Sequence[Survey]) -> N
                 "one meaning of 255 in all masks",
                 f"{_shown(ids)} in '{ids.name}', but 0 and {IGNORE_INDEX} in '{whites[0].name}' "
                 f"({len(whites)} such masks)",
-                "Save 1 in place of 255; if 255 stands for ignored pixels, say so with a legend (ignore,255,255,255).",
+                "Save 1 in place of 255; if 255 stands for ignored pixels, say so with a line ignore,255,255,255 of a "
+                "--legend FILE.csv.",
             )
 
 
@@ -159,7 +164,7 @@ def _first_masks(surveys: Sequence[Survey]) -> dict[int, str]:
             raise UserError(
                 "masks of one kind",
                 f"colors in '{kinds[True]}', gray or palette values in '{kinds[False]}'",
-                "Say what the colors mean with a legend.",
+                "Say what the colors mean with a legend (--legend FILE.csv).",
             )
         for value in survey.pixels:
             values.setdefault(value, survey.name)
@@ -177,7 +182,7 @@ def _encoding_of_values(values: dict[int, str], num_classes: int | None) -> tupl
             raise UserError(
                 f"masks of {num_classes} classes",
                 f"only {ordered[0]} and {IGNORE_INDEX} in all of them",
-                "Give 2 as the number of classes if they are black and white.",
+                "Give two --classes if they are black and white.",
             )
     ids = [value for value in ordered if value != IGNORE_INDEX]
     wrong = [value for value in ids if not 0 <= value < (num_classes or IGNORE_INDEX)]
@@ -185,7 +190,7 @@ def _encoding_of_values(values: dict[int, str], num_classes: int | None) -> tupl
         raise UserError(
             f"class ids 0..{(num_classes or IGNORE_INDEX) - 1} or {IGNORE_INDEX} (ignore)",
             f"{wrong[0]} in '{values[wrong[0]]}'",
-            "Correct the masks or the number of classes, or say with a legend what the values mean.",
+            "Correct the masks or --classes, or say what the values mean with a legend (--legend FILE.csv).",
         )
     if num_classes is None:
         _require_plausible(ids, values)
@@ -199,7 +204,7 @@ def _require_plausible(ids: list[int], values: dict[int, str]) -> None:
         raise UserError(
             "class ids 0, 1, 2, ...",
             f"{shown} in '{lossy[0] if lossy else values[ids[-1]]}'" + (" (JPEG changes values)" if lossy else ""),
-            "Give the number of classes if these are class ids, or say with a legend what the values mean.",
+            "Give --classes if these are class ids, or say what the values mean with a legend (--legend FILE.csv).",
         )
 
 
@@ -220,8 +225,12 @@ def _encoding_of_colors(values: dict[int, str], num_classes: int | None) -> tupl
         raise UserError(
             f"masks of {num_classes} classes",
             f"{len(colors)} colors, as {colors[0]} in '{values[min(values)]}'",
-            "Say what they mean with a legend, or correct the number of classes.",
+            "Say what they mean with a legend (--legend FILE.csv), or correct --classes.",
         )
     if len(colors) > IGNORE_INDEX:
-        raise UserError(f"at most {IGNORE_INDEX} classes", f"{len(colors)} colors", "Say what they mean with a legend.")
+        raise UserError(
+            f"at most {IGNORE_INDEX} classes",
+            f"{len(colors)} colors",
+            "Say what they mean with a legend (--legend FILE.csv).",
+        )
     return Legend(tuple(colors)), len(colors)

@@ -163,7 +163,7 @@ def _require_gray(raw: np.ndarray, name: str) -> None:
         raise UserError(
             "a mask with one class id per pixel (gray or palette)",
             f"colors in '{name}'",
-            "Say what the colors mean with a legend (lines of name,red,green,blue), or save class ids.",
+            "Say what the colors mean (--legend FILE.csv of lines name,red,green,blue), or save class ids.",
         )
 
 

@@ -163,7 +163,7 @@ def _by_colors(place: Path, encoding: Legend, number: int, names: Names, surveys
         raise UserError(
             "a legend that says which color is which class",
             f"class names and {number} colors in '{place}'",
-            "Give a legend: lines of name,red,green,blue.",
+            "Give a legend, --legend FILE.csv of lines name,red,green,blue.",
         )
     return FileMasks(hexadecimal(colors), encoding, colors, surveys)
 

@@ -10,7 +10,7 @@ from rankmatch_keras.data.masks.legends import Color, pack_colors, packed_color,
 from rankmatch_keras.data.masks.surveys import Survey
 from rankmatch_keras.errors import Contradiction
 
-_REMEDY = "Say with a legend which color is which class, or save all masks with one palette."
+_REMEDY = "Say with a legend (--legend FILE.csv) which color is which class, or save all masks with one palette."
 
 
 @dataclass(frozen=True)

@@ -144,7 +144,7 @@ def _histogram(sample: Sample, num_classes: int) -> np.ndarray:
         raise UserError(
             f"mask values 0..{num_classes - 1} or 255 (ignore)",
             f"{int(mask[wrong][0])} at {int(wrong.sum())} pixels of '{sample.mask}'",
-            "Correct the mask, or the number of classes.",
+            "Correct the mask, or --classes.",
         )
     return np.bincount(mask.ravel(), minlength=256)[:num_classes]
 

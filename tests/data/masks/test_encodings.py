@@ -154,11 +154,11 @@ def test_detection_of_gray_values(values, classes, encoding, count):
     [
         ([0], None, "only 0 in all 1 masks"),
         ([255], 2, "only 255 in all 1 masks"),
-        ([0, 255], 3, "only 0 and 255 in all of them. Give 2"),
+        ([0, 255], 3, "only 0 and 255 in all of them. Give two --classes"),
         ([5, 255], 21, "only 5 and 255"),
         ([0, 1, 2], 2, r"class ids 0..1 or 255 \(ignore\); found 2 in '0.png'"),
         ([0, 128, 255], 2, "found 128"),
-        ([0, 128, 255], None, r"0, 128 in '0.png'.*Give the number of classes"),
+        ([0, 128, 255], None, r"0, 128 in '0.png'.*Give --classes"),
         ([0, 85, 170, 255], None, "0, 85, 170"),
         ([-1, 0, 1], None, "found -1"),
         ([0, 1, 300], None, "found 300"),

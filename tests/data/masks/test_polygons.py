@@ -243,6 +243,27 @@ def test_crowds_are_regions_of_their_class_below_single_objects(tmp_path):
     assert rows(first.read())[1] == "00111000" and first.remarks() == []
 
 
+def test_objects_wholly_outside_the_image_are_said(tmp_path):
+    outside, across = [[8, 0, 12, 0, 12, 4, 8, 4]], [[6, 0, 12, 0, 12, 4, 6, 4]]
+    path = coco(tmp_path, annotation(outside), annotation(across), annotation([FLAT], image=3))
+    assert rows(CocoMask(path, 7).read())[1] == "00000011"
+    assert CocoMask(path, 7).remarks() == [("mask-outside", "1 objects outside its 8 x 6 pixels")]
+    assert CocoMask(path, 3).remarks() == []
+
+
+def test_categories_of_one_name_are_one_class_and_said(tmp_path):
+    categories = [
+        {"id": 4, "name": "cat"},
+        {"id": 9, "name": "cat"},
+        {"id": 9, "name": "cat"},
+        {"id": 11, "name": "dog"},
+    ]
+    path = coco(tmp_path, annotation([FLAT], 4), annotation([[0, 0, 1, 0, 1, 1, 0, 1]], 9), categories=categories)
+    assert read_coco(path).class_names == ("background", "cat", "dog")
+    assert [row[:5] for row in rows(CocoMask(path, 7).read())[:2]] == ["10000", "00111"]
+    assert CocoMask(path, 7).remarks() == [("mask-same-names", "several categories called cat")]
+
+
 def test_objects_with_a_box_alone_are_left_out_and_the_image_is_kept(tmp_path):
     path = coco(tmp_path, annotation(None, bbox=[0, 0, 5, 5]), annotation([FLAT]), annotation([], 9))
     assert rows(CocoMask(path, 7).read())[1] == "00111000"
