@@ -6,6 +6,8 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
+from rankmatch_keras.errors import UserError
+
 TEMPORARY = ".writing-"  # begin of the names of files that are not whole yet
 
 
@@ -38,6 +40,31 @@ def replacing(path: str | Path, keep: str | Path | None = None) -> Iterator[Path
     finally:
         with contextlib.suppress(OSError):  # e.g. the folder is gone; the first error is the one to tell
             temporary.unlink(missing_ok=True)
+
+
+def require_new_folder(path: str | Path) -> Path:
+    """Return the folder that a command is going to fill, as a path; one that cannot be is refused before the work.
+
+    Raises:
+        UserError: there is a file, or a folder that is not empty, or none can be made.
+    """
+    path = Path(path)
+    found = None
+    try:
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            path.stat()
+        nearest = next(place for place in (path, *path.absolute().parents) if place.exists())
+        if not nearest.is_dir():
+            found = f"the file {nearest}"
+        elif nearest == path and any(path.iterdir()):
+            found = f"{path} with files"
+        elif not os.access(nearest, os.W_OK | os.X_OK):
+            found = f"{nearest}, where nothing may be written"
+    except (OSError, ValueError) as error:  # e.g. a name that is too long, or one with a NUL
+        found = f"{str(path)[:80]!r} ({getattr(error, 'strerror', None) or error})"
+    if found:
+        raise UserError("a new or empty output folder", found, "Choose another --out.")
+    return path
 
 
 def remove_temporaries(folder: str | Path, below: bool = False) -> None:

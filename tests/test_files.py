@@ -5,7 +5,8 @@ import os
 
 import pytest
 
-from rankmatch_keras.files import remove_temporaries, replacing
+from rankmatch_keras.errors import UserError
+from rankmatch_keras.files import remove_temporaries, replacing, require_new_folder
 
 pytestmark = pytest.mark.once
 
@@ -17,6 +18,25 @@ def test_any_name_that_the_system_takes_can_be_written(name, tmp_path):
         temporary.write_text("whole")
         assert temporary.suffix in (path.suffix, "") and not path.exists()
     assert [(file.name, file.read_text()) for file in path.parent.iterdir()] == [(name, "whole")]
+
+
+def test_a_folder_to_fill_is_new_or_empty(tmp_path):
+    (tmp_path / "file").touch()
+    (tmp_path / "empty").mkdir()
+    for path in (tmp_path / "a" / "b", tmp_path / "empty"):
+        assert require_new_folder(path) == path
+    assert not (tmp_path / "a").exists()
+    wrong = {tmp_path: "with files", tmp_path / "file": "the file", tmp_path / ("x" * 300): "too long"}
+    wrong |= {tmp_path / "file" / "below": "the file", tmp_path / "a\0": "null"}
+    for path, found in wrong.items():
+        with pytest.raises(UserError, match=f"a new or empty output folder; found .*{found}"):
+            require_new_folder(path)
+
+
+def test_a_folder_to_fill_can_be_written(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda path, mode: path != tmp_path)  # root may write anywhere
+    with pytest.raises(UserError, match=f"{tmp_path}, where nothing may be written"):
+        require_new_folder(tmp_path / "a" / "b")
 
 
 def test_the_file_before_is_kept_if_asked(tmp_path):

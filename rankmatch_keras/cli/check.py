@@ -9,6 +9,7 @@ import click
 
 from rankmatch_keras.cli.flags import data_flags
 from rankmatch_keras.errors import UserError
+from rankmatch_keras.files import require_new_folder
 from rankmatch_keras.texts import say
 
 PATH = click.Path(path_type=Path)
@@ -35,8 +36,9 @@ def check(labeled_list, unlabeled_list, out, json_file, allow, **flags):
     from rankmatch_keras.evaluation import progress_bar, write_json
 
     checks.require_kinds(allow)
+    folder = None if out is None else require_new_folder(out)
     dataset, left_out = _opened(flags, labeled_list, unlabeled_list)
-    folder = _new_folder(out, dataset.name)
+    folder = folder or require_new_folder(_unused_folder(dataset.name))
     report = checks.check(dataset, progress=progress_bar("looked at"))
     for kind, names in left_out.items():
         report = report.with_names(kind, names)
@@ -89,12 +91,8 @@ def _opened(flags, labeled_list, unlabeled_list):
     return dataset, left_out
 
 
-def _new_folder(out, name):
-    """Return the folder to write to: the given one, or one that does not exist yet."""
-    if out is not None:
-        if out.exists() and (not out.is_dir() or any(out.iterdir())):
-            raise UserError("a new or empty folder as --out", f"{out} with files", "Choose another one.")
-        return out
+def _unused_folder(name):
+    """Return a folder that does not exist yet, named after the data."""
     stem = "check-" + (re.sub(r"[^\w.-]+", "_", name) or "data")
     numbers = itertools.count(2)
     folder = Path(stem)

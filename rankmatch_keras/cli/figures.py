@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from rankmatch_keras.errors import UserError, did_you_mean
+from rankmatch_keras.files import require_new_folder
 from rankmatch_keras.texts import say
 
 PATH = click.Path(path_type=Path)
@@ -39,8 +40,7 @@ def figures(runs, out, images, part, weights, agents, root):
     from rankmatch_keras.training.records import read_config
     from rankmatch_keras.training.reopening import open_data_of
 
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UserError("a new or empty output folder", f"{out} with files", "Choose another --out.")
+    require_new_folder(out)
     configs = [read_config(run) for run in runs]
     _require_finished(runs)
     _require_same_data(runs, configs, moved=root is not None)

@@ -25,11 +25,11 @@ FLAGS = (
 # What is killed: the command, and its flags beside the common ones.
 PROGRAMS = {
     "train": ("train", "--method", "rankmatch"),
-    "self-training": ("train", "--method", "selftraining"),
+    "self-training": ("train", "--method", "selftraining", "--set", "label_flip=false", "--set", "label_scales=[1.0]"),
     "comparison": ("compare", "--methods", "supervised,rankmatch", "--seeds", "1"),
 }
 TIMES = ("seconds", "train_seconds", "step_seconds", "peak_memory_gb")  # columns that differ between equal runs
-PATIENCE = 300.0  # seconds for a whole run
+PATIENCE = 900.0  # seconds for a whole run
 
 
 def kills(count: int, seed: int, folder: Path, backends, programs) -> list[Row]:
