@@ -6,5 +6,6 @@ from rankmatch_keras.losses.consistency import WeightedConsistencyLoss as Weight
 from rankmatch_keras.losses.consistency import kept_fraction as kept_fraction
 from rankmatch_keras.losses.contrast import ContrastiveLoss as ContrastiveLoss
 from rankmatch_keras.losses.correlation import CorrelationConsistencyLoss as CorrelationConsistencyLoss
+from rankmatch_keras.losses.nodes import NodeLoss as NodeLoss
 from rankmatch_keras.losses.rank import RankConsistencyLoss as RankConsistencyLoss
 from rankmatch_keras.losses.supervised import SupervisedLoss as SupervisedLoss

@@ -109,6 +109,21 @@ def dice_loss(label, weight, logits, class_weights=None):
     """
     probabilities = ops.softmax(ops.cast(logits, "float32"), axis=-1)
     truth = label if len(label.shape) == 4 else ops.cast(class_maps(label, logits.shape[-1]), "float32")
+    return dice_of(truth, probabilities, weight, class_weights)
+
+
+def dice_of(truth, probabilities, weight, class_weights=None):
+    """Compute the Dice loss of the channels that the truth shows, see `dice_loss`.
+
+    Args:
+        truth: `(B, H, W, K)` float32, y.
+        probabilities: `(B, H, W, K)` float32, p.
+        weight: `(B, H, W)` float32, w.
+        class_weights: K numbers, or `None` for equal ones.
+
+    Returns:
+        Scalar float32, 0 to 1; 0 where nothing counts.
+    """
     weight = ops.cast(weight, "float32")[..., None]
     axes = (0, 1, 2)
     shown = whole(ops.sum(weight * truth, axis=axes))

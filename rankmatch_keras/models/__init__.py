@@ -18,6 +18,7 @@ from rankmatch_keras.models.loading import load_predictor, load_weights, start_f
 from rankmatch_keras.models.neural_process import NeuralProcess
 from rankmatch_keras.models.predictor import feature_model, predictor
 from rankmatch_keras.models.segmenter import Segmenter, class_count
+from rankmatch_keras.models.tree_segmenter import TreeSegmenter, with_tree
 
 __all__ = [
     "BACKBONES",
@@ -25,6 +26,7 @@ __all__ = [
     "FixedSizeMaps",
     "NeuralProcess",
     "Segmenter",
+    "TreeSegmenter",
     "backbone_normalization",
     "class_count",
     "create_backbone",
@@ -40,6 +42,7 @@ __all__ = [
     "renormalized",
     "segmenter_from_keras_cv",
     "start_from",
+    "with_tree",
 ]
 
 _LAZY = {"DeepLabV3Plus": "keras_cv", "segmenter_from_keras_cv": "keras_cv"}

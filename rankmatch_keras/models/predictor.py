@@ -30,9 +30,11 @@ def predictor(segmenter, normalization, output_stride=16, name="predictor"):
     x = normalization(image)
     x = PadToGrid(output_stride, name="pad_to_grid")(x)
     maps = as_maps(segmenter.encoder(x))
-    logits = segmenter.decoder(maps)["logits"]
-    logits = ResizeLike(dtype="float32", name="resize_logits")(logits, x)
+    outputs = segmenter.decoder(maps)
+    logits = ResizeLike(dtype="float32", name="resize_logits")(outputs.get("nodes", outputs["logits"]), x)
     logits = CropLike(dtype="float32", name="crop_to_image")(logits, image)
+    if "nodes" in outputs:  # of a `TreeSegmenter`
+        logits = segmenter.scores(logits)
     return keras.Model(image, layers.Softmax(dtype="float32", name="probabilities")(logits), name=name)
 
 

@@ -50,11 +50,15 @@ ARGUMENTS: dict[str, dict] = {
     "GaussianThreshold": {"num_classes": 3, "initial": 0.5, "momentum": 0.25},
     "GuidedCutout": {"seed": 1},
     "NeuralProcess": {"num_classes": 3, "channels": 4, "hidden": 5, "draws": 2, "seed": 1},
+    "NodeLoss": {
+        **{"parents": (2, 2, -1), "ignore_index": 9, "ohem": (0.5, 3), "kind": "focal", "class_weights": (1.0, 2.0)}
+    },
     "ObjectMasking": {"seed": 1},
     "OrthogonalAgents": {"num_agents": 3, "seed": keras.random.SeedGenerator(1, name="seeds")},
     "PadToGrid": {"output_stride": 8},
     "PadToMultiple": {"multiple": 8},
     "PartContrast": {**CONTRAST, "parts": 2},
+    "PathScores": {"parents": (2, 2, -1)},
     "PixelConsistencyLoss": {"threshold": 0.5},
     "ProbabilityConsistencyLoss": {"classes": "sum"},
     "PrototypeContrast": {

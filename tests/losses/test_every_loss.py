@@ -8,6 +8,7 @@ from keras import ops
 from rankmatch_keras.losses import (
     ContrastiveLoss,
     CorrelationConsistencyLoss,
+    NodeLoss,
     PixelConsistencyLoss,
     ProbabilityConsistencyLoss,
     RankConsistencyLoss,
@@ -36,6 +37,10 @@ LOSSES = {
     "soft": (lambda: SoftConsistencyLoss(), {"soft_label": np.abs(LOGITS), "valid": MASK > 0, "logits": LOGITS}),
     "supervised": (lambda: SupervisedLoss(ignore_index=2), {"mask": MASK, "logits": LOGITS}),
     "supervised_ohem": (lambda: SupervisedLoss(ohem=(0.6, 7)), {"mask": MASK, "logits": LOGITS}),
+    "nodes": (
+        lambda: NodeLoss((2, 2, -1), 2, (0.6, 7), "ce+dice", (1.0, 2.0)),
+        {"mask": MASK, "logits": LOGITS},
+    ),
     "consistency": (lambda: PixelConsistencyLoss(0.4), {**PIXELS, "logits": LOGITS}),
     "weighted": (
         lambda: WeightedConsistencyLoss("boosted"),
