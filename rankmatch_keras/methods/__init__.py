@@ -22,6 +22,7 @@ from rankmatch_keras.methods.dual_teacher import DualTeacher as DualTeacher
 from rankmatch_keras.methods.esl import ESL as ESL
 from rankmatch_keras.methods.fixmatch import FixMatch as FixMatch
 from rankmatch_keras.methods.imas import IMAS as IMAS
+from rankmatch_keras.methods.logicdiag import LogicDiag as LogicDiag
 from rankmatch_keras.methods.mean_teacher import MeanTeacher as MeanTeacher
 from rankmatch_keras.methods.np_semiseg import NPSemiSeg as NPSemiSeg
 from rankmatch_keras.methods.rankmatch import RankMatch as RankMatch
@@ -55,6 +56,7 @@ METHODS: dict[str, type[Method]] = {
     "selftraining": SelfTraining,
     "cct": CCT,
     "npsemiseg": NPSemiSeg,
+    "logicdiag": LogicDiag,
 }
 
 

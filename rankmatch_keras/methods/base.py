@@ -72,6 +72,8 @@ class Method(ConfigFromArguments, keras.Model):
     term_weights: dict[str, float]
     diagnostics: ClassVar[tuple[str, ...]] = ()
     required: tuple[str, ...] = LABELED
+    # The output of a segmenter that labels teach.
+    labeled_output: ClassVar[str] = "logits"
     # How the strong views of 8-bit color images are made, see `data.policies`.
     strong_policy: ClassVar[str] = "jitter"
     # Named sets of options, to be used as `RankMatch(segmenter, **RankMatch.presets["reference"])`.
@@ -239,7 +241,7 @@ class Method(ConfigFromArguments, keras.Model):
         names = [name for name in self.term_weights if name.startswith("supervised")]
         terms = {}
         for name, student in zip(names, self.students, strict=False):
-            logits = self.passes(student, labeled=batch["labeled_image"])["logits"]
+            logits = self.passes(student, labeled=batch["labeled_image"])[self.labeled_output]
             terms[name] = self.supervised_loss(batch["labeled_mask"], logits)
         # Replicas exchange the gradients of all weights, so that each must have one.
         unused = [ops.sum(variable) for head in self.heads for variable in head.trainable_variables]

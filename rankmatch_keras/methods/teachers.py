@@ -73,5 +73,5 @@ class MeanTeacherBase(Method):
 
     def labeled_stage(self, batch, carry) -> tuple[dict[str, Any], None]:
         """Compute the supervised term in a pass of its own."""
-        logits = self.passes(self.segmenter, labeled=batch["labeled_image"])["logits"]
+        logits = self.passes(self.segmenter, labeled=batch["labeled_image"])[self.labeled_output]
         return {"supervised": self.supervised_loss(batch["labeled_mask"], logits)}, None

@@ -40,6 +40,7 @@ ARGUMENTS: dict[str, dict] = {
         **CONTRAST,
         **{"feature_channels": 2, "added": 7, "candidates": 8, "dense": 3, "first_class": 0},
     },
+    "Diagnosis": {"parents": (2, 2, -1), "sample": True, "seed": 1},
     "DistributionAlignment": {"num_classes": 3, "strength": 0.5, "momentum": 0.5},
     "DivergenceLoss": {},
     "FeatureDrop": {"seed": 1},

@@ -127,4 +127,7 @@ CASES = {
         {**REPRESENTED, **ALL, "capacity": 16, "added": 4},
         shares_terms="rankmatch",
     ),
+    "logicdiag": MethodCase(
+        methods.LogicDiag, PIXEL_TERMS[:3], ("mask_ratio", "conflict"), {"seed": 0, "hierarchy": (-1, 3, 3, -1)}
+    ),
 }

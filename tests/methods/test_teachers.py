@@ -118,11 +118,12 @@ EMA = {"ema_decay": 0.9}
         ("npsemiseg", {**EMA, "threshold": 0.95}),
         ("corrmatch", {}),
         ("unimatchv2", {}),
+        ("logicdiag", {**EMA, "unlabeled_weight": 0.3}),
     ],
 )
 def test_one_image_is_learned(name, options, small_segmenter, repeat):
-    # NP-SemiSeg classifies the decoder's last map, which has only 3 x 3 pixels in the small network.
-    make = _deeplab if name == "npsemiseg" else small_segmenter
+    # These read the decoder's last map, which has only 3 x 3 pixels in the small network.
+    make = _deeplab if name in ("npsemiseg", "logicdiag") else small_segmenter
     image, mask = (np.repeat(value, 2, axis=0) for value in picture())
     noise = np.random.default_rng(1).normal(scale=0.1, size=(2, *image.shape)).astype("float32")
     batch = {

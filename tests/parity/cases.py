@@ -115,6 +115,11 @@ CASES = {
     "selftraining": Case(methods.SelfTraining, {"seed": 3}, seed=53, steps=2),
     "cct": Case(methods.CCT, {"seed": 3, "total_steps": 20, **dict.fromkeys(KINDS, 1)}, seed=54, steps=1),
     "npsemiseg": Case(methods.NPSemiSeg, {**DRAWN, "memory": 50, "draws": 2}, seed=55, steps=2),
+    # Groups of two classes: where all nodes are on, there is no diagnosis.
+    "logicdiag": Case(methods.LogicDiag, {"hierarchy": (4, 4, 5, 5, -1, -1)}, seed=56, steps=2),
+    "logicdiag, sampled": Case(
+        methods.LogicDiag, {"hierarchy": (4, 4, 5, 5, -1, -1), "sample": True, "seed": 3}, seed=57, steps=2
+    ),
     "cps": Case(methods.CPS, {"seed": 3}, seed=41, steps=2, second=True),
     "cotraining": Case(methods.CoTraining, PIXEL, seed=48, steps=2, second=True),
     "u2pl": Case(methods.U2PL, {**BANKS, "warm_up": 0.0}, seed=43, steps=2),
