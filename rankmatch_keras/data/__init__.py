@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from rankmatch_keras.data.readers.sources import Array, ImageFile
     from rankmatch_keras.data.readers.tiff import count_pages
     from rankmatch_keras.data.sets.arrays import from_arrays
+    from rankmatch_keras.data.sets.hierarchies import Hierarchy, parents_of
     from rankmatch_keras.data.sets.lists import read_list
     from rankmatch_keras.data.sets.loaders import (
         ADE20K,
@@ -54,6 +55,7 @@ __all__ = [
     "CamVid",
     "Cityscapes",
     "CocoMask",
+    "Hierarchy",
     "Ids",
     "ImageFile",
     "ImageFolder",
@@ -83,6 +85,7 @@ __all__ = [
     "labelme_classes",
     "legend_of",
     "open_data",
+    "parents_of",
     "read_coco",
     "read_colors",
     "read_image",
@@ -123,6 +126,7 @@ _MODULES = {
     "masks.coco": ("CocoMask", "read_coco"),
     "masks.labelme": ("LabelMeMask", "labelme_classes"),
     "sets.arrays": ("from_arrays",),
+    "sets.hierarchies": ("Hierarchy", "parents_of"),
     "sets.lists": ("read_list",),
     "sets.loaders": (
         "ADE20K",

@@ -12,6 +12,7 @@ from rankmatch_keras.errors import UserError, did_you_mean
 from rankmatch_keras.files import replacing
 from rankmatch_keras.training.catalog import KEEP, Option, names_where, parse_assignments, same_text
 from rankmatch_keras.training.options import CATALOG, Options
+from rankmatch_keras.training.yaml_files import read_mapping
 
 # What `--recipe` sets; docs/recipe.md says what was tried. All of it can be changed one by one.
 RECIPES: dict[str, dict[str, Any]] = {
@@ -44,10 +45,9 @@ RECIPES: dict[str, dict[str, Any]] = {
     "published": {},
 }
 OWN_DATA: dict[str, Any] = {"recipe": "practical"}  # defaults of `rankmatch train` without a recipe's file
-LARGEST_FILE = 1 << 20  # bytes
 FLAGS = tuple(name for name, option in CATALOG.items() if option.about.flag != "never")
 # Options with a flag that are the method's too: `--set` is another way to give them.
-IN_BOTH = (*names_where(CATALOG, of_method=True), "preset", "seed")
+IN_BOTH = (*names_where(CATALOG, of_method=True), "preset", "seed", "hierarchy")
 # A run of its own chooses these.
 NOT_REPEATED = ("out", "resume", "smoke", *names_where(CATALOG, flag="never"))
 
@@ -98,41 +98,13 @@ def with_recipe(defaults: Mapping[str, Any], name: str | None = None) -> dict[st
     return {**RECIPES.get(name, {}), **defaults, "recipe": name}
 
 
-class _Loader(yaml.SafeLoader):
-    """Safe loader that refuses a key given twice, of which YAML would drop the first."""
-
-    def construct_mapping(self, node, deep=False):
-        """Make a mapping; keys must differ."""
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        twice = [key for number, key in enumerate(keys) if key in keys[:number]]
-        if twice:
-            raise yaml.YAMLError(f"{twice[0]} is given twice")
-        return super().construct_mapping(node, deep)
-
-
 def read_file(path: Path) -> dict[str, Any]:
     """Read a configuration file.
 
     Raises:
         UserError: it cannot be read, is larger than 1 MiB, or is not a YAML mapping.
     """
-    try:
-        with Path(path).open("rb") as stream:
-            content = stream.read(LARGEST_FILE + 1)
-        if len(content) > LARGEST_FILE:
-            raise UserError("a configuration file of at most 1 MiB", f"a larger one in {path}", "Give a run.yaml.")
-        values = yaml.load(content, _Loader)  # a safe loader
-    except (OSError, yaml.YAMLError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        if isinstance(error, UserError):
-            raise
-        reason = " ".join(str(error).split())[:200]
-        raise UserError(
-            "a configuration file in YAML", f"{path}, which cannot be read ({reason})", "Mend it."
-        ) from None
-    if not isinstance(values, dict):
-        found = f"{type(values).__name__} in {path}" if values is not None else f"nothing in {path}"
-        raise UserError("a configuration file of `option: value` lines", found, "Write e.g. `crop: 321`.")
-    return values
+    return read_mapping(path, "a configuration file", "`option: value` lines", "Write e.g. `crop: 321`.")
 
 
 def write_file(path: Path, options: Options) -> None:
@@ -156,7 +128,7 @@ def write_file(path: Path, options: Options) -> None:
 
 
 def require_fitting_method(options: Options, given: set[str]) -> None:
-    """Check that the method exists and has the options that are given for it.
+    """Check that the method exists and has the options that are given for it, and the hierarchy that it needs.
 
     Args:
         options: the options of the run.
@@ -166,6 +138,7 @@ def require_fitting_method(options: Options, given: set[str]) -> None:
         UserError: it does not.
     """
     from rankmatch_keras import methods
+    from rankmatch_keras.training.hierarchies import check_hierarchy
 
     kind = methods.method_named(options.method)
     methods.check_options(options.method, options.method_options())
@@ -186,6 +159,7 @@ def require_fitting_method(options: Options, given: set[str]) -> None:
         )
     if options.second_backbone is None and options.second_weights is not None:
         raise UserError("--second-backbone with --second-weights", "the weights alone", "Give both.")
+    check_hierarchy(options)
 
 
 def _standard_form(values: Mapping[str, Any], where: str) -> dict[str, Any]:

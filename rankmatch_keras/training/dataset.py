@@ -80,10 +80,10 @@ def loader_of(values: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
         if name != "data"
     }
     if "classes" in arguments:
-        arguments["classes"] = _read_classes(arguments["classes"])
+        arguments["classes"] = read_classes(arguments["classes"])
     return "ImageFolder", arguments
 
 
-def _read_classes(text: str) -> int | list[str]:
-    """`"3"` -> 3; `"ground, cell"` -> `["ground", "cell"]`."""
+def read_classes(text: str) -> int | list[str]:
+    """Read the option `classes`: `"3"` -> 3; `"ground, cell"` -> `["ground", "cell"]`."""
     return int(text) if text.strip().isdigit() else [name.strip() for name in text.split(",")]

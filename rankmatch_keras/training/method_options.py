@@ -4,6 +4,7 @@
 # mypy: disable-error-code="valid-type"
 
 import functools
+from pathlib import Path
 from typing import Annotated, Literal
 
 import pydantic
@@ -87,6 +88,10 @@ class MethodOptions:
     boxes: Annotated[
         Literal["cutmix", "cutout", "none"] | None,
         _of_method("Boxes in strong views: cutmix pastes other images, cutout hides pixels; default: cutmix."),
+    ] = None
+    hierarchy: Annotated[
+        Path | None,
+        _named("YAML file of `group: [classes]` lines, the classes' tree for logicdiag; default: the data set's."),
     ] = None
     set: Annotated[
         tuple[str, ...],

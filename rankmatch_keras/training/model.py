@@ -92,7 +92,11 @@ def _takes_keras_cv(options):
 
 
 def build_method(
-    segmenter, options: Options, total_steps: int, class_weights: tuple[float, ...] | None = None
+    segmenter,
+    options: Options,
+    total_steps: int,
+    class_weights: tuple[float, ...] | None = None,
+    hierarchy: tuple[int, ...] | None = None,
 ) -> methods.Method:
     """Build the method.
 
@@ -101,6 +105,7 @@ def build_method(
         options: the run's options.
         total_steps: optimizer steps of the run, for what changes during it.
         class_weights: weights of the classes in the losses; `None`: all equal.
+        hierarchy: the tree of the classes, see `data.parents_of`, for methods that need one.
 
     Raises:
         UserError: an unknown method, or an option that it does not have.
@@ -115,6 +120,7 @@ def build_method(
             "seed": options.seed,
             "total_steps": total_steps * options.accumulate,
             "class_weights": class_weights,
+            "hierarchy": hierarchy,
         },
         second=_second_segmenter(segmenter, options),
         preset=options.preset,

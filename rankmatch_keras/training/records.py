@@ -49,6 +49,7 @@ class RecordedData(TypedDict, total=False):
     loader: str | None
     arguments: dict[str, Any]
     classes: list[str]
+    hierarchy: dict[str, list[str]] | None
 
 
 @pydantic.with_config(_OPEN)

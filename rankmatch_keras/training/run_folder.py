@@ -305,7 +305,9 @@ def _check_same_run(run, before, now):
     pairs = [(name, options[name], chosen[name]) for name in sorted(names)]
     if isinstance(before.get("data"), dict) and "data" in now:
         pairs += [("data set", before["data"].get("loader"), now["data"].get("loader"))]
-    changed = [f"{name} was {old}, is {new}" for name, old, new in pairs if old != new]
+        if "hierarchy" in before["data"]:
+            pairs += [("hierarchy", before["data"]["hierarchy"], now["data"].get("hierarchy"))]
+    changed = [f"{name} was {str(old)[:200]}, is {str(new)[:200]}" for name, old, new in pairs if old != new]
     if changed:
         raise UserError(
             "the options that the run was started with",

@@ -30,6 +30,7 @@ from rankmatch_keras.training.cost import Cost
 from rankmatch_keras.training.dataset import open_dataset
 from rankmatch_keras.training.fingerprints import fingerprints
 from rankmatch_keras.training.fitting import fitted, fitted_duration
+from rankmatch_keras.training.hierarchies import parents_in, recorded, with_hierarchy
 from rankmatch_keras.training.inputs import (
     build_batches,
     checked,
@@ -119,7 +120,7 @@ def train(
     distribution = start(options)
     run, resume = Run(options.folder), options.resume or distribution.restarted
     distribution.on_main(lambda: run.require_new(resume))
-    dataset = open_dataset(options) if dataset is None else dataset
+    dataset = with_hierarchy(open_dataset(options) if dataset is None else dataset, options)
     dataset, split = checked(dataset, choose_split(dataset, options), options)
     options = fitted(options, split)
     normalization = normalization_of(options, split)
@@ -129,7 +130,7 @@ def train(
         segmenter = build_segmenter(dataset, split, options)
         options = fitted_duration(options, split, segmenter)
         epochs, steps_per_epoch = options.schedule(len(split.unlabeled) or len(split.labeled))
-        method = build_method(segmenter, options, epochs * steps_per_epoch, class_weights)
+        method = build_method(segmenter, options, epochs * steps_per_epoch, class_weights, parents_in(dataset))
         predictor = models.predictor(method.evaluated, normalization, options.output_stride)
         method.compile(build_optimizer(options, epochs * steps_per_epoch), options.jit_compile)
     distribution.prepare(method, options.sync_batch_norm)
@@ -210,6 +211,7 @@ def open_run(options: Options, dataset: data.SegmentationData, split: data.Split
             "loader": origin.loader if origin else None,
             "arguments": dict(origin.arguments) if origin else {},
             "classes": list(dataset.class_names),
+            "hierarchy": recorded(dataset.hierarchy),
         },
         "split": {
             "id": split.id,

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from rankmatch_keras.errors import UserError
 from rankmatch_keras.training.catalog import names_where
 from rankmatch_keras.training.configuration import (
-    LARGEST_FILE,
     NOT_REPEATED,
     OWN_DATA,
     read_file,
@@ -21,6 +20,7 @@ from rankmatch_keras.training.configuration import (
     write_file,
 )
 from rankmatch_keras.training.options import CATALOG, Options
+from rankmatch_keras.training.yaml_files import LARGEST_FILE
 
 
 def test_later_sources_win(tmp_path):
@@ -149,8 +149,9 @@ def test_files_that_cannot_work_are_one_line(content, message, tmp_path):
 
 
 def values_of(option):
-    # Some fit only together with others.
-    if option.name in ("method", "set", "stage", "smoke", "second_backbone", "second_weights", "statistics"):
+    # Some fit only together with others; of a hierarchy, the file is read.
+    alone = ("method", "set", "stage", "smoke", "second_backbone", "second_weights", "statistics", "hierarchy")
+    if option.name in alone:
         return st.just(option.default)
     if option.choices:
         return st.sampled_from(option.choices)

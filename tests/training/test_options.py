@@ -47,13 +47,20 @@ def test_what_may_change_on_resume_does_not_change_the_result():
     }
 
 
+OF_CLASSES = ("class_weights", "hierarchy")
 OF_SHORT_RUNS = ("decay", "warm_up", "clip", "burn_in", "fall_back")
 
 
 @pytest.mark.parametrize(
     ("kind", "names"),
     [
-        ("named", {"preset", "box_source", "class_weights", "strong", "hue", *names_where(CATALOG, of_method=True)}),
+        (
+            "named",
+            {
+                *("preset", "box_source", "class_weights", "strong", "hue", "hierarchy"),
+                *names_where(CATALOG, of_method=True),
+            },
+        ),
         ("per method", {*("optimizer", "learning_rate", "head_multiplier", "l2"), *OF_SHORT_RUNS}),
     ],
 )

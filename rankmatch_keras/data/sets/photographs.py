@@ -5,6 +5,7 @@ from pathlib import Path
 from rankmatch_keras import IGNORE_INDEX
 from rankmatch_keras.data.masks.encodings import Lookup
 from rankmatch_keras.data.readers.folders import pictures_by_name
+from rankmatch_keras.data.sets.hierarchies import VOC_HIERARCHY
 from rankmatch_keras.data.sets.lists import read_list
 from rankmatch_keras.data.sets.samples import (
     Sample,
@@ -115,6 +116,7 @@ def pascal_voc(root: str | Path, train: str | None = None, val: str = "val", mas
         val=_voc_samples(root, val_names, masks, _voc_list(root, val)),
         class_names=_VOC_CLASSES,
         palette=VOC_PALETTE,
+        hierarchy=VOC_HIERARCHY,
     )
 
 

@@ -13,6 +13,7 @@ from rankmatch_keras.data.masks.encodings import IDS, MaskEncoding
 from rankmatch_keras.data.masks.mask_files import MaskFile
 from rankmatch_keras.data.readers.folders import pictures_by_name, require_files
 from rankmatch_keras.data.readers.sources import ImageFile, ImageSource, MaskSource
+from rankmatch_keras.data.sets.hierarchies import Hierarchy
 from rankmatch_keras.data.sets.protocol import Protocol
 from rankmatch_keras.errors import UserError
 
@@ -84,6 +85,7 @@ class SegmentationData:
         palette: one color (red, green, blue in 0..255) per class for pictures; None for the default colors.
         protocol: how scores on this set are usually measured.
         origin: how the set was opened, if by `open_data`; sets of equal samples are equal whatever their origin.
+        hierarchy: the classes as leaves of a tree of groups, see `parents_of`; None where there is none.
     """
 
     name: str
@@ -95,6 +97,7 @@ class SegmentationData:
     palette: tuple[tuple[int, int, int], ...] | None = None
     protocol: Protocol = Protocol()
     origin: Origin | None = field(default=None, compare=False)
+    hierarchy: Hierarchy | None = field(default=None, hash=False)
 
     def __post_init__(self):
         for name in self.class_names:

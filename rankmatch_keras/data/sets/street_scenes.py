@@ -4,6 +4,7 @@ from pathlib import Path
 
 from rankmatch_keras import IGNORE_INDEX
 from rankmatch_keras.data.masks.encodings import IDS, Lookup, MaskEncoding
+from rankmatch_keras.data.sets.hierarchies import CAMVID_HIERARCHY, CITYSCAPES_HIERARCHY
 from rankmatch_keras.data.sets.protocol import Protocol
 from rankmatch_keras.data.sets.samples import (
     Sample,
@@ -88,6 +89,7 @@ def cityscapes(root: str | Path) -> SegmentationData:
         class_names=tuple(name for name, _, _ in _CITYSCAPES),
         palette=tuple(color for _, _, color in _CITYSCAPES),
         protocol=Protocol("sliding_window", crop=801, border="clip"),
+        hierarchy=CITYSCAPES_HIERARCHY,
     )
 
 
@@ -137,4 +139,6 @@ def camvid(root: str | Path) -> SegmentationData:
         folder_to_samples(root / images.format(part), root / masks.format(part), encoding=CAMVID_MASK_IDS)
         for part in CAMVID_PARTS
     )
-    return SegmentationData("camvid", train, val, CAMVID_CLASSES, test=test, palette=CAMVID_PALETTE)
+    return SegmentationData(
+        "camvid", train, val, CAMVID_CLASSES, test=test, palette=CAMVID_PALETTE, hierarchy=CAMVID_HIERARCHY
+    )
