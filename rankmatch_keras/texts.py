@@ -52,6 +52,16 @@ def shown(text: object, place: str) -> str:
     return _PLACES[place](printable(text))
 
 
+def counted(number: int, what: str) -> str:
+    """Write a number and what there is of it, in the plural unless it is one: "1 image", "2 classes".
+
+    Args:
+        number: how many.
+        what: one of it; its last word gets the ending.
+    """
+    return f"{number:d} {what}" if number == 1 else f"{number:d} {what}{'es' if what.endswith('s') else 's'}"
+
+
 def say(text: object = "", error: bool = False) -> None:
     """Print for a person: every line `printable`, and escaped where the terminal lacks a character.
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rankmatch_keras.errors import UserError
-from rankmatch_keras.texts import printable, say, shown
+from rankmatch_keras.texts import counted, printable, say, shown
 
 pytestmark = pytest.mark.once
 PACKAGE = Path(__file__).resolve().parents[1] / "rankmatch_keras"
@@ -27,6 +27,11 @@ PLAIN = (
     "rankmatch[top_k=6,rank_weight=0.02]",
 )
 texts = st.one_of(st.sampled_from(EVIL), st.text(max_size=20), st.text("=+-@ \t$<>&|*_`[]()\\\x1b\n", max_size=12))
+
+
+def test_numbers_of_things():
+    assert [counted(number, "image") for number in (0, 1, 2)] == ["0 images", "1 image", "2 images"]
+    assert counted(1, "such class") == "1 such class" and counted(3, "such class") == "3 such classes"
 
 
 @pytest.mark.parametrize("text", PLAIN)

@@ -222,7 +222,8 @@ def remarks_of(report: CheckReport) -> list[str]:
     """Return a line for each kind of remark on how masks are read, for a run to print."""
     kinds = {remark.kind for one in report.inspections for remark in one.remarks}
     return [
-        f"{len(found.names)} {found.message}: {found.names[0]} ({found.details[0]}). {found.remedy}"
+        f"{found.message[0].upper()}{found.message[1:]}: {found.names[0]} ({found.details[0]})"
+        f"{f' and {len(found.names) - 1} more' if len(found.names) > 1 else ''}. {found.remedy}"
         for found in report.findings
         if found.kind in kinds
     ]

@@ -22,6 +22,7 @@ from rankmatch_keras.check.kinds import (
 from rankmatch_keras.data.masks.encodings import IDS
 from rankmatch_keras.data.readers.sources import Array, MaskSource
 from rankmatch_keras.errors import UserError
+from rankmatch_keras.texts import counted
 
 
 def all_findings(inspections: Sequence[Inspection], class_names: Sequence[str]) -> tuple[Finding, ...]:
@@ -116,7 +117,7 @@ def _mixed(inspections: Iterable[Inspection]) -> Iterator[Finding]:
         others = [entry for entry in known if entry[column] != usual]
         names = [str(one.sample.image) for one, *_ in others]
         details = [phrase.format(entry[column]) for entry in others]
-        expected = f"{phrase.format(usual)} as in {number} other images"
+        expected = f"{phrase.format(usual)} as in {counted(number, 'other image')}"
         errors = [
             UserError(expected, f"{what} in '{name}'", KINDS[kind][2])
             for name, what in zip(names, details, strict=True)

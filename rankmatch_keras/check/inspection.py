@@ -14,6 +14,7 @@ from rankmatch_keras.data.readers.sources import ImageFile, Remark
 from rankmatch_keras.data.sets.samples import Sample
 from rankmatch_keras.data.views.no_data import filled, without_data
 from rankmatch_keras.errors import UserError
+from rankmatch_keras.texts import counted
 
 # A value that fills more of a channel than this, and lies so many deviations of the others off, is no measurement.
 FAR_SHARE, FAR_DEVIATIONS = 0.01, 20.0
@@ -149,7 +150,7 @@ def _read(read, kind, name):
 
 def _not_finite(image: np.ndarray, sample: Sample) -> Problem:
     count = int(np.isinf(image).any(-1).sum())
-    found = f"infinity at {count} pixels of '{sample.image}'"
+    found = f"infinity at {counted(count, 'pixel')} of '{sample.image}'"
     return Problem("image-values", UserError("finite pixel values", found, "Replace them, or leave the image out."))
 
 

@@ -12,7 +12,7 @@ from rankmatch_keras import IGNORE_INDEX
 from rankmatch_keras.check.findings import absent_classes, good_masks, total_pixels
 from rankmatch_keras.check.inspection import Inspection
 from rankmatch_keras.check.kinds import LABELED, NOTE, PARTS, Finding, in_order, make_finding, require_kinds
-from rankmatch_keras.texts import printable
+from rankmatch_keras.texts import counted, printable
 
 SHOWN = 5
 MANY_CLASSES = 50  # with more, the table leaves out those that occur nowhere
@@ -191,8 +191,8 @@ def _part_dict(report, inspections):
 def _part_lines(part, inspections):
     """Write two lines about the images of one part: sizes and types, and the values of each channel."""
     bad = sum(bool(one.problems) for one in inspections)
-    facts = [f"{len(inspections)} images" + (f" ({bad} bad)" if bad else ""), _size_text(_sizes(inspections))]
-    facts += [f"{kind} in {channels} channel{'s' * (channels > 1)}" for kind, channels in _pixels(inspections)]
+    facts = [counted(len(inspections), "image") + (f" ({bad} bad)" if bad else ""), _size_text(_sizes(inspections))]
+    facts += [f"{kind} in {counted(channels, 'channel')}" for kind, channels in _pixels(inspections)]
     lines = [f"{part:<10}  {', '.join(facts)}"]
     values = [f"{low:g} to {high:g} (mean {mean:.4g})" for low, high, mean in _channel_values(inspections)]
     if len(values) > 1 and len(set(values)) == 1:
@@ -252,7 +252,7 @@ def _class_lines(report, parts):
         cells = [f"{100 * t.pixels[k] / t.pixels.sum():>19.3f}  {t.images[k]:>7}" for t in tables.values()]
         lines.append("  ".join([f"{names[k]:<{width}}", *cells]))
     if len(shown) < count:
-        lines.append(f"and {count - len(shown)} classes without a pixel anywhere")
+        lines.append(f"and {counted(count - len(shown), 'class')} without a pixel anywhere")
     shares = [f"{100 * t.ignored / (t.ignored + t.pixels.sum()):.3f} % of {part}" for part, t in tables.items()]
     return [*lines, f"Ignored (255), left out of the percentages: {', '.join(shares)}"]
 

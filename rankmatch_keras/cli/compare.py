@@ -8,7 +8,7 @@ import click
 from rankmatch_keras.cli.train import require_recipe
 from rankmatch_keras.errors import UserError
 from rankmatch_keras.files import remove_temporaries, replacing
-from rankmatch_keras.texts import say
+from rankmatch_keras.texts import counted, say
 
 PLAN = "compare.json"
 TABLE = "table.md"
@@ -70,7 +70,7 @@ def compare(words, methods, labels, seeds, jobs, devices, out):
     comparison = Comparison(records)
     _write(out, comparison)
     if comparison.failed:
-        say(f"{len(comparison.failed)} of {len(records)} runs have no score; {TABLE} says why.", error=True)
+        say(f"{len(comparison.failed)} of {counted(len(records), 'run')} have no score; {TABLE} says why.", error=True)
         raise SystemExit(1)
 
 

@@ -9,7 +9,7 @@ import click
 
 from rankmatch_keras.cli.flags import data_flags
 from rankmatch_keras.errors import UserError
-from rankmatch_keras.texts import printable, say
+from rankmatch_keras.texts import counted, printable, say
 
 _AMOUNT = re.compile(r"([0-9]{1,9})(?:/([0-9]{1,9}))?|([0-9]?\.[0-9]{1,12})")
 
@@ -163,13 +163,13 @@ def _notes(selection, presence, class_names, count, num_val, num_left_out):
     if absent:
         yield f"In no mask at all: {', '.join(absent)}."
     if missed:
-        covering = f"{selection.num_covering} labeled images would cover all that can be covered"
+        covering = f"{counted(selection.num_covering, 'labeled image')} would cover all that can be covered"
         yield f"In no labeled image: {', '.join(missed)} ({covering})."
     if len(selection.labeled) != count:
-        yield f"Whole groups give {len(selection.labeled)} labeled images instead of {count}."
+        yield f"Whole groups give {counted(len(selection.labeled), 'labeled image')} instead of {count}."
     if len(selection.val) != num_val:
-        yield f"Whole groups give {len(selection.val)} validation images instead of {num_val}."
+        yield f"Whole groups give {counted(len(selection.val), 'validation image')} instead of {num_val}."
     if num_left_out:
-        yield f"Left out: {num_left_out} images without masks, of groups kept for validation."
+        yield f"Left out: {counted(num_left_out, 'image')} without masks, of groups kept for validation."
     if not selection.unlabeled:
         yield "No image with mask is left unlabeled."

@@ -9,7 +9,7 @@ import numpy as np
 from rankmatch_keras.comparison.measures import LAST, Comparison, summarize
 from rankmatch_keras.comparison.records import ALL, BASELINE
 from rankmatch_keras.evaluation.plots import legend_below, save_figure, tidy_axes
-from rankmatch_keras.texts import printable, shown
+from rankmatch_keras.texts import counted, printable, shown
 
 
 def save_learning_curves(folder: Path, comparison: Comparison) -> list[Path]:
@@ -135,7 +135,7 @@ def _unit(comparison):
 
 
 def _title(count):
-    return "" if count is None else "all images labeled" if count == ALL else f"{count} labeled images"
+    return "" if count is None else "all images labeled" if count == ALL else counted(count, "labeled image")
 
 
 def _style(comparison, method):

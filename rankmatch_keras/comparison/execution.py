@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO
 
 from rankmatch_keras.comparison.grid import PlannedRun
+from rankmatch_keras.texts import counted
 from rankmatch_keras.training.run_folder import STAGES, Run
 
 FINISHED, CUT_OFF, MISSING = "finished", "cut off", "missing"
@@ -72,7 +73,8 @@ def execute(
     waiting = deque(run for run in runs if states[run.folder] != FINISHED)
     counts = {state: list(states.values()).count(state) for state in (FINISHED, CUT_OFF, MISSING)}
     total, done = len(waiting), 0
-    say(f"{len(runs)} runs: {counts[FINISHED]} finished, {counts[CUT_OFF]} to resume, {counts[MISSING]} to start")
+    found = f"{counts[FINISHED]} finished, {counts[CUT_OFF]} to resume, {counts[MISSING]} to start"
+    say(f"{counted(len(runs), 'run')}: {found}")
     slots: list[str | None] = list(devices) or [None]
     at_once = jobs or len(slots)
     free = deque(slots[number % len(slots)] for number in range(at_once))

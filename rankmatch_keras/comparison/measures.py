@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from rankmatch_keras.comparison.comparability import require_comparable
 from rankmatch_keras.comparison.records import ALL, BASELINE, Labels, Record
 from rankmatch_keras.errors import UserError
+from rankmatch_keras.texts import counted
 
 # With fewer seeds the exact two-sided Wilcoxon test cannot fall below 0.05, whatever the values: 2 / 2^5 = 0.0625.
 WILCOXON_SEEDS = 6
@@ -250,7 +251,8 @@ class Comparison:
         finished = self.finished
         if measure is LAST:
             sets = dict.fromkeys(
-                f"{record.scores.provenance.get('set', 'the set')}, {record.scores.images} images, {record.scores.mode}"
+                f"{record.scores.provenance.get('set', 'the set')}, {counted(record.scores.images, 'image')}, "
+                f"{record.scores.mode}"
                 for record in finished
                 if record.scores is not None
             )
@@ -259,7 +261,7 @@ class Comparison:
             return f"{network}; {'; '.join(sets) or 'no finished run'}"
         options = finished[0].config.get("options", {}) if finished else {}
         count = options.get("val_limit")
-        images = f"{count} validation images" if count else "all validation images"
+        images = counted(count, "validation image") if count else "all validation images"
         if measure is BEST:
             return f"best epoch on {images}: chosen on the images that it is scored on, hence optimistic"
         return f"last epoch on {images}"

@@ -12,7 +12,7 @@ from rankmatch_keras.errors import UserError
 from rankmatch_keras.evaluation.colors import full_palette, to_display
 from rankmatch_keras.evaluation.windows import row_blocks
 from rankmatch_keras.files import replacing
-from rankmatch_keras.texts import printable, say, shown
+from rankmatch_keras.texts import counted, printable, say, shown
 
 CELL_INCHES = 3.2  # width of one picture on a sheet
 CELL_PIXELS = 832  # wider pictures are thinned out: twice what a cell shows
@@ -71,7 +71,7 @@ def save_prediction_sheet(path, images, truths, predictions, class_names, palett
         palette: (n, 3) in 0..255, e.g. the data set's; None: `default_palette`.
     """
     if not images or len(images) != len(predictions) or (truths is not None and len(truths) != len(images)):
-        counts = f"{len(images)} images, {None if truths is None else len(truths)} truths"
+        counts = f"{counted(len(images), 'image')}, {None if truths is None else len(truths)} truths"
         raise UserError(
             "as many truths and predictions as images, at least one of each",
             f"{counts}, {len(predictions)} predictions",

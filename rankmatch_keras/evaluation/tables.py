@@ -5,7 +5,7 @@ import math
 from rankmatch_keras.errors import UserError
 from rankmatch_keras.evaluation.metrics import mean_of_present
 from rankmatch_keras.evaluation.scores import PER_CLASS
-from rankmatch_keras.texts import printable
+from rankmatch_keras.texts import counted, printable
 
 ABSENT = "absent"
 TITLES = dict(zip(PER_CLASS, ("IoU %", "Dice %", "precision %", "recall %", "boundary IoU %"), strict=True))
@@ -112,11 +112,13 @@ def _how(columns):
 
 
 def _describe(scores):
-    of = f" of {scores.images_available}" if scores.images < scores.images_available else ""
+    some = scores.images < scores.images_available
+    images = f"{scores.images} of " if some else ""
+    images += counted(scores.images_available if some else scores.images, "image")
     # Nested facts, such as the versions, stay in the JSON.
     simple = {key: value for key, value in scores.provenance.items() if not isinstance(value, dict | list | tuple)}
     facts = [printable(f"{key.replace('_', ' ')} {value}") for key, value in simple.items()]
-    return ", ".join([scores.mode, f"{scores.images}{of} images", *facts])
+    return ", ".join([scores.mode, images, *facts])
 
 
 def _absent_lines(columns):

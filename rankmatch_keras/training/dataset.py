@@ -7,7 +7,7 @@ from typing import Any
 from rankmatch_keras import data
 from rankmatch_keras.data.readers.folders import not_read
 from rankmatch_keras.errors import UserError
-from rankmatch_keras.texts import say
+from rankmatch_keras.texts import counted, say
 from rankmatch_keras.training.catalog import names_where
 from rankmatch_keras.training.options import CATALOG, DATA, Options
 
@@ -38,7 +38,8 @@ def open_dataset(options: Options) -> data.SegmentationData:
     if held_out:
         say(f"No --val-images: {len(dataset.val)} of the labeled images are held out for validation.")
     if len(dataset.val) < FEW:
-        say(f"Only {len(dataset.val)} validation images: scores on them, and the choice of the best, are rough.")
+        few = counted(len(dataset.val), "validation image")
+        say(f"Only {few}: scores on them, and the choice of the best, are rough.")
     if options.val_list is not None:
         dataset = data.with_val_list(dataset, options.val_list, options.data)
     return dataset

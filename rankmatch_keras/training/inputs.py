@@ -10,7 +10,7 @@ from rankmatch_keras.backend.distribution import running
 from rankmatch_keras.data.sets.pixel_statistics import class_pixels
 from rankmatch_keras.errors import UserError
 from rankmatch_keras.layers import ChannelNormalization
-from rankmatch_keras.texts import say
+from rankmatch_keras.texts import counted, say
 from rankmatch_keras.training.options import Options
 from rankmatch_keras.training.self_training import pseudo_labeled
 
@@ -74,7 +74,7 @@ def _without_bad(dataset, split, report):
     kept = {id(sample) for samples in (labeled, unlabeled, val, test) for sample in samples}
     skipped = tuple(sample.name for samples in parts for sample in samples if id(sample) not in kept)
     if skipped:
-        say(f"Left out {len(skipped)} images that cannot be used: {', '.join(skipped[:5])}")
+        say(f"Left out {counted(len(skipped), 'image')} that cannot be used: {', '.join(skipped[:5])}")
     split = dataclasses.replace(split, labeled=labeled, unlabeled=unlabeled, id=data.split_id(labeled), skipped=skipped)
     return dataclasses.replace(dataset, val=val, test=test), split
 

@@ -11,7 +11,7 @@ from rankmatch_keras import IGNORE_INDEX
 from rankmatch_keras.backend.distribution import running
 from rankmatch_keras.errors import UserError
 from rankmatch_keras.evaluation import ConfusionMatrix, predict_probabilities
-from rankmatch_keras.texts import printable, say
+from rankmatch_keras.texts import counted, printable, say
 from rankmatch_keras.training.records import read_rows
 
 LARGEST_SIDE = 1024  # larger images are cropped to their middle
@@ -52,7 +52,8 @@ class PseudoLabelHealth(keras.callbacks.Callback):
         """Drop the samples whose masks or images are broken, before an hour of training."""
         good = [sample for sample in self.samples if _can_be_read(sample)]
         if len(good) < len(self.samples):
-            say(f"Pseudo-labels are checked on {len(good)} of {len(self.samples)} images; the others cannot be read.")
+            of = counted(len(self.samples), "image")
+            say(f"Pseudo-labels are checked on {len(good)} of {of}; the others cannot be read.")
         self.samples = good
 
     def on_epoch_end(self, epoch, logs=None):
@@ -65,7 +66,7 @@ class PseudoLabelHealth(keras.callbacks.Callback):
         running().on_main(lambda: self._append(row))
         if not math.isnan(row["kept"]):
             right = "" if math.isnan(row["accuracy"]) else f", {100 * row['accuracy']:.1f} % of them right"
-            say(f" - pseudo-labels of {len(self.samples)} images: {100 * row['kept']:.1f} % kept{right}")
+            say(f" - pseudo-labels of {counted(len(self.samples), 'image')}: {100 * row['kept']:.1f} % kept{right}")
 
     def _threshold(self):
         own = getattr(self.model, "threshold", 0.0) if self.threshold is None else self.threshold

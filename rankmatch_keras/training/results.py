@@ -5,7 +5,7 @@ import math
 from rankmatch_keras import data, evaluation, models
 from rankmatch_keras.backend.distribution import running
 from rankmatch_keras.evaluation.plots import draw_or_say
-from rankmatch_keras.texts import say
+from rankmatch_keras.texts import counted, say
 from rankmatch_keras.training import cost
 from rankmatch_keras.training.options import Options
 from rankmatch_keras.training.run_folder import Run
@@ -27,7 +27,7 @@ def score(run: Run, dataset: data.SegmentationData, split: data.Split, options: 
         provenance={"set": f"{dataset.name} {name}", "split": split.id, "seed": options.seed},
         processes=running(),
     )
-    say(f"Scoring {evaluator.limit or len(samples)} images of {dataset.name} {name} ...")
+    say(f"Scoring {counted(evaluator.limit or len(samples), 'image')} of {dataset.name} {name} ...")
     progress = evaluation.progress_bar("scored") if running().is_main else None
     scores = evaluator.evaluate(running().local(models.load_predictor(run.chosen)), progress=progress)
     missed = [name for name, iou in zip(scores.class_names, scores.iou, strict=True) if iou == 0.0]

@@ -19,7 +19,7 @@ from rankmatch_keras.data.readers.guards import reading
 from rankmatch_keras.errors import UserError
 from rankmatch_keras.files import replacing
 from rankmatch_keras.methods.self_training import Labeling
-from rankmatch_keras.texts import say, shown
+from rankmatch_keras.texts import counted, say, shown
 from rankmatch_keras.training.callbacks import SNAPSHOTS
 from rankmatch_keras.training.options import Options
 from rankmatch_keras.training.run_folder import STAGES, Run
@@ -106,7 +106,7 @@ def pseudo_labeled(samples: Sequence[data.Sample], options: Options) -> tuple[da
     missing = [number for number, path in enumerate(files) if not path.exists()]
     protocol = _protocol(options, flip=labeling.label_flip, scales=labeling.label_scales)
     if missing:
-        say(f"Labeling {len(missing)} of {len(samples)} images by {run.best} ({protocol})")
+        say(f"Labeling {len(missing)} of {counted(len(samples), 'image')} by {run.best} ({protocol})")
     with _Shared(missing, "labeled") as shared:
         if shared:
             predictor = running().local(models.load_predictor(run.best))
@@ -144,7 +144,7 @@ def reliabilities(samples: Sequence[data.Sample], run: Run, options: Options) ->
     """
     path = _stages(options) / "reliability.csv"
     if not path.exists():
-        say(f"Comparing the networks of {run.folder} on {len(samples)} images")
+        say(f"Comparing the networks of {run.folder} on {counted(len(samples), 'image')}")
         found = np.zeros(len(samples))
         protocol = _protocol(options)
         with _Shared(range(len(samples)), "compared") as shared:

@@ -190,7 +190,7 @@ def test_what_masks_say_about_how_they_are_read():
     (finding,) = report.findings
     assert (finding.kind, finding.severity, finding.names) == ("mask-transparent", WARNING, ("talking",))
     (line,) = remarks_of(report)
-    assert line.startswith("1 masks with transparent pixels") and "talking (7 transparent pixels read as" in line
+    assert line.startswith("Masks with transparent pixels") and "talking (7 transparent pixels read as" in line
 
 
 def test_an_alpha_band_of_an_image_that_varies(tmp_path):

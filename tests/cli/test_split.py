@@ -112,7 +112,7 @@ def test_unlabeled_images_of_validation_groups_are_left_out(frames):
     (video,) = {name[0] for name in names(frames / "lists/val.txt")}
     unlabeled = names(frames / "lists/unlabeled.txt")
     assert {f"{v}_99" for v in "abcd"} - set(unlabeled) == {f"{video}_99"} and "other" in unlabeled
-    assert "Left out: 1 images" in out
+    assert "Left out: 1 image without" in out
 
 
 def test_existing_lists_are_kept(frames):

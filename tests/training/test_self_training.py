@@ -171,7 +171,7 @@ def test_a_recipe_runs_all_stages(tmp_path, rankmatch):
     flags += ["--method", "selftraining", "--set", "label_scales=[1]", "--set", "label_flip=false"]
     code, out, err = rankmatch("train", "recipes/camvid.py", *flags)
     assert code == 0, err
-    assert "Labeling 1 of 1 images" in out and "Labeling 2 of 3 images" in out and out.count("mean IoU") >= 3
+    assert "Labeling 1 of 1 image by" in out and "Labeling 2 of 3 images" in out and out.count("mean IoU") >= 3
     records = [
         json.loads((tmp_path / "run" / place / "config.json").read_text()) for place in ("stages/1", "stages/2", "")
     ]

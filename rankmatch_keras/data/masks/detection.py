@@ -9,6 +9,7 @@ from rankmatch_keras.data.masks.encodings import IDS, MaskEncoding, Threshold, T
 from rankmatch_keras.data.masks.legends import MAX_COLORS, Legend, unpack_color
 from rankmatch_keras.data.masks.surveys import Survey, survey_of, too_many
 from rankmatch_keras.errors import Contradiction, UserError
+from rankmatch_keras.texts import counted
 
 
 def detect_encoding(
@@ -46,7 +47,7 @@ def encoding_of(surveys: Sequence[Survey], num_classes: int | None = None) -> tu
     are_colors = surveys[0].is_color
     if len(values) == 1:
         value = unpack_color(next(iter(values))) if are_colors else next(iter(values))
-        found = f"only {value} in all {len(surveys)} masks"
+        found = f"only {value} in all {counted(len(surveys), 'mask')}"
         raise UserError("masks of at least two classes", found, "Check the masks.")
     return _encoding_of_colors(values, num_classes) if are_colors else _encoding_of_values(values, num_classes)
 
@@ -113,7 +114,7 @@ def _require_hard_edges(surveys: Sequence[Survey]) -> None:
         raise Contradiction(
             "one value per class",
             f"{len(first.pixels)} gray values in '{first.name}', most of them between or around {low} and {high}: a "
-            f"black-and-white mask with soft edges ({len(soft)} such masks)",
+            f"black-and-white mask with soft edges ({counted(len(soft), 'such mask')})",
             f"Read them as two classes, split at {(low + high) // 2}, with --binarize (binarize=True), or say how many "
             "classes these values stand for.",
         )
@@ -121,7 +122,7 @@ def _require_hard_edges(surveys: Sequence[Survey]) -> None:
     raise Contradiction(
         "one color per class",
         f"{len(first.pixels)} colors in '{first.name}', most of them blends of others such as {one} and {other}: soft "
-        f"edges ({len(soft)} such masks)",
+        f"edges ({counted(len(soft), 'such mask')})",
         "Save the masks without smoothing, or resize them with nearest neighbors.",
     )
 
@@ -141,7 +142,7 @@ def _require_one_white(surveys: Sequence[Survey], others: Sequence[Survey]) -> N
             raise Contradiction(
                 "one meaning of 255 in all masks",
                 f"{_shown(ids)} in '{ids.name}', but 0 and {IGNORE_INDEX} in '{whites[0].name}' "
-                f"({len(whites)} such masks)",
+                f"({counted(len(whites), 'such mask')})",
                 "Save 1 in place of 255; if 255 stands for ignored pixels, say so with a line ignore,255,255,255 of a "
                 "--legend FILE.csv.",
             )

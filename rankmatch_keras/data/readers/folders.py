@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from rankmatch_keras.data.readers.guards import printable
 from rankmatch_keras.data.readers.tiff import count_pages
 from rankmatch_keras.errors import UserError
+from rankmatch_keras.texts import counted
 
 TIFF_ENDINGS = (".tif", ".tiff")
 _FIRST_ENDINGS = (".jpg", ".jpeg", ".png", *TIFF_ENDINGS)
@@ -183,7 +184,8 @@ def require_masks(pictures: Mapping[str, Picture], masks: Mapping[str, Any], pla
     if missing:
         raise UserError(
             "a mask for every labeled image",
-            f"no mask '{missing[0]}.*' in '{place}' for '{pictures[missing[0]]}' ({len(missing)} such images)",
+            f"no mask '{missing[0]}.*' in '{place}' for '{pictures[missing[0]]}' "
+            f"({counted(len(missing), 'such image')})",
             "Add the mask under the image's name, or move images without masks to the unlabeled folder.",
         )
 

@@ -14,6 +14,7 @@ from typing import BinaryIO, NamedTuple, TypeVar
 import numpy as np
 
 from rankmatch_keras.errors import UserError
+from rankmatch_keras.texts import counted
 
 MAX_PIXELS = 100_000_000
 # Limits the memory of pictures with many bands to that of the largest picture with four.
@@ -213,7 +214,7 @@ def as_int32(values: np.ndarray, path: str | Path) -> np.ndarray:
         low, high = values.min(), values.max()
         if low < -(2**31) or high >= 2**31:
             count = int(np.sum((values < -(2**31)) | (values >= 2**31)))
-            raise _no_ids(f"numbers beyond 32 bits at {count} pixels", path)
+            raise _no_ids(f"numbers beyond 32 bits at {counted(count, 'pixel')}", path)
     return values.astype(np.int32)
 
 

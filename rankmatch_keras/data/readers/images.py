@@ -8,6 +8,7 @@ import numpy as np
 from rankmatch_keras.data.readers import pillow_files, tiff
 from rankmatch_keras.data.readers.guards import ImageInfo, as_int32, open_regular, printable, reading
 from rankmatch_keras.errors import UserError
+from rankmatch_keras.texts import counted
 
 _READERS = {name: pillow_files for name in ("JPEG", "PNG", "BMP", "WebP", "GIF")} | {"TIFF": tiff}
 _FORMATS = "a JPEG, PNG, TIFF, BMP, WebP or GIF file"
@@ -181,7 +182,7 @@ def _with_channels(picture: np.ndarray, channels: int | None, path: str | Path) 
             return np.ascontiguousarray(picture[..., :1])
         raise UserError("a gray image", f"colors in '{printable(path)}'", "Convert it, or read 3 channels.")
     raise UserError(
-        f"an image of {channels} channel{'s' if channels != 1 else ''}",
+        f"an image of {counted(channels, 'channel')}",
         f"{found} in '{printable(path)}'",
-        f"Read {found} channels, or select the bands and save them again.",
+        f"Read {counted(found, 'channel')}, or select the bands and save them again.",
     )

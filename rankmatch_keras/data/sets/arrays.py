@@ -8,6 +8,7 @@ from rankmatch_keras import IGNORE_INDEX
 from rankmatch_keras.data.readers.sources import Array
 from rankmatch_keras.data.sets.samples import Sample, SegmentationData
 from rankmatch_keras.errors import UserError
+from rankmatch_keras.texts import counted
 
 Arrays = np.ndarray | Sequence[np.ndarray]
 
@@ -90,7 +91,11 @@ def _samples(
         return tuple(Sample(name, picture) for name, picture in zip(names, pictures, strict=True))
     labels = [_mask(mask, f"{masks_name}[{n}]") for n, mask in enumerate(_listed(masks, masks_name))]
     if len(labels) != len(pictures):
-        raise UserError(f"one mask per image of {what}", f"{len(pictures)} images, {len(labels)} masks", "Check both.")
+        raise UserError(
+            f"one mask per image of {what}",
+            f"{counted(len(pictures), 'image')}, {counted(len(labels), 'mask')}",
+            "Check both.",
+        )
     for picture, label in zip(pictures, labels, strict=True):
         if picture.values.shape[:2] != label.values.shape:
             raise UserError(

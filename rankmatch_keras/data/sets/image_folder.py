@@ -13,6 +13,7 @@ from rankmatch_keras.data.readers.images import image_info
 from rankmatch_keras.data.readers.sources import ImageFile
 from rankmatch_keras.data.sets.samples import Sample, SegmentationData, seeded_order
 from rankmatch_keras.errors import UserError
+from rankmatch_keras.texts import counted
 
 
 def image_folder(
@@ -158,7 +159,9 @@ def _samples(
 def _held_out(samples: tuple[Sample, ...], fraction: float, seed: int) -> tuple[tuple[Sample, ...], tuple[Sample, ...]]:
     """Split into training and validation samples, in the order that also decides which images are labeled."""
     if len(samples) < 2:
-        raise UserError("at least 2 labeled images to hold one out", f"{len(samples)} labeled image", "Add more.")
+        raise UserError(
+            "at least 2 labeled images to hold one out", f"{counted(len(samples), 'labeled image')}", "Add more."
+        )
     count = min(max(1, round(fraction * len(samples))), len(samples) - 1)
     chosen = set(seeded_order((sample.name for sample in samples), seed)[:count])
     train, val = (tuple(s for s in samples if (s.name in chosen) == held) for held in (False, True))

@@ -11,6 +11,7 @@ import numpy as np
 from rankmatch_keras import IGNORE_INDEX
 from rankmatch_keras.data.sets.samples import Sample
 from rankmatch_keras.errors import UserError
+from rankmatch_keras.texts import counted
 
 BLOCK = 1_000_000
 
@@ -84,7 +85,7 @@ def channel_statistics(
         count += part
     if not count.all():
         raise UserError(
-            "pixels with data in every channel", f"none in {len(chosen)} images", "Check their no-data mark."
+            "pixels with data in every channel", f"none in {counted(len(chosen), 'image')}", "Check their no-data mark."
         )
     std = np.sqrt(squares / count)
     # Rounding alone can leave a constant channel a deviation of about 1e-16 of its value.

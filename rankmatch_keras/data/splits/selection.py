@@ -11,6 +11,7 @@ from itertools import accumulate
 
 from rankmatch_keras.data.sets.samples import seeded_order
 from rankmatch_keras.errors import UserError
+from rankmatch_keras.texts import counted
 
 
 @dataclass(frozen=True)
@@ -130,7 +131,7 @@ def group_names(names: Iterable[str], pattern: str) -> dict[str, str]:
     if without:
         raise UserError(
             f"a group in every name by {pattern!r}",
-            f"none in {without[0]!r} ({len(without)} such of {len(matches)} images)",
+            f"none in {without[0]!r} ({len(without)} such of {counted(len(matches), 'image')})",
             "Correct the expression.",
         )
     return groups

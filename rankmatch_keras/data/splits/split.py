@@ -14,6 +14,7 @@ from rankmatch_keras.data.readers.sources import ImageFile
 from rankmatch_keras.data.sets.lists import common_folder, picture_below, picture_name, read_list
 from rankmatch_keras.data.sets.samples import Sample, SegmentationData, seeded_order
 from rankmatch_keras.errors import UserError
+from rankmatch_keras.texts import counted
 
 
 @dataclass(frozen=True)
@@ -54,8 +55,8 @@ def choose_labeled(samples: Sequence[Sample], count: int, seed: int) -> Split:
     with_masks = [s for s in samples if s.mask is not None]
     if not 1 <= count <= len(with_masks):
         raise UserError(
-            f"1 to {len(with_masks)} labeled images",
-            f"{count} (there are {len(with_masks)} images with masks)",
+            f"1 to {counted(len(with_masks), 'labeled image')}",
+            f"{count} (of {counted(len(with_masks), 'image')} with masks)",
             "Ask for a number in this range.",
         )
     by_name = {s.name: s for s in with_masks}

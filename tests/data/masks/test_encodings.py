@@ -152,8 +152,8 @@ def test_detection_of_gray_values(values, classes, encoding, count):
 @pytest.mark.parametrize(
     "values, classes, message",
     [
-        ([0], None, "only 0 in all 1 masks"),
-        ([255], 2, "only 255 in all 1 masks"),
+        ([0], None, "only 0 in all 1 mask"),
+        ([255], 2, "only 255 in all 1 mask"),
         ([0, 255], 3, "only 0 and 255 in all of them. Give two --classes"),
         ([5, 255], 21, "only 5 and 255"),
         ([0, 1, 2], 2, r"class ids 0..1 or 255 \(ignore\); found 2 in '0.png'"),

@@ -66,7 +66,7 @@ BAD = {
     "NaN": ((np.array([GRAY[0], GRAY[1] * np.nan]), MASKS), r"NaN.*images\[1\]"),
     "infinity": ((np.full((2, 4, 5), -np.inf), MASKS), "infinity"),
     "too large": ((np.full((2, 4, 5), 1e300), MASKS), "beyond 32-bit"),
-    "mask count": ((GRAY, MASKS[:1]), "2 images, 1 masks"),
+    "mask count": ((GRAY, MASKS[:1]), "2 images, 1 mask\\."),
     "mask size": ((GRAY, MASKS[:, :2]), r"\(4, 5\).*\(2, 5\) in masks\[0\]"),
     "mask axes": ((GRAY, MASKS[..., None]), r"\(4, 5, 1\) in masks\[0\]"),
     "float masks": ((GRAY, MASKS.astype(np.float32)), "float32 in masks"),

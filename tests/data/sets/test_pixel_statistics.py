@@ -92,7 +92,7 @@ def test_pixels_without_data_do_not_count(data):
 def test_images_of_no_data_alone():
     nothing = np.full((2, 2, 1), np.nan, np.float32)
     assert channel_statistics(samples_of(nothing, np.ones((2, 2, 1)))) == ((1.0,), (1.0,))
-    with pytest.raises(UserError, match="data in every channel; found none in 1 images"):
+    with pytest.raises(UserError, match="data in every channel; found none in 1 image\\."):
         channel_statistics(samples_of(nothing))
 
 
