@@ -12,7 +12,7 @@ from rankmatch_keras.texts import shown
 # Panel title, y label, factor, words in the names of its columns; the first panel that fits a column takes it.
 PANELS = (
     ("IoU on the validation set", "IoU (%)", 100.0, ("iou",)),
-    ("Pseudo-labels", "fraction or probability (%)", 100.0, ("mask_ratio", "confidence")),
+    ("Pseudo-labels", "fraction or probability (%)", 100.0, ("mask_ratio", "confidence", "conflict")),
     ("Losses", "loss (nats)", 1.0, ("loss", "supervised", "strong", "feature_dropout", "rank", "correlation")),
 )
 IN_PANEL = 10  # lines whose legend a panel has room for
@@ -22,9 +22,9 @@ DASHES = ("-", "--", ":", "-.")  # ten colors repeat
 def save_curves(path, history, title="Training"):
     """Write learning curves as a PNG: IoU, pseudo-labels and losses over epochs.
 
-    Columns are recognized by name: `iou` (0..1, shown in percent), `mask_ratio` or `confidence` (likewise), `loss` or
-    a loss term (`supervised`, `rank`, ...). Panels without a column are left out; several runs share one panel per
-    column.
+    Columns are recognized by name: `iou` (0..1, shown in percent), `mask_ratio`, `confidence` or `conflict` (likewise),
+    `loss` or a loss term (`supervised`, `rank`, ...). Panels without a column are left out; several runs share one
+    panel per column.
 
     Args:
         path: file to write.

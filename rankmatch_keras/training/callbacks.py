@@ -66,9 +66,12 @@ class NothingLearned(keras.callbacks.Callback):
             return
         self._empty = self._empty + 1 if float(kept) == 0.0 else 0
         if self._empty == self.steps:
+            limit, lower = " reached the threshold", "Lower --threshold, take --selection adaptive, or train"
+            if not hasattr(self.model, "threshold"):
+                limit, lower = " was kept", "Train"
             say(
-                f"\nNo pseudo-label reached the threshold in {self.steps} steps: unlabeled images teach nothing yet. "
-                "Lower --threshold, take --selection adaptive, or train longer on labels first (--burn-in)."
+                f"\nNo pseudo-label{limit} in {self.steps} steps: unlabeled images teach nothing yet. "
+                f"{lower} longer on labels first (--burn-in)."
             )
 
 

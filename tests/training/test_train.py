@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 
 import keras
 import numpy as np
@@ -180,15 +181,22 @@ def test_class_weights_by_hand(image_tree):
             inputs.class_weights_of(training.Options(class_weights=wrong), dataset, split)
 
 
-def test_a_run_that_keeps_no_pseudo_label_says_so(capsys):
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ({"threshold": 0.95}, "No pseudo-label reached the threshold in 3 steps.* Lower --threshold"),
+        ({}, "No pseudo-label was kept in 3 steps.* Train longer"),
+    ],
+)
+def test_a_run_that_keeps_no_pseudo_label_says_so(model, message, capsys):
     callback = training.callbacks.NothingLearned(steps=3)
-    callback.set_model(type("Model", (), {"labels_only": False})())
+    callback.set_model(type("Model", (), {"labels_only": False, **model})())
     for kept in (0.0, 0.0, 0.1, 0.0, 0.0):
         callback.on_train_batch_end(0, {"mask_ratio": kept})
     assert capsys.readouterr().out == ""
     for _ in range(2):
         callback.on_train_batch_end(0, {"mask_ratio": 0.0})
-    assert "No pseudo-label reached the threshold in 3 steps" in capsys.readouterr().out
+    assert re.search(message, capsys.readouterr().out)
 
 
 def test_scores_are_written_before_anything_is_drawn(tmp_path, capsys):
