@@ -7,7 +7,8 @@ from rankmatch_keras.check.report import class_table
 from rankmatch_keras.data.sets.pixel_statistics import thin_out
 from rankmatch_keras.errors import UserError
 from rankmatch_keras.evaluation.colors import default_palette
-from rankmatch_keras.evaluation.plots import class_legend, legend_below, overlay, patches, save_figure
+from rankmatch_keras.evaluation.overlays import overlay
+from rankmatch_keras.evaluation.plots import class_legend, legend_below, patches, save_figure
 from rankmatch_keras.texts import shown
 
 CELLS = 24
@@ -104,7 +105,7 @@ def _cell(sample, colors):
     # Every n-th pixel serves image and mask alike, whatever the type of the image.
     step = max(1, max(mask.shape) // CELL_PIXELS)
     small = mask[::step, ::step]
-    return overlay(image[::step, ::step], small, colors, strength=0.45), np.unique(small).tolist()
+    return overlay(image[::step, ::step], small, colors), np.unique(small).tolist()
 
 
 def _short(name):

@@ -13,7 +13,7 @@ from rankmatch_keras.evaluation.evaluator import progress_bar as progress_bar
 from rankmatch_keras.evaluation.inference import predict_classes as predict_classes
 from rankmatch_keras.evaluation.inference import predict_probabilities as predict_probabilities
 from rankmatch_keras.evaluation.metrics import ConfusionMatrix as ConfusionMatrix
-from rankmatch_keras.evaluation.plots import overlay as overlay
+from rankmatch_keras.evaluation.overlays import overlay as overlay
 from rankmatch_keras.evaluation.plots import save_mask_png as save_mask_png
 from rankmatch_keras.evaluation.plots import save_prediction_sheet as save_prediction_sheet
 from rankmatch_keras.evaluation.scores import Scores as Scores

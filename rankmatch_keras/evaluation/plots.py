@@ -1,4 +1,4 @@
-"""Pictures of predictions: overlays, mask PNGs, and sheets of pictures with titles and a legend."""
+"""Pictures of predictions: mask PNGs, and sheets of pictures with titles and a legend."""
 
 import contextlib
 import warnings
@@ -10,42 +10,12 @@ from rankmatch_keras import IGNORE_INDEX
 from rankmatch_keras.data.masks.mask_files import write_mask
 from rankmatch_keras.errors import UserError
 from rankmatch_keras.evaluation.colors import full_palette, to_display
-from rankmatch_keras.evaluation.windows import row_blocks
+from rankmatch_keras.evaluation.overlays import checked_classes, overlay
 from rankmatch_keras.files import replacing
 from rankmatch_keras.texts import counted, printable, say, shown
 
 CELL_INCHES = 3.2  # width of one picture on a sheet
 CELL_PIXELS = 832  # wider pictures are thinned out: twice what a cell shows
-
-
-def overlay(image, classes, palette=None, strength=0.65, outlines=True):
-    """Blend the colors of the classes over an image.
-
-    Args:
-        image: (H, W) or (H, W, C) of any dtype, see `to_display`.
-        classes: integer (H, W), 0..255; 255 (ignored) turns pale.
-        palette: (n, 3) in 0..255, e.g. the data set's; None: `default_palette`.
-        strength: weight of the colors, 0..1.
-        outlines: whether to draw the pixels at class boundaries in white.
-
-    Returns:
-        uint8 (H, W, 3) RGB.
-    """
-    image, classes = np.asarray(image), _checked(classes)
-    if image.shape[:2] != classes.shape:
-        raise UserError(
-            "classes at the size of the image",
-            f"{classes.shape} for {image.shape[:2]}",
-            "Pair each image with its own classes.",
-        )
-    shown, colors = to_display(image), full_palette(palette)
-    mixed = np.empty((*classes.shape, 3), np.uint8)
-    for rows in row_blocks(len(classes), 3 * 8 * classes.shape[1]):
-        block = (1.0 - strength) * shown[rows] + strength * colors[classes[rows]]
-        mixed[rows] = np.round(block)
-    if outlines:
-        mixed[_boundaries(classes)] = 255
-    return mixed
 
 
 def save_mask_png(path, classes, palette=None):
@@ -56,7 +26,7 @@ def save_mask_png(path, classes, palette=None):
         classes: integer (H, W), 0..255.
         palette: (n, 3) in 0..255, e.g. the data set's; None: `default_palette`.
     """
-    write_mask(path, _checked(classes), full_palette(palette))
+    write_mask(path, checked_classes(classes), full_palette(palette))
 
 
 def save_prediction_sheet(path, images, truths, predictions, class_names, palette=None):
@@ -216,25 +186,6 @@ def _cells(image, maps, palette):
     step = max(1, np.shape(image)[1] // CELL_PIXELS)
     image = to_display(np.asarray(image)[::step, ::step])
     return [image, *(overlay(image, np.asarray(classes)[::step, ::step], palette) for classes in maps)]
-
-
-def _boundaries(classes):
-    """Return bool (H, W): whether the right or lower neighbor is of another class."""
-    edge = np.zeros(classes.shape, bool)
-    edge[:, :-1] |= classes[:, :-1] != classes[:, 1:]
-    edge[:-1] |= classes[:-1] != classes[1:]
-    return edge
-
-
-def _checked(classes):
-    classes = np.asarray(classes)
-    if classes.ndim != 2 or (classes.size and (classes.min() < 0 or classes.max() > 255)):
-        raise UserError(
-            "class ids (H, W) in 0..255",
-            f"shape {classes.shape}, values {classes.min()}..{classes.max()}",
-            "Take the argmax over the classes.",
-        )
-    return classes
 
 
 @contextlib.contextmanager

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from rankmatch_keras.evaluation.colors import to_display
-from rankmatch_keras.evaluation.plots import class_legend, draw_sheet, overlay
+from rankmatch_keras.evaluation.overlays import overlay
+from rankmatch_keras.evaluation.plots import class_legend, draw_sheet
 from rankmatch_keras.figures.predictions import Picture, thinning
 
 PERCENTILES = (2, 98)

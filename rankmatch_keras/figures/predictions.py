@@ -9,7 +9,8 @@ import numpy as np
 
 from rankmatch_keras import IGNORE_INDEX
 from rankmatch_keras.evaluation.colors import to_display
-from rankmatch_keras.evaluation.plots import CELL_PIXELS, class_legend, draw_sheet, overlay
+from rankmatch_keras.evaluation.overlays import overlay
+from rankmatch_keras.evaluation.plots import CELL_PIXELS, class_legend, draw_sheet
 
 BOX = 0.28  # side of a box relative to the image's
 MOST_BOXES = 2  # of each kind

@@ -9,12 +9,10 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from rankmatch_keras.errors import UserError
-from rankmatch_keras.evaluation import default_palette, overlay, plots, save_mask_png, save_prediction_sheet
+from rankmatch_keras.evaluation import default_palette, plots, save_mask_png, save_prediction_sheet
 from rankmatch_keras.texts import shown
 
 pytestmark = pytest.mark.once
-
-PALETTE = np.array([[0, 0, 0], [200, 100, 0]], np.uint8)
 
 
 def _image(height=24, width=32, channels=3):
@@ -26,51 +24,6 @@ def _classes(height=24, width=32):
     classes[5:15, 8:20] = 1
     classes[0, :] = 255
     return classes
-
-
-def test_overlay_by_hand():
-    image = np.full((1, 3, 3), 100, np.uint8)
-    mixed = overlay(image, np.array([[0, 1, 255]]), PALETTE, strength=0.5, outlines=False)
-    # Half of (100, 100, 100), and half of black, of the second color, and of the pale color of ignored pixels.
-    assert mixed[0].tolist() == [[50, 50, 50], [150, 100, 50], [170, 170, 170]]
-    assert mixed.dtype == np.uint8
-
-
-def test_overlay_outlines_are_white_and_only_at_boundaries():
-    mixed = overlay(_image(), _classes(), PALETTE)
-    assert mixed[8, 7].tolist() == [255] * 3, "left of the object"
-    plain = overlay(_image(), _classes(), PALETTE, outlines=False)
-    np.testing.assert_array_equal(mixed[8, 10], plain[8, 10])
-
-
-@pytest.mark.parametrize("channels", [1, 2, 3, 4])
-def test_overlay_of_any_channel_count(channels):
-    image = _image(channels=channels)
-    before = image.copy()
-    assert overlay(image, _classes()).shape == (24, 32, 3)
-    np.testing.assert_array_equal(image, before)
-
-
-def test_overlay_of_float_images_and_in_blocks(monkeypatch):
-    image = _image().astype(np.float32) * 300
-    whole = overlay(image, _classes(), PALETTE)
-    assert whole.dtype == np.uint8
-    assert len(np.unique(whole)) > 20
-    monkeypatch.setattr(plots, "row_blocks", lambda height, _: (slice(i, i + 1) for i in range(height)))
-    np.testing.assert_array_equal(overlay(image, _classes(), PALETTE), whole)
-
-
-def test_overlay_with_the_palette_of_a_data_set():
-    mixed = overlay(_image(), _classes(), ((7, 8, 9), (200, 100, 0)), strength=1.0, outlines=False)
-    assert mixed[10, 10].tolist() == [200, 100, 0]
-    assert mixed[20, 20].tolist() == [7, 8, 9]
-
-
-def test_mistakes_of_an_overlay():
-    with pytest.raises(UserError, match=r"\(2, 2\) for \(24, 32\)"):
-        overlay(_image(), np.zeros((2, 2), int))
-    with pytest.raises(UserError, match=r"-1\.\.0"):
-        overlay(_image(), _classes() * 0 - np.eye(24, 32, dtype=int))
 
 
 def test_a_mask_png_holds_ids_and_colors(tmp_path):
