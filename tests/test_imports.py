@@ -23,7 +23,7 @@ FLOORS = (
     ("evaluation",),
     ("check",),
     ("training",),
-    ("comparison", "figures"),
+    ("comparison", "figures", "prediction"),
     ("cli",),
 )
 # Libraries that each room may import.
@@ -39,6 +39,7 @@ OUTSIDE = {
     "training": {"keras", "numpy", "pydantic", "typing_extensions", "annotated_types", "yaml"},
     "comparison": {"numpy", "matplotlib", "scipy", "pydantic", "typing_extensions"},
     "figures": {"keras", "numpy", "matplotlib", "scipy"},
+    "prediction": {"keras", "numpy", "PIL", "contourpy", "pycocotools", "pydantic", "scipy", "tifffile"},
     "cli": {"keras", "numpy", "PIL", "click"},
 }
 INSIDE = {room: {room}.union(*FLOORS[:number]) for number, rooms in enumerate(FLOORS) for room in rooms}

@@ -1,5 +1,6 @@
-"""`rankmatch evaluate`: scores of a trained run."""
+"""`rankmatch evaluate`: scores of a trained model on the run's own images, or on others."""
 
+import re
 from pathlib import Path
 
 import click
@@ -11,11 +12,18 @@ from rankmatch_keras.texts import say
 PATH = click.Path(path_type=Path)
 
 
-@click.command(short_help="Score a trained run.")
+@click.command(short_help="Score a trained model.")
 @click.argument("run", type=PATH)
 @click.option("--weights", type=click.Choice(("best", "last")), help="Which model; by default the one the run keeps.")
 @click.option("--data", "root", type=PATH, help="Folder of the data set, where it has moved.")
 @click.option("--part", type=click.Choice(("val", "test")), default="val", show_default=True, help="Which images.")
+@click.option("--images", type=PATH, help="Score these images instead; a folder or a TIFF stack.")
+@click.option("--masks", type=PATH, help="Their masks, of the same kinds as for training.")
+@click.option("--classes", help="Names of the classes in the order of their ids, separated by commas; as in the run.")
+@click.option("--legend", type=PATH, help="What the colors of masks mean; as in the run.")
+@click.option("--binarize", is_flag=True, help="Read black-and-white masks with soft edges.")
+@click.option("--out", type=PATH, help="Folder for the scores; by default the run's.")
+@click.option("--worst", type=click.IntRange(min=0), default=5, show_default=True, help="So many worst images.")
 @click.option("--limit", type=click.IntRange(min=1), help="Score so many images only, spread evenly.")
 @click.option("--mode", type=click.Choice(MODES), help="How the network sees images; by default as in the run.")
 @click.option("--crop", type=click.IntRange(min=1), help="Side of the windows or of the center crop in pixels.")
@@ -23,45 +31,74 @@ PATH = click.Path(path_type=Path)
 @click.option("--flip", is_flag=True, help="Add the probabilities of the mirrored image.")
 @click.option("--scales", help="Add the probabilities of resized images, e.g. 0.75,1,1.25.")
 @click.option("--window-batch", type=click.IntRange(min=1), default=1, show_default=True, help="Windows per batch.")
-def evaluate(run, weights, root, part, limit, mode, crop, border, flip, scales, window_batch):
-    """Score a trained run: IoU, Dice, precision, recall and boundary IoU per class, and their means.
+@click.option("--device", help="Where to compute, e.g. cpu, gpu or gpu:1; by default the first GPU, if there is one.")
+def evaluate(run, weights, root, part, images, masks, classes, legend, binarize, out, worst, limit, device, **how):
+    """Score a trained model: IoU, Dice, precision, recall and boundary IoU per class, their means, the worst images.
+
+    RUN is the folder of a training run; with --images and --masks also a saved .keras file.
 
     \b
     rankmatch evaluate runs/l10
     rankmatch evaluate runs/camvid --part test --weights best
     rankmatch evaluate runs/city --mode sliding_window --crop 801 --border shift --flip
+    rankmatch evaluate runs/l10 --images test/images --masks test/masks
+    rankmatch evaluate cells.keras --images test/images --masks test/masks --classes background,cell --out scores
     """
-    from rankmatch_keras import evaluation, models
-    from rankmatch_keras.evaluation import progress_bar
+    from rankmatch_keras import evaluation
+    from rankmatch_keras.prediction.models import load_trained, on_device
     from rankmatch_keras.training.records import read_config
     from rankmatch_keras.training.reopening import open_data_of, protocol_of
-    from rankmatch_keras.training.run_folder import Run
 
-    config = read_config(run)
-    weights = weights or Run(run).kept
-    dataset = open_data_of(run, config, root)
-    samples = getattr(dataset, part)
-    if not samples:
-        raise UserError(f"a {part} set", f"none in {dataset.name}", "Choose another --part.")
-    usual = protocol_of(config, dataset)
-    protocol = usual.changed(mode, crop, border, flip, scales, config["options"].get("crop"))
-    evaluator = evaluation.Evaluator(
-        samples,
-        dataset.class_names,
-        protocol,
-        window_batch=window_batch,
-        limit=limit,
-        provenance={"set": f"{dataset.name} {part}", "split": config.get("split", {}).get("id"), "weights": weights},
-    )
-    predictor = models.load_predictor(getattr(Run(run), weights))
-    scores = evaluator.evaluate(predictor, progress=progress_bar("scored"))
+    if (images is None) != (masks is None):
+        raise UserError(
+            "--images and --masks together", f"only {'--masks' if images is None else '--images'}", "Give both."
+        )
+    own = {"--classes": classes, "--legend": legend, "--binarize": binarize}
+    if images is None and any(own.values()):
+        alone = next(flag for flag, value in own.items() if value)
+        raise UserError(
+            f"{alone} with --images and --masks", f"{alone} alone", "A run knows how to read its own masks."
+        )
+    if images is None and run.suffix == ".keras":
+        raise UserError("images for a model without a run", "none", "Give --images and --masks.")
+    window_batch = how.pop("window_batch")
+    with on_device(device):
+        if images is None:
+            dataset = open_data_of(run, read_config(run), root)  # before the model is loaded, which takes longer
+            samples, label = getattr(dataset, part), part
+            if not samples:
+                raise UserError(f"a {part} set", f"none in {dataset.name}", "Choose another --part.")
+            trained = load_trained(run, weights)
+        else:
+            from rankmatch_keras.prediction.own_masks import open_test_folder
+
+            trained = load_trained(run, weights)
+            names = None if classes is None else tuple(name.strip() for name in classes.split(","))
+            dataset = open_test_folder(trained, images, masks, names, legend, binarize)
+            samples, label = dataset.train, re.sub(r"[^\w.-]+", "_", images.resolve().name)
+        options = (trained.record or {}).get("options", {})
+        usual = dataset.protocol if trained.record is None else protocol_of(trained.record, dataset)
+        protocol = usual.changed(**how, training_crop=options.get("crop"))
+        split = (trained.record or {}).get("split", {}).get("id")
+        provenance = {"set": f"{dataset.name} {label}", "split": split, "weights": trained.path.stem}
+        evaluator = evaluation.Evaluator(
+            samples, dataset.class_names, protocol, window_batch=window_batch, limit=limit, provenance=provenance
+        )
+        scores = evaluator.evaluate(trained.model, progress=evaluation.progress_bar("scored"))
     say(evaluation.format_table(scores))
-    name = f"evaluation-{part}-{weights}" + ("" if protocol == usual else f"-{file_name(protocol)}")
+    if found := evaluation.worst(evaluator.image_scores, worst):
+        say("Worst images, mean IoU %: " + ", ".join(f"{one.name} {100 * one.mean_iou:.1f}" for one in found))
+    name = f"evaluation-{label}-{trained.path.stem}" + ("" if protocol == usual else f"-{file_name(protocol)}")
     if scores.images < scores.images_available:
         name += f"-{scores.images}-images"  # beside the scores of all, not in their place
-    evaluation.write_json(run / f"{name}.json", scores)
-    evaluation.write_csv(run / f"{name}.csv", scores)
-    say(f"Written to {run / name}.json and .csv")
+    folder = out or (None if trained.record is None else trained.path.parent)
+    if folder is None:
+        say("Not written: give --out for tables in JSON and CSV.")
+        return
+    evaluation.write_json(folder / f"{name}.json", scores)
+    evaluation.write_csv(folder / f"{name}.csv", scores)
+    evaluation.write_image_csv(folder / f"{name}-per-image.csv", scores.class_names, evaluator.image_scores)
+    say(f"Written to {folder / name}.json and .csv, and by image to {name}-per-image.csv")
 
 
 def file_name(protocol):

@@ -17,6 +17,8 @@ from rankmatch_keras.errors import NonFiniteLoss, UserError, WorkerLost
 from rankmatch_keras.texts import say
 
 SAFE = "A training run keeps its last whole epoch: continue with --resume."
+# What stays of the work of each command.
+KEPT = {"train": SAFE, "compare": SAFE, "predict": "The images that are done stay: continue with --resume."}
 # What to do, by the number of the system's error.
 REMEDIES = {
     errno.ENOSPC: "Free some space.",
@@ -53,8 +55,11 @@ def run(command: click.Command, arguments: list[str] | None = None, name: str | 
 
 def _run(command, arguments, name):
     signal.signal(signal.SIGTERM, _terminate)
+    words = asking_for_help(sys.argv[1:] if arguments is None else arguments)
+    safe = KEPT.get(words[0], "") if words and isinstance(command, click.Group) else SAFE
+    stays = f"; {safe[0].lower()}{safe[1:]}" if safe else "."
     try:
-        command.main(asking_for_help(sys.argv[1:] if arguments is None else arguments), name, standalone_mode=False)
+        command.main(words, name, standalone_mode=False)
     except click.ClickException as error:
         error.show()
         raise SystemExit(2) from None
@@ -62,18 +67,18 @@ def _run(command, arguments, name):
         _end(f"Error: {error}", 1)
     except Terminated:
         _end_at_once_next_time(143)
-        _end(f"Stopped from outside; a{SAFE[1:]}", 143)
+        _end(f"Stopped from outside{stays}", 143)
     except (click.Abort, KeyboardInterrupt) as error:
         if isinstance(error.__cause__, EOFError):  # which click takes for Ctrl-D
-            _end(f"Error: {_too_short(error.__cause__)}", 2)
+            _end(f"Error: {_too_short(error.__cause__, safe)}", 2)
         _end_at_once_next_time(130)
-        _end(f"Interrupted; a{SAFE[1:]}", 130)
+        _end(f"Interrupted{stays}", 130)
     except SystemExit as stop:
         if stop.code == 130:  # a command has its own words for an interrupt
             _end_at_once_next_time(130)
         raise
     except Exception as error:
-        explained = explain(error)
+        explained = explain(error, safe)
         if explained is None:
             raise
         _end(f"Error: {explained}", 2)
@@ -90,44 +95,47 @@ def _end_at_once_next_time(code):
         signal.signal(number, lambda *_: os._exit(code))
 
 
-def explain(error: Exception) -> UserError | None:
+def explain(error: Exception, safe: str = SAFE) -> UserError | None:
     """Return what went wrong, where and how to go on; `None` for an error that only a programmer can mend.
 
     Args:
         error: what a command raised.
+        safe: what stays of its work.
     """
     if isinstance(error, UserError):
         return error
     if isinstance(error, RecursionError):
-        return UserError("files and options of few levels", "more than Python can follow", f"Simplify them. {SAFE}")
+        return UserError(
+            "files and options of few levels", "more than Python can follow", f"Simplify them. {safe}".strip()
+        )
     if isinstance(error, EOFError):
-        return _too_short(error)
+        return _too_short(error, safe)
     for cause in _chain(error):
         if _is_out_of_memory(cause):
             reason = " ".join(str(cause).split())[:160] or type(cause).__name__
             return UserError(
                 "enough memory",
                 f"none left ({reason})",
-                f"Take a smaller --batch or --crop, or sliding windows for large images. {SAFE}",
+                f"Take a smaller --batch or --crop, or sliding windows for large images. {safe}".strip(),
             )
         if isinstance(cause, OSError) and (cause is error or cause.errno in RESOURCES):
-            return _explain_system_error(cause)
+            return _explain_system_error(cause, safe)
     return None
 
 
-def _explain_system_error(error: OSError) -> UserError:
+def _explain_system_error(error: OSError, safe: str) -> UserError:
     reason = error.strerror or str(error) or type(error).__name__
     # HDF5 puts the system's error into a long text.
     inner = re.search(r"errno = (\d+), error message = '([^']*)'", reason)
     code, reason = (int(inner[1]), inner[2]) if inner else (error.errno, " ".join(reason.split())[:200])
     place = "" if error.filename is None else f" at {str(error.filename)[:300]!r}"
     remedy = REMEDIES.get(code or 0, "Mend that.")
-    return UserError("files that can be read and written", f"{reason}{place}", f"{remedy} {SAFE}")
+    return UserError("files that can be read and written", f"{reason}{place}", f"{remedy} {safe}".strip())
 
 
-def _too_short(error: EOFError) -> UserError:
+def _too_short(error: EOFError, safe: str) -> UserError:
     reason = " ".join(str(error).split())[:160] or "EOFError"
-    return UserError("whole files", f"one that ends too early ({reason})", f"Check the newest files. {SAFE}")
+    return UserError("whole files", f"one that ends too early ({reason})", f"Check the newest files. {safe}".strip())
 
 
 def _is_out_of_memory(error: BaseException) -> bool:

@@ -18,7 +18,9 @@ from rankmatch_keras.evaluation.plots import save_mask_png as save_mask_png
 from rankmatch_keras.evaluation.plots import save_prediction_sheet as save_prediction_sheet
 from rankmatch_keras.evaluation.scores import Scores as Scores
 from rankmatch_keras.evaluation.scores import weights_hash as weights_hash
+from rankmatch_keras.evaluation.scores import worst as worst
 from rankmatch_keras.evaluation.scores import write_csv as write_csv
+from rankmatch_keras.evaluation.scores import write_image_csv as write_image_csv
 from rankmatch_keras.evaluation.scores import write_json as write_json
 from rankmatch_keras.evaluation.tables import format_comparison as format_comparison
 from rankmatch_keras.evaluation.tables import format_table as format_table

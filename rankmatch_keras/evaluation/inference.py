@@ -1,5 +1,7 @@
 """Inference on one image of any size by an evaluation protocol, in memory that does not grow with the image."""
 
+from typing import NamedTuple
+
 import numpy as np
 
 from rankmatch_keras.data.sets.protocol import Protocol
@@ -44,6 +46,31 @@ def predict_classes(predictor, image, protocol=WHOLE, window_batch=4, num_classe
         UserError: if the image is not (H, W, C), the predictor does not return finite (B, H, W, K) at the size of its
             input or has another number of classes, or `window_batch` is below 1.
     """
+    classes = None
+    for block in probability_blocks(predictor, image, protocol, window_batch, num_classes):
+        if classes is None:
+            classes = np.empty(block.size, np.uint8 if block.sums.shape[-1] <= 256 else np.int32)
+        classes[block.rows, block.columns] = np.argmax(block.sums, axis=-1)
+    return classes
+
+
+class Block(NamedTuple):
+    """Summed probabilities of some pixels of an image.
+
+    Attributes:
+        size: height and width of the whole prediction.
+        rows: the block's rows in it, and so for `columns`.
+        sums: float32 (rows, columns, K); divided by their sum over K they are probabilities.
+    """
+
+    size: tuple[int, int]
+    rows: slice
+    columns: slice
+    sums: np.ndarray
+
+
+def probability_blocks(predictor, image, protocol=WHOLE, window_batch=4, num_classes=None):
+    """Yield the summed probabilities of one image in a `Block` after the other, see `predict_classes`."""
     if window_batch < 1:
         raise UserError("a window batch of at least 1", f"{window_batch}", "Leave it at 4.")
     image = scored_part(_checked(image), protocol)
@@ -63,15 +90,13 @@ def predict_classes(predictor, image, protocol=WHOLE, window_batch=4, num_classe
         return Resized(make_sweep, (height, width), scaled.size, columns)
 
     depth = predict.count_classes(image[: side or height, : side or width])
-    classes = np.empty((height, width), np.uint8 if depth <= 256 else np.int32)
     for columns in _strips(scaled_images, side, depth):
         parts = [rows_of(scaled, columns) for scaled in scaled_images]
         for rows in row_blocks(height, 4 * depth * (columns[1] - columns[0]), BLOCK_BYTES):
             total = parts[0].rows(rows.start, rows.stop)
             for part in parts[1:]:
                 total = total + part.rows(rows.start, rows.stop)
-            classes[rows, slice(*columns)] = np.argmax(total, axis=-1)
-    return classes
+            yield Block((height, width), rows, slice(*columns), total)
 
 
 def predict_probabilities(predictor, image):

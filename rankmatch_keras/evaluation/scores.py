@@ -227,6 +227,28 @@ def write_csv(path, scores):
         writer.writerows({**row, **facts} for row in rows)
 
 
+def write_image_csv(path, class_names, image_scores):
+    """Write a row per image, the worst first: name, mean IoU, and IoU of each class, in 0..1; empty where absent.
+
+    Args:
+        path: file to write; its folder is made if needed.
+        class_names: names of the K classes.
+        image_scores: `Evaluator.image_scores`.
+    """
+    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["image", "mean_iou", *(shown(name, "csv") for name in class_names)])
+        for one in worst(image_scores):
+            values = ("" if math.isnan(value) else float(value) for value in (one.mean_iou, *one.iou))
+            writer.writerow([shown(one.name, "csv"), *values])
+
+
+def worst(image_scores, number=None):
+    """Return the images in the order of their mean IoU, lowest first; only so many, and only scored ones, if asked."""
+    ordered = sorted(image_scores, key=lambda one: (math.isnan(one.mean_iou), one.mean_iou, one.name))
+    return ordered if number is None else [one for one in ordered if not math.isnan(one.mean_iou)][:number]
+
+
 def _none_for_nan(value):
     return None if math.isnan(value) else float(value)
 

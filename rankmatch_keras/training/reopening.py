@@ -39,7 +39,7 @@ def open_data_of(folder: Path, record: RunRecord, root: Path | None = None) -> d
     options = record["options"]
     roots = list(_roots({**arguments, "data": options.get("data")}))
     if isinstance(arguments.get("legend"), str):
-        arguments["legend"] = str(_trusted(arguments["legend"], Run(folder).legend, roots))
+        arguments["legend"] = str(legend_of(folder, record))
     try:
         dataset = data.open_data(loader, **arguments)
     except (TypeError, AttributeError) as error:  # values of other kinds than those of the loader
@@ -57,6 +57,19 @@ def open_data_of(folder: Path, record: RunRecord, root: Path | None = None) -> d
     skipped = set(record.get("split", {}).get("skipped", ()))
     val, test = (tuple(s for s in samples if s.name not in skipped) for samples in (dataset.val, dataset.test))
     return dataclasses.replace(dataset, val=val, test=test)
+
+
+def legend_of(folder: Path, record: RunRecord) -> Path | None:
+    """Return the legend of a run's masks: its own copy, or that which its record names; None where it names none.
+
+    Raises:
+        UserError: the record names one that is not below the data.
+    """
+    arguments = record.get("data", {}).get("arguments", {})
+    if not isinstance(arguments.get("legend"), str):
+        return None
+    roots = list(_roots({**arguments, "data": record["options"].get("data")}))
+    return _trusted(arguments["legend"], Run(folder).legend, roots)
 
 
 def protocol_of(record: RunRecord, dataset: data.SegmentationData) -> data.Protocol:

@@ -93,17 +93,22 @@ def image_folder(
     )
 
 
-def unlabeled_samples(place: str | Path, channels: int | None = 3) -> tuple[Sample, ...]:
+def images_to_segment(place: str | Path, channels: int | None = 3) -> tuple[Sample, ...]:
     """Make one sample without mask per picture of a folder or stack, or of a single image.
 
     Args:
         place: see `pictures_by_name`, or an image file.
         channels: see `ImageFile`.
+
+    Raises:
+        UserError: see `pictures_by_name`.
     """
     place = Path(place)
     if place.is_file() and place.suffix.lower() not in TIFF_ENDINGS:
         return (Sample(place.stem, ImageFile(place, None, channels)),)
-    found = pictures_by_name(place, "unlabeled images")
+    if not os.path.exists(place):
+        raise UserError("a folder of images, an image, or a TIFF stack", f"nothing at '{place}'", "Check --images.")
+    found = pictures_by_name(place)
     return tuple(Sample(name, ImageFile(*picture, channels)) for name, picture in found.items())
 
 

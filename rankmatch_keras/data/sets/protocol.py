@@ -80,7 +80,7 @@ class Protocol:
         if border is not None:
             changes["border"] = border
         if scales is not None:
-            changes["scales"] = _read_scales(scales)
+            changes["scales"] = read_scales(scales)
         return replace(self, **changes)
 
     def __str__(self) -> str:
@@ -97,8 +97,12 @@ class Protocol:
         return ", ".join(facts)
 
 
-def _read_scales(text: str) -> tuple[float, ...]:
-    """`"0.75, 1"` -> `(0.75, 1.0)`."""
+def read_scales(text: str) -> tuple[float, ...]:
+    """Read scales: `"0.75, 1"` -> `(0.75, 1.0)`.
+
+    Raises:
+        UserError: these are no numbers.
+    """
     try:
         return tuple(float(number) for number in text.split(","))
     except ValueError as error:

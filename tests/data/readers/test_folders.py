@@ -15,7 +15,7 @@ from rankmatch_keras.data.readers.folders import (
     require_masks,
 )
 from rankmatch_keras.data.readers.sources import ImageFile
-from rankmatch_keras.data.sets.image_folder import unlabeled_samples
+from rankmatch_keras.data.sets.image_folder import images_to_segment
 from rankmatch_keras.data.sets.samples import Sample
 from rankmatch_keras.errors import UserError
 
@@ -80,7 +80,7 @@ def test_pages_of_stacks(tmp_path):
     assert str(found["s/many/0011"]) == f"{tmp_path}/s/many.tif, page 11"
     alone = pictures_by_name(tmp_path / "s/many.tif")
     assert list(alone) == [f"many/{page:04d}" for page in range(12)]
-    samples = unlabeled_samples(tmp_path / "s/many.tif", channels=1)
+    samples = images_to_segment(tmp_path / "s/many.tif", channels=1)
     assert samples[7] == Sample("many/0007", ImageFile(tmp_path / "s/many.tif", 7, 1))
     assert np.unique(samples[7].read_image()).tolist() == [7]
 

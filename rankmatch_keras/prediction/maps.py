@@ -1,0 +1,81 @@
+"""Maps of one image: classes, and on demand probabilities, confidence, entropy and margin."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from rankmatch_keras import IGNORE_INDEX
+from rankmatch_keras.data.views.no_data import without_data
+from rankmatch_keras.evaluation.inference import WHOLE, probability_blocks
+
+
+@dataclass
+class Maps:
+    """What a model says of each pixel; a map that was not asked for is None. Pixels without data are NaN.
+
+    Attributes:
+        classes: uint8 (H, W), 255 where the image has no data.
+        confidence: float32 (H, W), probability of that class.
+        entropy: float32 (H, W) in 0..1: that of the probabilities, divided by its maximum log K.
+        margin: float32 (H, W) in 0..1: the highest probability less the second.
+        probabilities: float16 (K, H, W).
+    """
+
+    classes: np.ndarray
+    confidence: np.ndarray | None = None
+    entropy: np.ndarray | None = None
+    margin: np.ndarray | None = None
+    probabilities: np.ndarray | None = None
+
+
+def predict_maps(
+    predictor, image, protocol=WHOLE, window_batch=4, probabilities=False, uncertainty=False, confidence=False
+):
+    """Predict the maps of one image.
+
+    Args:
+        predictor: see `evaluation.predict_classes`, and so for the next three.
+        image: the image.
+        protocol: how the network sees it.
+        window_batch: windows per batch.
+        probabilities: whether to keep the probabilities of all classes.
+        uncertainty: whether to compute entropy and margin.
+        confidence: whether to keep the probability of the predicted class.
+
+    Returns:
+        `Maps`.
+    """
+    maps = None
+    for block in probability_blocks(predictor, image, protocol, window_batch):
+        depth = block.sums.shape[-1]
+        if maps is None:
+            maps = Maps(
+                np.empty(block.size, np.uint8),
+                np.empty(block.size, np.float32) if confidence else None,
+                *((np.empty(block.size, np.float32) if uncertainty else None) for _ in range(2)),
+                np.empty((depth, *block.size), np.float16) if probabilities else None,
+            )
+        place = block.rows, block.columns
+        maps.classes[place] = np.argmax(block.sums, axis=-1)
+        if probabilities or uncertainty or confidence:
+            _fill(maps, place, block.sums / block.sums.sum(-1, keepdims=True))
+    missing = without_data(image)
+    if missing is not None:
+        maps.classes[missing] = IGNORE_INDEX
+        for values in (maps.confidence, maps.entropy, maps.margin, maps.probabilities):
+            if values is not None:
+                values[..., missing] = np.nan
+    return maps
+
+
+def _fill(maps, place, shares):
+    """Write a block of probabilities (h, w, K) into the maps."""
+    if maps.probabilities is not None:
+        maps.probabilities[:, place[0], place[1]] = np.moveaxis(shares, -1, 0)
+    if maps.confidence is not None:
+        maps.confidence[place] = shares.max(-1)
+    if maps.entropy is not None:
+        logs = np.log(np.maximum(shares, np.finfo(np.float32).tiny))
+        maps.entropy[place] = -(shares * logs).sum(-1) / np.log(shares.shape[-1])
+        second, best = np.moveaxis(np.partition(shares, -2, axis=-1)[..., -2:], -1, 0)
+        maps.margin[place] = best - second

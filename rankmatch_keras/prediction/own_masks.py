@@ -1,0 +1,56 @@
+"""Anybody's own folder of test images and masks, read as the masks that a model was trained on."""
+
+import dataclasses
+import re
+from pathlib import Path
+
+from rankmatch_keras import data
+from rankmatch_keras.errors import UserError
+from rankmatch_keras.prediction.models import Trained
+from rankmatch_keras.prediction.ranges import require_known_range
+from rankmatch_keras.training.reopening import legend_of
+
+
+def open_test_folder(
+    trained: Trained,
+    images: Path,
+    masks: Path,
+    classes: tuple[str, ...] | None = None,
+    legend: Path | None = None,
+    binarize: bool = False,
+) -> data.SegmentationData:
+    """Open images and masks to score a model on.
+
+    Args:
+        trained: the model. The legend and coding of its training masks hold for these too.
+        images: folder or stack of images.
+        masks: their masks, see `data.ImageFolder`.
+        classes: names of the classes; by default those of the run, else as many as the model has.
+        legend: what colors mean; by default that of the run.
+        binarize: whether to read black-and-white masks with soft edges; by default as in the run.
+
+    Returns:
+        The images as training samples.
+
+    Raises:
+        UserError: see `data.ImageFolder`; or the number of classes differs from the model's, or the images are in
+            other units than those that it was trained on.
+    """
+    count = len(trained.class_names)
+    if classes is not None and len(classes) != count:
+        raise UserError(
+            f"{count} --classes, as the model has", f"{len(classes)}", "Name them in the order of their ids."
+        )
+    names = classes or (trained.class_names if trained.names_known else None)
+    recorded = (trained.record or {}).get("data", {}).get("arguments", {})
+    if legend is None and trained.record is not None:
+        legend = legend_of(trained.path.parent, trained.record)
+    if legend is None and names and all(re.fullmatch("#[0-9a-f]{6}", name) for name in names):
+        legend = {name: tuple(bytes.fromhex(name[1:])) for name in names}  # a color that is absent here keeps its id
+    opened = data.ImageFolder(
+        images, masks, classes=names or count, legend=legend, binarize=binarize or bool(recorded.get("binarize"))
+    )
+    channels = trained.model.input_shape[-1]
+    samples = [dataclasses.replace(s, image=dataclasses.replace(s.image, channels=channels)) for s in opened.train]
+    require_known_range(trained.model, samples[0].read_image(), samples[0].image)
+    return dataclasses.replace(opened, train=tuple(samples))
