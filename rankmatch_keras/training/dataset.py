@@ -35,6 +35,8 @@ def open_dataset(options: Options) -> data.SegmentationData:
     for place in (options.images, options.unlabeled, options.val_images):
         if loader == "ImageFolder" and place is not None and (line := not_read(place)):
             say(line)
+    if line := matched_names(dataset):
+        say(line)
     if held_out:
         say(f"No --val-images: {len(dataset.val)} of the labeled images are held out for validation.")
     if len(dataset.val) < FEW:
@@ -43,6 +45,15 @@ def open_dataset(options: Options) -> data.SegmentationData:
     if options.val_list is not None:
         dataset = data.with_val_list(dataset, options.val_list, options.data)
     return dataset
+
+
+def matched_names(dataset: data.SegmentationData) -> str | None:
+    """Say in a line how masks are matched to images whose names they do not have; `None` where names are equal."""
+    for sample in dataset.train:
+        image, mask = (getattr(source, "path", None) for source in (sample.image, sample.mask))
+        if isinstance(sample.mask, data.MaskFile) and image is not None and image.stem != mask.stem:
+            return f"Masks are matched by name: {mask.name} is the mask of {image.name}."
+    return None
 
 
 def loader_of(values: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:

@@ -76,6 +76,10 @@ class Options(MethodOptions):
     binarize: Annotated[
         bool | None, _data("Read black-and-white masks with soft edges as two classes: dark and bright.")
     ] = None
+    mask_suffix: Annotated[
+        str | None,
+        _data("What names of masks have beyond their images', e.g. _roads; usual ones, as _mask, are found without."),
+    ] = None
     hold_out: Annotated[
         float,
         Ge(0.0),

@@ -42,12 +42,14 @@ class FileMasks:
         encoding: what the values in the files mean.
         palette: one color per class if the masks are colors.
         surveys: of the masks that this was judged by, by their names; empty where a legend says it.
+        suffix: what the names of masks have beyond their images', see `mask_names.masks_of`.
     """
 
     class_names: tuple[str, ...]
     encoding: MaskEncoding
     palette: tuple[tuple[int, int, int], ...] | None = None
     surveys: Mapping[str, Survey] = field(default_factory=dict, repr=False, compare=False)
+    suffix: str | None = None
     kind: ClassVar[str] = "image files"
 
     def find(
@@ -58,7 +60,8 @@ class FileMasks:
         Raises:
             Contradiction: values mean something else in masks that this was not judged by, such as those of validation.
         """
-        files = {name: MaskFile(*mask) for name, mask in mask_files(place, images, pictures, strict).items()}
+        found = mask_files(place, images, pictures, strict, self.suffix)
+        files = {name: MaskFile(*mask) for name, mask in found.items()}
         encoding = self.encoding
         unseen = [mask for mask in files.values() if self.surveys and str(mask) not in self.surveys]
         if unseen:
@@ -211,9 +214,11 @@ def _names_one(legend: Path, colors: set[Color]) -> bool:
         return False  # a text of that name that says nothing about colors
 
 
-def mask_files(place: Path, images: Path, pictures: Mapping[str, Picture], strict: bool) -> dict[str, Picture]:
+def mask_files(
+    place: Path, images: Path, pictures: Mapping[str, Picture], strict: bool, suffix: str | None = None
+) -> dict[str, Picture]:
     """Find the mask file of each picture by its name; unless `strict`, of those that have one."""
-    return of_pictures(pictures, masks_by_name(place, images, pictures), place, strict)
+    return of_pictures(pictures, masks_by_name(place, images, pictures, suffix), place, strict)
 
 
 def of_pictures(pictures: Mapping[str, Picture], masks: Mapping[str, T], place: Path, strict: bool) -> dict[str, T]:

@@ -99,6 +99,7 @@ def detect_masks(
     legend: LegendSource = None,
     binarize: bool = False,
     strict: bool = True,
+    suffix: str | None = None,
 ) -> MaskSet:
     """Detect what the masks of the labeled images mean.
 
@@ -112,6 +113,7 @@ def detect_masks(
         binarize: read black-and-white masks with soft edges as two classes.
         strict: False: masks that are missing or cannot be read are skipped, and masks that contradict the number of
             `classes` are taken as class ids, so that the check can name them.
+        suffix: what the names of mask files have beyond their images', see `mask_names.masks_of`.
 
     Raises:
         UserError: the masks cannot be read, belong to no image, or contradict `classes`, `legend` or each other.
@@ -119,10 +121,10 @@ def detect_masks(
     names, count = requested(classes)
     kind = kind_of_masks(place, images)
     if kind is FileMasks:
-        found_files = mask_files(place, images, pictures, strict)
-        return detect_files(place, found_files, classes, legend, binarize, strict)
-    if legend is not None or binarize:
-        what = "a legend" if legend is not None else "binarize"
+        found_files = mask_files(place, images, pictures, strict, suffix)
+        return replace(detect_files(place, found_files, classes, legend, binarize, strict), suffix=suffix)
+    if legend is not None or binarize or suffix is not None:
+        what = "a legend" if legend is not None else "binarize" if binarize else "mask_suffix"
         raise UserError(f"{what} for masks that are image files", f"{kind.kind} and {what}", "Leave it out.")
     if kind is CocoMasks:
         return CocoMasks(require_requested(names, count, read_coco(place).class_names, f"in '{place}'"))
@@ -141,12 +143,12 @@ def detect_masks(
     return LabelMeMasks(names)
 
 
-def unused_masks(images: Path, masks: Path) -> list[str]:
+def unused_masks(images: Path, masks: Path, suffix: str | None = None) -> list[str]:
     """Return the mask files that belong to no image."""
     if kind_of_masks(masks, images) is not FileMasks:
         return []
     pictures = pictures_by_name(images)
-    return [str(mask) for name, mask in masks_by_name(masks, images, pictures).items() if name not in pictures]
+    return [str(mask) for name, mask in masks_by_name(masks, images, pictures, suffix).items() if name not in pictures]
 
 
 def _json_files(place: Path, pictures: Mapping[str, Picture], strict: bool) -> dict[str, Path]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from rankmatch_keras.data.readers.guards import printable
+from rankmatch_keras.data.readers.mask_names import masks_of
 from rankmatch_keras.data.readers.tiff import count_pages
 from rankmatch_keras.errors import UserError
 from rankmatch_keras.texts import counted
@@ -161,11 +162,19 @@ def names_below(folder: str | Path, files: Iterable[Path]) -> dict[str, Path]:
     return {_name(file, Path(folder)): file for file in files}
 
 
-def masks_by_name(masks: str | Path, images: str | Path, pictures: Mapping[str, Picture]) -> dict[str, Picture]:
-    """Find the pictures in `masks`, by the names of those in `images`.
+def masks_by_name(
+    masks: str | Path, images: str | Path, pictures: Mapping[str, Picture], suffix: str | None = None
+) -> dict[str, Picture]:
+    """Find the pictures in `masks`, by the names of those in `images` where they belong to one.
+
+    Args:
+        masks: folder or stack of the masks.
+        images: folder or stack of the images.
+        pictures: the images by name.
+        suffix: see `mask_names.masks_of`.
 
     Raises:
-        UserError: see `pictures_by_name`; or two stacks differ in length.
+        UserError: see `pictures_by_name` and `masks_of`; or two stacks differ in length.
     """
     two_stacks = os.path.isfile(images) and os.path.isfile(masks)
     found = pictures_by_name(masks, "masks", stack=_name(Path(images), Path(images).parent) if two_stacks else None)
@@ -175,7 +184,20 @@ def masks_by_name(masks: str | Path, images: str | Path, pictures: Mapping[str, 
             f"{len(pictures)} in '{images}' and {len(found)} in '{masks}'",
             "Check both stacks.",
         )
-    return found
+    image_of = {mask: image for image, mask in masks_of(pictures, found, suffix, not _same(masks, images)).items()}
+    return {image_of.get(name, name): mask for name, mask in found.items()}
+
+
+def without_masks(
+    pictures: Mapping[str, Picture], images: str | Path, masks: str | Path, suffix: str | None = None
+) -> dict[str, Picture]:
+    """Return the pictures of a folder that are not masks of others, where one folder holds both."""
+    found = set(masks_of(pictures, pictures, suffix, apart=False).values()) if _same(images, masks) else set()
+    return {name: picture for name, picture in pictures.items() if name not in found}
+
+
+def _same(masks: str | Path, images: str | Path) -> bool:
+    return os.path.isdir(masks) and os.path.isdir(images) and os.path.samefile(masks, images)
 
 
 def require_masks(pictures: Mapping[str, Picture], masks: Mapping[str, Any], place: str | Path) -> None:
@@ -186,7 +208,8 @@ def require_masks(pictures: Mapping[str, Picture], masks: Mapping[str, Any], pla
             "a mask for every labeled image",
             f"no mask '{missing[0]}.*' in '{place}' for '{pictures[missing[0]]}' "
             f"({counted(len(missing), 'such image')})",
-            "Add the mask under the image's name, or move images without masks to the unlabeled folder.",
+            "Add the mask under the image's name, say how the names of masks end (--mask-suffix _mask), or move images "
+            "without masks to the unlabeled folder.",
         )
 
 

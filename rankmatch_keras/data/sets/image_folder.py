@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from rankmatch_keras.data.masks.file_masks import FileMasks
 from rankmatch_keras.data.masks.mask_sets import MaskSet, detect_masks, kind_of_masks
-from rankmatch_keras.data.readers.folders import TIFF_ENDINGS, Picture, pictures_by_name
+from rankmatch_keras.data.readers.folders import TIFF_ENDINGS, Picture, pictures_by_name, without_masks
 from rankmatch_keras.data.readers.guards import only_readable
 from rankmatch_keras.data.readers.images import image_info
 from rankmatch_keras.data.readers.sources import ImageFile
@@ -25,6 +26,7 @@ def image_folder(
     val_masks: str | Path | None = None,
     legend: Mapping[str, Sequence[int]] | str | Path | None = None,
     binarize: bool = False,
+    mask_suffix: str | None = None,
     hold_out: float = 0.0,
     seed: int = 0,
     strict: bool = True,
@@ -32,7 +34,8 @@ def image_folder(
     """Open your own images: a folder of images, a folder of masks, a folder of unlabeled images.
 
     Folders are searched with their subfolders. Image and mask are matched by their path below the folder without
-    ending; endings are jpg, jpeg, jpe, jfif, png, tif, tiff, bmp, webp or gif in any case. Instead of a folder each
+    ending; where no mask has the name of an image, by usual names such as `a_mask` or `mask_a` for `a`. One folder may
+    hold both. Endings are jpg, jpeg, jpe, jfif, png, tif, tiff, bmp, webp or gif in any case. Instead of a folder each
     argument may be a TIFF stack, of which every page is a sample; masks may also be a folder of LabelMe files, or one
     COCO-style JSON file.
 
@@ -54,6 +57,7 @@ def image_folder(
             legend.csv, legend.txt or label_colors.txt in or beside the folder of the masks is found automatically.
         binarize: read black-and-white masks with soft edges, as smoothing and resizing leave them, as two classes: dark
             and bright.
+        mask_suffix: what the name of each mask has beyond its image's, such as "_roads", in place of the usual names.
         hold_out: without validation images, this fraction of the labeled images (at least one) becomes `val`.
         seed: which images are held out.
         strict: False leaves faults of single files to the check, which lists them all: an image without mask becomes a
@@ -70,13 +74,16 @@ def image_folder(
     pictures = pictures_by_name(images)
     others = {} if unlabeled is None else pictures_by_name(unlabeled, "unlabeled images")
     val_pictures = {} if val_images is None else pictures_by_name(val_images, "validation images")
+    if kind_of_masks(masks, images) is FileMasks:
+        pictures = without_masks(pictures, images, masks, mask_suffix)
+        val_pictures = without_masks(val_pictures, val_images or images, val_masks or masks, mask_suffix)
     _require_apart(pictures, others, "labeled and unlabeled images")
     _require_apart(pictures | others, val_pictures, "training and validation images")
     if pictures.keys() & others.keys():  # two folders with the same numbering
         others = {f"unlabeled/{name}": picture for name, picture in others.items()}
     channels = common_channels([*pictures.values(), *others.values(), *val_pictures.values()], strict)
 
-    mask_set = detect_masks(masks, images, pictures, classes, legend, binarize, strict)
+    mask_set = detect_masks(masks, images, pictures, classes, legend, binarize, strict, mask_suffix)
     train = _samples(mask_set, masks, images, pictures, channels, strict)
     val: tuple[Sample, ...] = ()
     if val_images is not None and val_masks is not None:

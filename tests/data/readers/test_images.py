@@ -329,7 +329,7 @@ def test_float_masks(tmp_path):
     assert read_raw_mask(mask(0, 3, 255)).tolist() == [[0, 3, 255]]
     with pytest.raises(UserError, match=r"at 2 pixels in .*m\.tif"):
         read_raw_mask(mask(0, 0.5, np.nan))
-    with pytest.raises(UserError, match=r"beyond 32 bits at 1 pixels in .*m\.tif"):
+    with pytest.raises(UserError, match=r"beyond 32 bits at 1 pixel in .*m\.tif"):
         read_raw_mask(mask(0, 1, np.inf))
 
 

@@ -47,6 +47,34 @@ def opened(folder, **arguments):
     return data.ImageFolder(folder / "images", folder / "masks", **arguments)
 
 
+@pytest.mark.parametrize(("name", "suffix"), [("{}_mask", None), ("mask_{}", None), ("{}-roads", "-roads")])
+def test_masks_of_other_names(folders, name, suffix):
+    for image, mask in (("a", IDS), ("b", IDS * 0)):
+        save(folders / f"masks/{name.format(image)}.png", np.asarray(mask, np.uint8))
+        save(folders / f"val/images/{image}.png")
+        save(folders / f"val/masks/{name.format(image)}.png", np.asarray(mask, np.uint8))
+    val = {"val_images": folders / "val/images", "val_masks": folders / "val/masks"}
+    found = opened(folders, mask_suffix=suffix, **val)
+    for part in (found.train, found.val):
+        assert [s.name for s in part] == ["a", "b"]
+        np.testing.assert_array_equal(part[0].read_mask(), IDS)
+    if suffix:
+        with pytest.raises(UserError, match=r"no mask 'a\.\*'.*--mask-suffix _mask"):
+            opened(folders)
+
+
+def test_one_folder_may_hold_images_and_masks(tmp_path):
+    for name in "ab":
+        save(tmp_path / f"{name}.png")
+        save(tmp_path / f"{name}_mask.png", np.asarray(IDS, np.uint8))
+    found = data.ImageFolder(tmp_path, tmp_path)
+    assert [(s.name, s.image.path.name, s.mask.path.name) for s in found.train] == [
+        ("a", "a.png", "a_mask.png"),
+        ("b", "b.png", "b_mask.png"),
+    ]
+    np.testing.assert_array_equal(found.train[1].read_mask(), IDS)
+
+
 def test_ids(folders):
     masks_of(folders, IDS, IDS * 0)
     found = opened(folders)
