@@ -35,14 +35,14 @@ lint: $(VENV)/test-ready
 	$(BIN)/mypy
 
 # One process and one thread per core: threads of several processes would wait for each other.
-test-%: export OMP_NUM_THREADS = 1
+test-% stress: export OMP_NUM_THREADS = 1
 # JAX compiles every operation that a test runs: what one test or process compiled, the others read.
-test-%: export JAX_COMPILATION_CACHE_DIR = $(CURDIR)/.pytest_cache/jax
-test-%: export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS = 0
-test-%: export JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES = -1
+test-% stress: export JAX_COMPILATION_CACHE_DIR = $(CURDIR)/.pytest_cache/jax
+test-% stress: export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS = 0
+test-% stress: export JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES = -1
 # And without XLA's optimisations and fusion emitters, which take more than half of a compilation: the networks are tiny,
 # each runs a few steps.
-test-%: export XLA_FLAGS = --xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false
+test-% stress: export XLA_FLAGS = --xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false
 PYTEST := $(BIN)/python -m pytest --durations 20
 # tests/conftest.py has the order of the files.
 TWO_PROCESSES := --numprocesses 2 --dist loadfile --no-loadscope-reorder

@@ -204,6 +204,11 @@ class Options(MethodOptions):
         bool,
         _per_method(TRAINING, "Return to labels alone if unlabeled images lower the validation score after --burn-in."),
     ] = False
+    patience: Annotated[
+        int | None,
+        Ge(1),
+        _per_method(TRAINING, "Stop after so many evaluations without a better validation score, after the burn-in."),
+    ] = None
     min_scale: Annotated[float, Ge(0.1), About(TRAINING, "Smallest factor of the random resize.")] = 0.5
     max_scale: Annotated[float, Le(10.0), About(TRAINING, "Largest factor of the random resize.")] = 2.0
     val_limit: Annotated[

@@ -37,6 +37,50 @@ def epoch_of_fall_back(history, burn_in: int, monitor: str = "mean_iou") -> int 
     return None
 
 
+def epoch_of_stop(history, patience: int | None, start: int, monitor: str = "mean_iou") -> int | None:
+    """Return the epoch after which a run has waited long enough for a better score, or `None`.
+
+    As it depends on the history alone, a resumed run decides as before.
+
+    Args:
+        history: a row per epoch, with the score by the name of `monitor`.
+        patience: evaluations in a row without a new best score; `None` waits for ever.
+        start: epochs that do not count as waiting.
+        monitor: the score; larger is better.
+    """
+    best, waited = -math.inf, 0
+    for number, row in enumerate(history, start=1):
+        if row[monitor] > best:
+            best, waited = row[monitor], 0
+        else:
+            waited += number > start
+        if waited == patience:
+            return number
+    return None
+
+
+class EarlyStop(keras.callbacks.Callback):
+    """End of the training where `epoch_of_stop` says so; put it after `Checkpoint`.
+
+    Args:
+        checkpoint: the run's `Checkpoint`, which has the history.
+        patience: evaluations without a new best score.
+        start: epochs that do not count as waiting.
+    """
+
+    def __init__(self, checkpoint, patience: int, start: int):
+        super().__init__()
+        self.checkpoint = checkpoint
+        self.patience = patience
+        self.start = start
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Stop where this epoch is the one."""
+        if epoch_of_stop(self.checkpoint.history, self.patience, self.start) == epoch + 1:
+            say(f"No better validation score in {self.patience} evaluations: the run ends here (--patience).")
+            self.model.stop_training = True
+
+
 class FallBack(keras.callbacks.Callback):
     """End of the training on all images where `epoch_of_fall_back` says so; put it after `Checkpoint`.
 
@@ -72,6 +116,8 @@ def fit(
 ) -> None:
     """Train in phases: on labels alone during the burn-in, on all images, and on labels alone again after a fall-back.
 
+    With `--patience` the last one may end before its time.
+
     Args:
         method: the compiled method.
         options: the run's options.
@@ -87,6 +133,9 @@ def fit(
         callbacks = [*callbacks, FallBack(checkpoint, burn_in)]
     while done < epochs:
         fallen = epoch_of_fall_back(checkpoint.history, burn_in) if options.fall_back else None
+        start = max(burn_in, fallen or 0)
+        if epoch_of_stop(checkpoint.history, options.patience, start) is not None:
+            break
         end = burn_in if done < burn_in else epochs
         method.use_labels_only(done < burn_in or fallen is not None)
         if burn_in:
@@ -103,6 +152,6 @@ def fit(
             # A bar leaves a line per step where the output goes to a file: there one line per epoch, and
             # `ProgressLines`.
             verbose=1 if sys.stdout.isatty() else 2,
-            callbacks=callbacks,
+            callbacks=[*callbacks, EarlyStop(checkpoint, options.patience, start)] if options.patience else callbacks,
         )
         done = len(checkpoint.history)

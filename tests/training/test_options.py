@@ -48,7 +48,7 @@ def test_what_may_change_on_resume_does_not_change_the_result():
 
 
 OF_CLASSES = ("class_weights", "hierarchy")
-OF_SHORT_RUNS = ("decay", "warm_up", "clip", "burn_in", "fall_back")
+OF_SHORT_RUNS = ("decay", "warm_up", "clip", "burn_in", "fall_back", "patience")
 
 
 @pytest.mark.parametrize(

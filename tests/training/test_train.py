@@ -154,6 +154,36 @@ def test_when_a_run_falls_back(scores, burn_in, epoch):
     assert phases.epoch_of_fall_back([{"mean_iou": score} for score in scores], burn_in) == epoch
 
 
+@pytest.mark.parametrize(
+    ("scores", "start", "epoch"),
+    [
+        ((0.3, 0.5, 0.4, 0.5, 0.6), 0, 4),  # as good is not better
+        ((0.3, 0.5, 0.4, 0.6, 0.5, 0.5), 0, 6),
+        ((0.5, 0.4, 0.4, 0.4, 0.4), 2, 4),
+        ((0.5, 0.4, 0.4, 0.6, 0.4), 2, None),
+        ((math.nan, math.nan, 0.1), 0, 2),
+        ((0.1, 0.2, 0.3, 0.3), 0, None),
+    ],
+)
+def test_when_a_run_has_waited_long_enough(scores, start, epoch):
+    history = [{"mean_iou": score} for score in scores]
+    assert phases.epoch_of_stop(history, 2, start) == epoch
+    assert phases.epoch_of_stop(history, None, start) is None
+
+
+@pytest.mark.once
+def test_a_run_without_patience_ends_early_and_stays_so(train, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(train_module.Evaluation, "on_epoch_end", lambda self, epoch, logs: logs.update(mean_iou=0.5))
+    run = train(tmp_path / "run", method="supervised", patience=2).run
+    assert len(run.read_history()) == 3 and "No better validation score in 2 evaluations" in capsys.readouterr().out
+    assert run.scores.exists()
+    before = weights_of(run)
+    again = train(tmp_path / "run", method="supervised", patience=2, resume=True).run
+    assert len(again.read_history()) == 3
+    for one, other in zip(before, weights_of(again), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 @pytest.mark.parametrize(("scores", "burn_in", "said"), [((0.3, 0.5, 0.4), 1, False), ((0.5, 0.3, 0.4), 1, True)])
 def test_what_a_run_keeps_is_said(scores, burn_in, said, tmp_path, capsys):
     rows = "".join(f"{number},{score}\n" for number, score in enumerate(scores, start=1))
