@@ -76,10 +76,10 @@ def evaluate(run, weights, root, part, images, masks, classes, legend, binarize,
             names = None if classes is None else tuple(name.strip() for name in classes.split(","))
             dataset = open_test_folder(trained, images, masks, names, legend, binarize)
             samples, label = dataset.train, re.sub(r"[^\w.-]+", "_", images.resolve().name)
-        options = (trained.record or {}).get("options", {})
-        usual = dataset.protocol if trained.record is None else protocol_of(trained.record, dataset)
+        options = trained.record.get("options", {})
+        usual = dataset.protocol if not trained.record else protocol_of(trained.record, dataset)
         protocol = usual.changed(**how, training_crop=options.get("crop"))
-        split = (trained.record or {}).get("split", {}).get("id")
+        split = trained.record.get("split", {}).get("id")
         provenance = {"set": f"{dataset.name} {label}", "split": split, "weights": trained.path.stem}
         evaluator = evaluation.Evaluator(
             samples, dataset.class_names, protocol, window_batch=window_batch, limit=limit, provenance=provenance
@@ -91,7 +91,7 @@ def evaluate(run, weights, root, part, images, masks, classes, legend, binarize,
     name = f"evaluation-{label}-{trained.path.stem}" + ("" if protocol == usual else f"-{file_name(protocol)}")
     if scores.images < scores.images_available:
         name += f"-{scores.images}-images"  # beside the scores of all, not in their place
-    folder = out or (None if trained.record is None else trained.path.parent)
+    folder = out or (trained.path.parent if trained.record else None)
     if folder is None:
         say("Not written: give --out for tables in JSON and CSV.")
         return

@@ -69,7 +69,7 @@ class Evaluator:
         self.limit = limit
         self.provenance = dict(provenance or {})
         self.processes = processes or Alone()
-        self.image_scores = ()
+        self.image_scores: tuple[ImageScore, ...] = ()
         self._check()
 
     def evaluate(self, predictor, progress=None):

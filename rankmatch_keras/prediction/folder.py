@@ -24,6 +24,7 @@ from rankmatch_keras.prediction.outlines import coco_file
 from rankmatch_keras.prediction.outputs import KINDS, USUAL, save, write_compact
 from rankmatch_keras.prediction.ranges import require_known_range
 from rankmatch_keras.texts import counted, say
+from rankmatch_keras.training.run_folder import LOCK, lock
 
 RECORD = "predict.json"
 _RECORD = pydantic.TypeAdapter(dict[str, Any])
@@ -83,7 +84,7 @@ def require_free(out, resume=False):
     """
     if out.exists() and not out.is_dir():
         raise UserError("a new or empty output folder", f"a file at {out}", "Choose another --out.")
-    if (out / RECORD).exists() and not resume:
+    if (out / DONE).exists() and not resume:
         raise UserError(
             "a new or empty output folder",
             f"an earlier segmentation in {out}",
@@ -138,6 +139,8 @@ def _segment(predictor, sample, out, class_names, settings, window_batch):
     image = sample.read_image()
     require_known_range(predictor, image, sample.image)
     measured = {"polygons", "table"} & {*settings.save}
+    path, page = getattr(sample.image, "path", None), getattr(sample.image, "page", None)
+    place = None if path is None else read_georeference(path, page)
     maps = predict_maps(
         predictor,
         image,
@@ -146,9 +149,8 @@ def _segment(predictor, sample, out, class_names, settings, window_batch):
         probabilities="probabilities" in settings.save,
         uncertainty="uncertainty" in settings.save,
         confidence=bool(measured),
+        missing=None if place is None else place.without_data(image),
     )
-    path, page = getattr(sample.image, "path", None), getattr(sample.image, "page", None)
-    place = None if path is None else read_georeference(path, page)
     known = save(out, sample.name, image, maps, class_names, settings.save, settings.overlay, place)
     write_compact(_done(out, sample), {"file": f"{sample.name}{'' if path is None else path.suffix}", **known})
 
@@ -164,10 +166,11 @@ def _begin(out, record):
     """Write down how the folder is made.
 
     Raises:
-        UserError: it was begun in another way.
+        UserError: it was begun in another way, or another process is at work in it.
     """
+    lock(out)
     path = out / RECORD
-    if path.exists():
+    if path.exists() and (out / DONE).exists():
         before = read_json(path, _RECORD, "the record of a segmentation", "Choose another --out.")
         record = json.loads(json.dumps(record))
         changed = [name for name in record if before.get(name) != record[name]]
@@ -198,7 +201,7 @@ def _join(out, samples, class_names, settings):
         order = np.argsort(-pixels, kind="stable")
         large = [k for k in order[:8] if pixels[k] >= 0.0005 * pixels.sum()]
         shares = [f"{class_names[k]} {100 * pixels[k] / pixels.sum():.1f} %" for k in large]
-        others = np.count_nonzero(pixels) - len(shares)
+        others = int(np.count_nonzero(pixels)) - len(shares)
         more = f" and {counted(others, 'more class')}" if others else ""
         say(f"Pixels: {', '.join(shares)}{more}")
 
@@ -213,4 +216,4 @@ def _listed(kinds):
 
 
 def _is_left_over(path):
-    return path.name == DONE or path.name.startswith(TEMPORARY)
+    return path.name in (DONE, LOCK) or path.name.startswith(TEMPORARY)

@@ -24,9 +24,11 @@ class Georeference:
 
     Attributes:
         tags: number -> (type, count, value), for `tifffile.imwrite`.
+        no_data: value that stands for no data in all bands of the image; None if it names none.
     """
 
     tags: dict
+    no_data: float | None = None
 
     @property
     def matrix(self):
@@ -50,7 +52,7 @@ class Georeference:
 
     @property
     def _keys(self):
-        values = np.reshape(self.tags[KEYS][2], (-1, 4))[1:] if KEYS in self.tags else []
+        values = np.reshape(self.tags[KEYS][2] if KEYS in self.tags else (), (-1, 4))[1:]
         return {int(key): int(value) for key, place, _, value in values if place == 0}
 
     def extra_tags(self, no_data):
@@ -61,6 +63,12 @@ class Georeference:
         """
         own = [(code, *tag, True) for code, tag in self.tags.items()]
         return [*own, (NO_DATA, "s", len(no_data) + 1, no_data, True)]
+
+    def without_data(self, image):
+        """Return bool (H, W): where all bands of an image (H, W, C) have the value for no data."""
+        if self.no_data is None:
+            return np.zeros(image.shape[:2], bool)
+        return (image == self.no_data).all(-1)
 
     def to_map(self, points):
         """Convert (n, 2) pixel coordinates to the map."""
@@ -78,9 +86,17 @@ def read_georeference(path: str | Path, page: int | None = None) -> Georeference
             if tags.valueof(ORIENTATION, default=1) != 1:
                 return None
             found = {code: _copied(tags[code]) for code in TAGS if code in tags}
+            no_data = _number(tags.valueof(NO_DATA, default=""))
     except (TiffFileError, IndexError):  # the reader says what is wrong, or reads pages that have no tags of their own
         return None
-    return Georeference(found) if MATRIX in found or TIE_POINTS in found else None
+    return Georeference(found, no_data) if MATRIX in found or TIE_POINTS in found else None
+
+
+def _number(text):
+    try:
+        return float(str(text).strip(" \0"))
+    except ValueError:
+        return None
 
 
 def _copied(tag):

@@ -1,6 +1,7 @@
 """Maps of one image: classes, and on demand probabilities, confidence, entropy and margin."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -29,7 +30,14 @@ class Maps:
 
 
 def predict_maps(
-    predictor, image, protocol=WHOLE, window_batch=4, probabilities=False, uncertainty=False, confidence=False
+    predictor,
+    image,
+    protocol=WHOLE,
+    window_batch=4,
+    probabilities=False,
+    uncertainty=False,
+    confidence=False,
+    missing=None,
 ):
     """Predict the maps of one image.
 
@@ -41,30 +49,31 @@ def predict_maps(
         probabilities: whether to keep the probabilities of all classes.
         uncertainty: whether to compute entropy and margin.
         confidence: whether to keep the probability of the predicted class.
+        missing: bool (H, W), further pixels without data than those that are NaN.
 
     Returns:
         `Maps`.
     """
-    maps = None
+    maps: Any = None
     for block in probability_blocks(predictor, image, protocol, window_batch):
-        depth = block.sums.shape[-1]
         if maps is None:
-            maps = Maps(
-                np.empty(block.size, np.uint8),
-                np.empty(block.size, np.float32) if confidence else None,
-                *((np.empty(block.size, np.float32) if uncertainty else None) for _ in range(2)),
-                np.empty((depth, *block.size), np.float16) if probabilities else None,
-            )
+            maps = Maps(np.empty(block.size, np.uint8))
+            if confidence:
+                maps.confidence = np.empty(block.size, np.float32)
+            if uncertainty:
+                maps.entropy, maps.margin = (np.empty(block.size, np.float32) for _ in range(2))
+            if probabilities:
+                maps.probabilities = np.empty((block.sums.shape[-1], *block.size), np.float16)
         place = block.rows, block.columns
         maps.classes[place] = np.argmax(block.sums, axis=-1)
         if probabilities or uncertainty or confidence:
             _fill(maps, place, block.sums / block.sums.sum(-1, keepdims=True))
-    missing = without_data(image)
-    if missing is not None:
-        maps.classes[missing] = IGNORE_INDEX
+    empty = without_data(image)
+    for found in (one for one in (missing, empty) if one is not None):
+        maps.classes[found] = IGNORE_INDEX
         for values in (maps.confidence, maps.entropy, maps.margin, maps.probabilities):
             if values is not None:
-                values[..., missing] = np.nan
+                values[..., found] = np.nan
     return maps
 
 

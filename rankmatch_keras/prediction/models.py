@@ -10,7 +10,7 @@ import keras
 from rankmatch_keras import models
 from rankmatch_keras.data.masks.class_names import numbered
 from rankmatch_keras.errors import UserError
-from rankmatch_keras.training.records import CONFIG, RunRecord, read_config
+from rankmatch_keras.training.records import CONFIG, read_config
 from rankmatch_keras.training.run_folder import Run
 
 
@@ -22,14 +22,14 @@ class Trained:
         model: from raw images to probabilities.
         path: its file.
         class_names: names of its classes; numbers where they are not known.
-        record: the record of its run; None for a file elsewhere.
+        record: the record of its run, a `RunRecord`; empty for a file elsewhere.
         names_known: whether the names are those of the run.
     """
 
     model: Any
     path: Path
     class_names: tuple[str, ...]
-    record: RunRecord | None
+    record: Any
     names_known: bool = False
 
 
@@ -45,7 +45,7 @@ def load_trained(place: Path, weights: str | None = None) -> Trained:
     """
     path = place if place.suffix == ".keras" else getattr(Run(place), weights or Run(place).kept)
     model = models.load_predictor(path)
-    record = read_config(path.parent) if (path.parent / CONFIG).is_file() else None
+    record: Any = read_config(path.parent) if (path.parent / CONFIG).is_file() else {}
     if not all(isinstance(shape, tuple) and len(shape) == 4 for shape in (model.input_shape, model.output_shape)):
         raise UserError(
             "a model from images (B, H, W, C) to probabilities (B, H, W, K)",
@@ -53,7 +53,7 @@ def load_trained(place: Path, weights: str | None = None) -> Trained:
             "Give the .keras file of a training run.",
         )
     count = model.output_shape[-1]
-    names = tuple((record or {}).get("data", {}).get("classes", ()))
+    names = tuple(record.get("data", {}).get("classes", ()))
     known = len(names) == count
     return Trained(model, path, names if known else numbered(count), record, known)
 

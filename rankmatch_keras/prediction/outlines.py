@@ -1,5 +1,7 @@
 """Outlines of objects along the edges of their pixels, as COCO annotations and GeoJSON features."""
 
+from typing import Any
+
 import numpy as np
 from contourpy import FillType, contour_generator
 from pycocotools import mask as coco_tools
@@ -20,7 +22,7 @@ def outline(region):
         list of rings, float (n, 2) of x, y with the last point as the first: the outer one, then one per hole. The
         first pixel is the square from (0, 0) to (1, 1).
     """
-    contours = contour_generator(z=np.pad(region, 1).astype(float), fill_type=FillType.OuterOffset)
+    contours: Any = contour_generator(z=np.pad(region, 1).astype(float), fill_type=FillType.OuterOffset)
     (points,), (offsets,) = contours.filled(0.5, 2.0)
     middles = points - 0.5
     return [_corners(middles[start:stop]) for start, stop in zip(offsets[:-1], offsets[1:], strict=True)]
@@ -46,7 +48,7 @@ def annotation(row, region, size):
     rings = outline(region)
     polygon = [rings[0][:-1].ravel().tolist()]
     if len(rings) == 1 and np.array_equal(_drawn(polygon, region.shape), region):
-        segmentation = [(rings[0][:-1] + corner).astype(int).ravel().tolist()]
+        segmentation: Any = [(rings[0][:-1] + corner).astype(int).ravel().tolist()]
     else:
         whole = np.zeros(size, np.uint8, order="F")
         box = slice(row["top"], row["top"] + row["height"]), slice(row["left"], row["left"] + row["width"])
@@ -54,8 +56,8 @@ def annotation(row, region, size):
         packed = coco_tools.encode(whole)
         segmentation = {"size": list(size), "counts": packed["counts"].decode("ascii")}
     confidence = {} if row["confidence"] is None else {"score": row["confidence"]}
-    box = [row[key] for key in ("left", "top", "width", "height")]
-    return {"segmentation": segmentation, "area": row["area"], "bbox": box, "iscrowd": 0, **confidence}
+    sides = [row[key] for key in ("left", "top", "width", "height")]
+    return {"segmentation": segmentation, "area": row["area"], "bbox": sides, "iscrowd": 0, **confidence}
 
 
 def feature(row, region, to_map=None):
@@ -89,7 +91,7 @@ def coco_file(images, class_names):
     """
     first = 1 if is_background(class_names[0]) else 0
     categories = [{"id": k + 1 - first, "name": name} for k, name in enumerate(class_names) if k >= first]
-    content = {"images": [], "annotations": [], "categories": categories}
+    content: dict[str, list[Any]] = {"images": [], "annotations": [], "categories": categories}
     for number, (name, (height, width), found) in enumerate(images, start=1):
         content["images"].append({"id": number, "file_name": name, "height": height, "width": width})
         for k, one in found:

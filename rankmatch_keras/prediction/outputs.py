@@ -1,6 +1,7 @@
 """Files of a segmented image: what `--save` names."""
 
 import json
+from typing import Any
 
 import numpy as np
 import PIL.Image
@@ -72,7 +73,7 @@ def _save_polygons(path, maps, found, class_names, place):
     found = [one for one in found if one[0]["class_id"] > 0 or not is_background(class_names[0])]
     on_map = place is not None and place.matrix is not None
     features = [feature(row, region, place.to_map if on_map else None) for row, region in found]
-    content = {"type": "FeatureCollection", "features": features}
+    content: dict[str, Any] = {"type": "FeatureCollection", "features": features}
     if on_map and place.epsg:
         # Not in RFC 7946, which knows longitude and latitude alone; GDAL and QGIS write and read it.
         content["crs"] = {"type": "name", "properties": {"name": f"urn:ogc:def:crs:EPSG::{place.epsg}"}}

@@ -3,8 +3,10 @@
 import dataclasses
 import re
 from pathlib import Path
+from typing import Any, cast
 
 from rankmatch_keras import data
+from rankmatch_keras.data.readers.sources import ImageFile
 from rankmatch_keras.errors import UserError
 from rankmatch_keras.prediction.models import Trained
 from rankmatch_keras.prediction.ranges import require_known_range
@@ -42,15 +44,19 @@ def open_test_folder(
             f"{count} --classes, as the model has", f"{len(classes)}", "Name them in the order of their ids."
         )
     names = classes or (trained.class_names if trained.names_known else None)
-    recorded = (trained.record or {}).get("data", {}).get("arguments", {})
-    if legend is None and trained.record is not None:
-        legend = legend_of(trained.path.parent, trained.record)
-    if legend is None and names and all(re.fullmatch("#[0-9a-f]{6}", name) for name in names):
-        legend = {name: tuple(bytes.fromhex(name[1:])) for name in names}  # a color that is absent here keeps its id
+    recorded = trained.record.get("data", {}).get("arguments", {})
+    meaning: Any = legend
+    if meaning is None and trained.record:
+        meaning = legend_of(trained.path.parent, trained.record)
+    if meaning is None and names and all(re.fullmatch("#[0-9a-f]{6}", name) for name in names):
+        meaning = {name: tuple(bytes.fromhex(name[1:])) for name in names}  # a color that is absent here keeps its id
     opened = data.ImageFolder(
-        images, masks, classes=names or count, legend=legend, binarize=binarize or bool(recorded.get("binarize"))
+        images, masks, classes=names or count, legend=meaning, binarize=binarize or bool(recorded.get("binarize"))
     )
     channels = trained.model.input_shape[-1]
-    samples = [dataclasses.replace(s, image=dataclasses.replace(s.image, channels=channels)) for s in opened.train]
+    pictures = [dataclasses.replace(cast(ImageFile, sample.image), channels=channels) for sample in opened.train]
+    samples = [
+        dataclasses.replace(sample, image=picture) for sample, picture in zip(opened.train, pictures, strict=True)
+    ]
     require_known_range(trained.model, samples[0].read_image(), samples[0].image)
     return dataclasses.replace(opened, train=tuple(samples))

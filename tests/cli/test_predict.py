@@ -124,6 +124,18 @@ def test_an_interrupted_folder_is_resumed(run_folder, photos, tmp_path, rankmatc
     assert {row["image"] for row in rows(tmp_path / "seen/table.csv")} == {"a", "b", "sub/c"}
 
 
+def test_a_folder_without_a_finished_image_is_as_good_as_new(run_folder, photos, tmp_path, rankmatch):
+    for name in ("a", "b", "sub/c"):
+        (photos / f"{name}.png").write_text("no image")
+    arguments = ["predict", run_folder, "--images", photos, "--out", tmp_path / "seen"]
+    code, _, err = rankmatch(*arguments)
+    assert code == 2 and "leave such images out with --skip-bad.\n" in err
+    Image.fromarray(photo(0)).save(photos / "a.png")
+    code, _, err = rankmatch(*arguments, "--flip", "--skip-bad")
+    assert code == 0, err
+    assert json.loads((tmp_path / "seen/predict.json").read_text())["flip"] is True
+
+
 def test_one_picture_is_as_good_as_a_folder(run_folder, photos, tmp_path, rankmatch):
     arguments = ["--out", tmp_path / "one", "--overlay", "contour", "--device", "cpu"]
     code, said, err = rankmatch("predict", run_folder / "last.keras", "--images", photos / "b.png", *arguments)
@@ -148,12 +160,17 @@ def test_a_geotiff_keeps_its_place(run_folder, tmp_path, rankmatch):
     places = [(33550, "d", 3, (10.0, 10.0, 0.0), True), (33922, "d", 6, (0.0, 0.0, 0.0, 5e5, 54e5, 0.0), True)]
     tags = [*places, (34735, "H", 8, keys, True), (42113, "s", 2, "0", True)]
     (tmp_path / "scene").mkdir()
-    tifffile.imwrite(tmp_path / "scene/a.tif", photo(0), photometric="rgb", extratags=tags, metadata=None)
+    scene = photo(0)
+    scene[:3] = 0
+    tifffile.imwrite(tmp_path / "scene/a.tif", scene, photometric="rgb", extratags=tags, metadata=None)
     out = tmp_path / "seen"
     flags = ["--save", "masks,probabilities,polygons"]
     code, _, err = rankmatch("predict", run_folder, "--images", tmp_path / "scene", "--out", out, *flags)
     assert code == 0, err
-    np.testing.assert_array_equal(tifffile.imread(out / "masks/a.tif"), probabilities(photo(0)).argmax(-1))
+    mask = tifffile.imread(out / "masks/a.tif")
+    assert (mask[:3] == 255).all(), "no data"
+    np.testing.assert_array_equal(mask[3:], probabilities(photo(0)).argmax(-1)[3:])
+    assert np.isnan(tifffile.imread(out / "probabilities/a.tif")).sum() == 3 * 3 * SIZE[1]
     assert not (out / "masks/a.png").exists()
     for path, no_data in (("masks/a.tif", "255"), ("probabilities/a.tif", "nan")):
         with tifffile.TiffFile(out / path) as file:

@@ -62,6 +62,27 @@ def test_a_failure_is_one_line_and_exit_code_2(name, capsys):
     assert len(err) < 600 and ("--resume" in err) == (name != "mistake")
 
 
+@pytest.mark.parametrize(
+    ("name", "stays"),
+    [
+        ("train", "whole epoch: continue with --resume."),
+        ("predict", "done stay: continue with --resume."),
+        ("check", ""),
+    ],
+)
+@pytest.mark.parametrize(("error", "code"), [(KeyboardInterrupt(), 130), (OSError(errno.ENOSPC, "No space", "a"), 2)])
+def test_what_stays_is_said_of_each_command(name, stays, error, code, capsys):
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        with pytest.raises(SystemExit) as stop:
+            run(click.Group(commands={name: failing(error)}), [name])
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    err = capsys.readouterr().err
+    assert stop.value.code == code and err.endswith(f"{stays}\n") and ("--resume" in err) == bool(stays)
+
+
 def test_a_cause_within_another_error_is_told_and_a_program_error_is_not_hidden():
     def chained(cause):
         try:
