@@ -288,3 +288,37 @@ def test_masks_that_are_not_those_of_the_model(run_folder, own_set, rankmatch):
     Image.fromarray(np.full(SIZE, 7, np.uint8)).save(own_set / "masks/0.png")
     code, _, err = rankmatch("evaluate", run_folder, "--images", own_set / "images", "--masks", own_set / "masks")
     assert code == 2 and "0.png" in err and len(err.splitlines()) == 1
+
+
+COLORS = np.array([[0, 0, 0], [200, 30, 60], [10, 220, 90]], np.uint8)
+
+
+@pytest.mark.parametrize("kind", ["palette", "colors", "named colors"])
+def test_masks_are_read_as_those_of_the_training(kind, run_folder, own_set, tmp_path, rankmatch):
+    """Also where no mask shows class 1: the others keep their ids."""
+    names = {"colors": ["#000000", "#c81e3c", "#0adc5a"]}.get(kind, NAMES)
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "last.keras").write_bytes((run_folder / "last.keras").read_bytes())
+    arguments = {"images": "gone/images", "masks": "gone/masks"}
+    if kind == "named colors":
+        lines = [",".join(map(str, (name, *color))) for name, color in zip(names, COLORS, strict=True)]
+        (run / "legend.csv").write_text("\n".join(["name,red,green,blue", *lines]))
+        arguments["legend"] = "gone/legend.csv"
+    data = {"loader": "ImageFolder", "arguments": arguments, "classes": names}
+    (run / "config.json").write_text(json.dumps({"options": {"keep": "last"}, "data": data}))
+    truths = []
+    for path in sorted((own_set / "masks").iterdir()):
+        ids = np.where(pixels(path) == 1, 0, pixels(path))
+        truths.append(ids)
+        mask = Image.fromarray(ids if kind == "palette" else COLORS[ids])
+        if kind == "palette":
+            mask.putpalette(COLORS.tobytes())
+        mask.save(path)
+    flags = ["--images", own_set / "images", "--masks", own_set / "masks"]
+    code, said, err = rankmatch("evaluate", run, *flags)
+    assert code == 0, err
+    found = np.stack([probabilities(photo(number)).argmax(-1) for number in range(4)])
+    scores = json.loads((run / "evaluation-images-last.json").read_text())
+    assert scores["class_names"] == list(names)
+    assert scores["mean_iou"] == pytest.approx(mean_iou(np.stack(truths), found))
