@@ -16,7 +16,9 @@ KINDS = "masks,overlays,probabilities,uncertainty,polygons,table"
 @click.argument("run", type=PATH)
 @click.option("--images", type=PATH, required=True, help="Folder of images, an image, or a TIFF stack.")
 @click.option("--out", type=PATH, required=True, help="New folder for the results.")
-@click.option("--save", default="masks,overlays", show_default=True, metavar="KINDS", help=f"Some of {KINDS}.")
+@click.option(
+    "--save", default="masks,overlays", show_default=True, metavar="KINDS", help=f"Some of {KINDS.replace(',', ', ')}."
+)
 @click.option(
     "--overlay",
     type=click.Choice(STYLES),
