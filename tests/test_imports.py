@@ -24,6 +24,7 @@ FLOORS = (
     ("check",),
     ("training",),
     ("comparison", "figures", "prediction"),
+    ("report",),
     ("cli",),
 )
 # Libraries that each room may import.
@@ -40,6 +41,7 @@ OUTSIDE = {
     "comparison": {"numpy", "matplotlib", "scipy", "pydantic", "typing_extensions"},
     "figures": {"keras", "numpy", "matplotlib", "scipy"},
     "prediction": {"keras", "numpy", "PIL", "contourpy", "pycocotools", "pydantic", "scipy", "tifffile"},
+    "report": {"numpy", "PIL", "jinja2"},
     "cli": {"keras", "numpy", "PIL", "click"},
 }
 INSIDE = {room: {room}.union(*FLOORS[:number]) for number, rooms in enumerate(FLOORS) for room in rooms}

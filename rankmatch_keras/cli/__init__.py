@@ -1,4 +1,4 @@
-"""Command line: `rankmatch train | evaluate | predict | compare | figures | split | check`, and recipes."""
+"""Command line: `rankmatch train | evaluate | predict | report | compare | figures | split | check`, and recipes."""
 
 import sys
 
@@ -11,6 +11,7 @@ from rankmatch_keras.cli.evaluate import evaluate
 from rankmatch_keras.cli.figures import figures
 from rankmatch_keras.cli.predict import predict
 from rankmatch_keras.cli.recipes import recipe as recipe
+from rankmatch_keras.cli.report import report
 from rankmatch_keras.cli.running import run
 from rankmatch_keras.cli.split import split
 from rankmatch_keras.cli.train import train
@@ -26,7 +27,7 @@ def cli():
     """
 
 
-for _command in (train, evaluate, predict, compare, figures, split, check):
+for _command in (train, evaluate, predict, report, compare, figures, split, check):
     cli.add_command(_command)
 
 

@@ -135,4 +135,4 @@ def _require_output(values):
         raise UserError("an output folder", "none", "Give --out, e.g. --out runs/first.")
     # Processes that a launcher started may find what another one has written. Whether the file's is a path comes later.
     if isinstance(out, str | os.PathLike) and not LAUNCHED & {*os.environ}:
-        Run(Path(out)).require_new(resume)
+        Run(Path(out)).require_new(bool(resume))

@@ -43,6 +43,8 @@ class Evaluator:
 
     Attributes:
         image_scores: `ImageScore` of each image of the last evaluation, in its order.
+        matrix: the `ConfusionMatrix` of the last evaluation; None before.
+        counts: int64 (images, 3, K), `ConfusionMatrix.class_counts` of each of its images; None before.
 
     Raises:
         UserError: if there are no samples, a sample has no mask, or the limit or window batch is below 1.
@@ -70,6 +72,8 @@ class Evaluator:
         self.provenance = dict(provenance or {})
         self.processes = processes or Alone()
         self.image_scores: tuple[ImageScore, ...] = ()
+        self.matrix: ConfusionMatrix | None = None
+        self.counts: np.ndarray | None = None
         self._check()
 
     def evaluate(self, predictor, progress=None):
@@ -103,6 +107,7 @@ class Evaluator:
             if part is not None:
                 part.counts = self._total(part.counts)
         counts = self._total(counts)
+        self.matrix, self.counts = matrix, counts
         iou = iou_of(*counts.swapaxes(0, 1))
         facts = zip(chosen, mean_of_present(iou), iou, strict=True)
         self.image_scores = tuple(

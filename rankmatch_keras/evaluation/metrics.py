@@ -178,20 +178,39 @@ def mean_iou_interval(counts, resamples=RESAMPLES, seed=0, level=LEVEL):
     Returns:
         (low, high), floats in 0..1; NaN for fewer than two images.
     """
+    low, high = _quantiles(mean_of_present(_resampled_iou(counts, resamples, seed)), level)
+    return float(low), float(high)
+
+
+def iou_intervals(counts, resamples=RESAMPLES, seed=0, level=LEVEL):
+    """Estimate for each class how much its IoU would vary over other sets of such images; see `mean_iou_interval`.
+
+    Returns:
+        float64 (K, 2), low and high in 0..1; NaN for absent classes and fewer than two images.
+    """
+    return np.stack(_quantiles(_resampled_iou(counts, resamples, seed), level), axis=-1)
+
+
+def _resampled_iou(counts, resamples, seed):
+    """Return the IoU of each class in each sampled set, float64 (resamples, K); NaN for fewer than two images."""
     counts = np.asarray(counts)
     if len(counts) < 2:
-        return float("nan"), float("nan")
+        return np.full((1, counts.shape[-1]), np.nan)
     flat = counts.reshape(len(counts), -1).astype(np.float64)  # sums stay exact up to 2^53 pixels
-    means = []
+    found = []
     for times in resampled_sets(len(counts), resamples, seed):
         totals = (times @ flat).reshape(-1, *counts.shape[1:])
-        means.append(mean_of_present(iou_of(*np.moveaxis(totals, 1, 0))))
-    finite = np.concatenate(means)
-    finite = finite[~np.isnan(finite)]
-    if not finite.size:
-        return float("nan"), float("nan")
-    low, high = np.quantile(finite, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
+        found.append(iou_of(*np.moveaxis(totals, 1, 0)))
+    return np.concatenate(found)
+
+
+def _quantiles(values, level):
+    """Return the limits of the middle part of what is no NaN along the first axis, `(low, high)`; NaN without any."""
+    known = ~np.isnan(values).all(axis=0)
+    limits = np.full((2, *values.shape[1:]), np.nan)
+    if known.any():
+        limits[:, known] = np.nanquantile(values[:, known], [(1 - level) / 2, (1 + level) / 2], axis=0)
+    return limits
 
 
 def resampled_sets(images, resamples, seed):

@@ -50,9 +50,10 @@ def open_dataset(options: Options) -> data.SegmentationData:
 def matched_names(dataset: data.SegmentationData) -> str | None:
     """Say in a line how masks are matched to images whose names they do not have; `None` where names are equal."""
     for sample in dataset.train:
-        image, mask = (getattr(source, "path", None) for source in (sample.image, sample.mask))
-        if isinstance(sample.mask, data.MaskFile) and image is not None and image.stem != mask.stem:
-            return f"Masks are matched by name: {mask.name} is the mask of {image.name}."
+        if isinstance(sample.mask, data.MaskFile) and isinstance(sample.image, data.ImageFile):
+            image, mask = sample.image.path, sample.mask.path
+            if image.stem != mask.stem:
+                return f"Masks are matched by name: {mask.name} is the mask of {image.name}."
     return None
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from rankmatch_keras.errors import UserError
 from rankmatch_keras.evaluation import ConfusionMatrix, metrics
-from rankmatch_keras.evaluation.metrics import iou_of, mean_iou_interval, mean_of_present, resampled_sets
+from rankmatch_keras.evaluation.metrics import iou_intervals, iou_of, mean_iou_interval, mean_of_present, resampled_sets
 
 pytestmark = pytest.mark.once
 
@@ -189,15 +189,26 @@ def _counts(images=12, classes=4, seed=0):
 
 def test_equals_a_slow_loop_over_the_same_resamples():
     counts, matrices = _counts()
-    means = []
+    means, classes = [], []
     for times in np.concatenate(list(resampled_sets(len(matrices), 200, seed=5))):
         joined = ConfusionMatrix(4)
         for matrix, number in zip(matrices, times, strict=True):
             for _ in range(int(number)):
                 joined = joined + matrix
         means.append(joined.mean_iou())
+        classes.append(joined.iou())
     expected = np.quantile(means, [0.025, 0.975])
     np.testing.assert_allclose(mean_iou_interval(counts, 200, seed=5), expected, rtol=1e-12)
+    assert np.isnan(classes).any() and not np.isnan(classes).all()  # the rare class is in some of the sets
+    expected = [np.quantile(column[~np.isnan(column)], [0.025, 0.975]) for column in np.transpose(classes)]
+    np.testing.assert_allclose(iou_intervals(counts, 200, seed=5), expected, rtol=1e-12)
+
+
+def test_intervals_of_classes_that_are_not_there():
+    counts = np.zeros((3, 3, 2), np.int64)
+    counts[:, :, 0] = 4
+    assert iou_intervals(counts)[0].tolist() == [1.0, 1.0] and np.isnan(iou_intervals(counts)[1]).all()
+    assert np.isnan(iou_intervals(counts[:1])).all() and np.isnan(mean_iou_interval(counts[:1])).all()
 
 
 def test_resampled_sets_have_as_many_images(monkeypatch):
