@@ -52,7 +52,7 @@ def matched_names(dataset: data.SegmentationData) -> str | None:
     for sample in dataset.train:
         if isinstance(sample.mask, data.MaskFile) and isinstance(sample.image, data.ImageFile):
             image, mask = sample.image.path, sample.mask.path
-            if image.stem != mask.stem:
+            if image.stem != mask.stem and sample.mask.page is None:
                 return f"Masks are matched by name: {mask.name} is the mask of {image.name}."
     return None
 

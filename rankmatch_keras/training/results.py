@@ -85,7 +85,7 @@ def _report(run, dataset, scores):
     # The run is finished: what fails from here on is only a picture.
     draw_or_say("curves.png", evaluation.save_curves, run.folder / "curves.png", run.history, title=run.folder.name)
     draw_or_say("predictions.png", _save_predictions, run, dataset, last.protocol)
-    say(f"Models, scores, learning curves and pictures are in {run.folder}")
+    say(f"Models, scores, learning curves and pictures are in {run.folder}; `rankmatch report` makes a page of them")
 
 
 def _save_predictions(run, dataset, protocol):
