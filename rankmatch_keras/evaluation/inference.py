@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from rankmatch_keras.data.readers.scenes import Scene
 from rankmatch_keras.data.sets.protocol import Protocol
 from rankmatch_keras.errors import UserError
 from rankmatch_keras.evaluation.windows import (
@@ -33,7 +34,7 @@ def predict_classes(predictor, image, protocol=WHOLE, window_batch=4, num_classe
     Args:
         predictor: `keras.Model` from raw images (B, H, W, C) to probabilities (B, H, W, K), or anything with such a
             `predict_on_batch`.
-        image: uint8 or float32 (H, W, C), in the units that the predictor was trained on.
+        image: uint8 or float32 (H, W, C), in the units that the predictor was trained on, or a `Scene`.
         protocol: `data.Protocol`: mode, crop, border, flip, scales.
         window_batch: number of windows of equal size predicted at once.
         num_classes: number of classes that the predictor must have; None: any.
@@ -175,7 +176,7 @@ def _strips(scaled_images, side, depth):
 
 
 def _checked(image):
-    image = np.asarray(image)
+    image = image if isinstance(image, Scene) else np.asarray(image)
     if image.ndim != 3 or 0 in image.shape:
         raise UserError("an image (H, W, C)", f"shape {image.shape}", "Give one image with its channels last.")
     return image

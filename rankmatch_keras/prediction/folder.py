@@ -11,6 +11,7 @@ import numpy as np
 import pydantic
 
 from rankmatch_keras.data.readers.json_files import read_json
+from rankmatch_keras.data.readers.scenes import open_scene
 from rankmatch_keras.data.sets.protocol import Protocol
 from rankmatch_keras.errors import UserError
 from rankmatch_keras.evaluation import progress_bar, weights_hash, write_json
@@ -23,6 +24,7 @@ from rankmatch_keras.prediction.measures import CLASS_COLUMNS, OBJECT_COLUMNS, w
 from rankmatch_keras.prediction.outlines import coco_file
 from rankmatch_keras.prediction.outputs import KINDS, USUAL, save, write_compact
 from rankmatch_keras.prediction.ranges import require_known_range
+from rankmatch_keras.prediction.scenes import segment_scene
 from rankmatch_keras.texts import counted, say
 from rankmatch_keras.training.run_folder import LOCK, lock
 
@@ -55,11 +57,16 @@ class Settings:
     flip: bool = False
     scales: tuple[float, ...] = (1.0,)
 
+    @property
+    def windows(self):
+        """The protocol for large images."""
+        return Protocol("sliding_window", self.crop, self.border, self.flip, self.scales)
+
     def protocol(self, image):
         """Return the protocol for an image."""
         large = image.shape[0] * image.shape[1] > WHOLE_PIXELS
         if self.mode == "sliding_window" or (self.mode == "auto" and large):
-            return Protocol("sliding_window", self.crop, self.border, self.flip, self.scales)
+            return self.windows
         return Protocol(flip=self.flip, scales=self.scales)
 
 
@@ -136,11 +143,17 @@ def segment_folder(predictor, samples, out, class_names, settings, window_batch=
 
 def _segment(predictor, sample, out, class_names, settings, window_batch):
     # A function, so that a large image is gone before the next one is decoded.
+    path, page = getattr(sample.image, "path", None), getattr(sample.image, "page", None)
+    scene = open_scene(sample.image)
+    place = None if path is None else read_georeference(path, page)
+    file = {"file": f"{sample.name}{'' if path is None else path.suffix}"}
+    if scene is not None:
+        known = segment_scene(predictor, scene, out, sample.name, class_names, settings, window_batch, place)
+        write_compact(_done(out, sample), {**file, **known})
+        return
     image = sample.read_image()
     require_known_range(predictor, image, sample.image)
     measured = {"polygons", "table"} & {*settings.save}
-    path, page = getattr(sample.image, "path", None), getattr(sample.image, "page", None)
-    place = None if path is None else read_georeference(path, page)
     maps = predict_maps(
         predictor,
         image,
@@ -152,7 +165,7 @@ def _segment(predictor, sample, out, class_names, settings, window_batch):
         missing=None if place is None else place.without_data(image),
     )
     known = save(out, sample.name, image, maps, class_names, settings.save, settings.overlay, place)
-    write_compact(_done(out, sample), {"file": f"{sample.name}{'' if path is None else path.suffix}", **known})
+    write_compact(_done(out, sample), {**file, **known})
 
 
 def _stopped(error, done, out):
@@ -191,10 +204,12 @@ def _join(out, samples, class_names, settings):
     known = [read_json(_done(out, sample), _RECORD, "the record of an image", remedy) for sample in samples]
     if "table" in settings.save:
         for name, columns in (("classes", CLASS_COLUMNS), ("objects", OBJECT_COLUMNS)):
-            rows = ({"image": s.name, **row} for s, one in zip(samples, known, strict=True) for row in one[name])
+            rows = (
+                {"image": s.name, **row} for s, one in zip(samples, known, strict=True) for row in one.get(name, ())
+            )
             write_table(out / ("table.csv" if name == "classes" else "objects.csv"), columns, rows)
     if "polygons" in settings.save:
-        images = [(one["file"], one["size"], one["annotations"]) for one in known]
+        images = [(one["file"], one["size"], one.get("annotations", ())) for one in known]
         write_compact(out / "polygons.json", coco_file(images, class_names))
     pixels = np.sum([one["pixels"] for one in known], axis=0) if known else np.zeros(len(class_names))
     if pixels.sum():

@@ -7,7 +7,7 @@ import numpy as np
 import PIL.Image
 import tifffile
 
-from rankmatch_keras import evaluation
+from rankmatch_keras import IGNORE_INDEX, evaluation
 from rankmatch_keras.evaluation.colors import full_palette
 from rankmatch_keras.evaluation.overlays import STYLES
 from rankmatch_keras.files import replacing
@@ -39,8 +39,7 @@ def save(out, name, image, maps, class_names, kinds=USUAL, style=STYLES[0], plac
     if "masks" in kinds and place is None:
         evaluation.save_mask_png(out / "masks" / f"{name}.png", maps.classes)
     elif "masks" in kinds:
-        colors = np.uint16(257) * full_palette().T
-        _save_tiff(out / "masks" / f"{name}.tif", maps.classes, place, "255", photometric="palette", colormap=colors)
+        save_mask_tiff(out / "masks" / f"{name}.tif", maps.classes, place)
     if "overlays" in kinds:
         _save_png(out / "overlays" / f"{name}.png", evaluation.overlay(image, maps.classes, style=style))
     if "probabilities" in kinds:
@@ -60,6 +59,19 @@ def save(out, name, image, maps, class_names, kinds=USUAL, style=STYLES[0], plac
         if "polygons" in kinds:
             known["annotations"] = _save_polygons(out / "polygons" / f"{name}.geojson", maps, found, class_names, place)
     return known
+
+
+def save_mask_tiff(path, classes, place=None, **options):
+    """Write class ids as a TIFF file with a palette.
+
+    Args:
+        path: the file.
+        classes: uint8 (H, W), or an iterator of tiles.
+        place: `georeference.Georeference`; None: without.
+        **options: of `tifffile.imwrite`.
+    """
+    colors = np.uint16(257) * full_palette().T
+    _save_tiff(path, classes, place, str(IGNORE_INDEX), photometric="palette", colormap=colors, **options)
 
 
 def write_compact(path, content):

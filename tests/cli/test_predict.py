@@ -12,6 +12,7 @@ import tifffile
 from PIL import Image
 
 from rankmatch_keras import data
+from rankmatch_keras.data.readers import scenes
 from rankmatch_keras.evaluation import overlays
 from rankmatch_keras.layers import ChannelNormalization
 from rankmatch_keras.models.backbones import IMAGENET
@@ -184,6 +185,32 @@ def test_a_geotiff_keeps_its_place(run_folder, tmp_path, rankmatch):
         5e5 + 10 * SIZE[1],
         54e5,
     ]
+
+
+def test_a_scene_is_never_in_memory_as_a_whole(run_folder, tmp_path, rankmatch, monkeypatch):
+    scene = np.tile(photo(0), (14, 11, 1))
+    scene[:5, 300:] = 0
+    tags = [(33550, "d", 3, (10.0, 10.0, 0.0), True), (33922, "d", 6, (0.0, 0.0, 0.0, 5e5, 54e5, 0.0), True)]
+    options = {"photometric": "rgb", "tile": (32, 48), "compression": "zlib", "metadata": None}
+    tifffile.imwrite(tmp_path / "a.tif", scene, extratags=[*tags, (42113, "s", 2, "0", True)], **options)
+    arguments = ["predict", run_folder, "--images", tmp_path / "a.tif", "--mode", "sliding_window", "--crop", 64]
+    code, _, err = rankmatch(*arguments, "--out", tmp_path / "whole")
+    assert code == 0, err
+    monkeypatch.setattr(scenes, "MAX_PIXELS", 100_000)
+    monkeypatch.setattr(scenes.Scene, "__array__", None, raising=False)
+    code, said, err = rankmatch(*arguments, "--out", tmp_path / "seen", "--save", "masks,overlays,table")
+    assert code == 0 and "masks alone" in said, err
+    with (
+        tifffile.TiffFile(tmp_path / "seen/masks/a.tif") as file,
+        tifffile.TiffFile(tmp_path / "whole/masks/a.tif") as other,
+    ):
+        found, expected = file.pages[0], other.pages[0]
+        np.testing.assert_array_equal(found.asarray(), expected.asarray())
+        assert (found.asarray()[:5, 300:] == 255).all() and found.is_tiled and found.compression != 1
+        for code in (33550, 33922, 42113, 320):
+            np.testing.assert_array_equal(found.tags.valueof(code), expected.tags.valueof(code))
+    code, _, err = rankmatch(*arguments, "--out", tmp_path / "none", "--save", "table")
+    assert code == 2 and "Expected masks in --save for a scene; found 341 x 336 pixels" in err
 
 
 MISTAKES = {

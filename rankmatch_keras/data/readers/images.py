@@ -57,7 +57,7 @@ def read_image(path: str | Path, page: int | None = None, channels: int | None =
     """
     with reading(path):
         picture = _reader(path).read_page(path, page)
-    return _with_channels(picture, channels, path)
+    return with_channels(picture, channels, path)
 
 
 def read_raw_mask(path: str | Path, page: int | None = None) -> np.ndarray:
@@ -170,8 +170,12 @@ def _reader(path: str | Path) -> ModuleType:
     raise UserError(_FORMATS, f"{found} at '{printable(path)}'", "Convert or replace it.")
 
 
-def _with_channels(picture: np.ndarray, channels: int | None, path: str | Path) -> np.ndarray:
-    """Return the picture with the channels asked for, or raise UserError."""
+def with_channels(picture: np.ndarray, channels: int | None, path: str | Path) -> np.ndarray:
+    """Return a picture (H, W, C) with the channels asked for, see `read_image`.
+
+    Raises:
+        UserError: it has others.
+    """
     found = picture.shape[-1]
     if channels in (None, found):
         return picture

@@ -72,11 +72,11 @@ def decoded(page: TiffPage, path: str | Path) -> np.ndarray:
         UserError: a strip or tile declares more pixels than it has room for.
         Exception: whatever the decoder raises on damaged data.
     """
-    page.decode = _bounded(page, path)
+    page.decode = bounded_decoder(page, path)
     return page.asarray(squeeze=False, maxworkers=1)
 
 
-def _bounded(page: TiffPage, path: str | Path) -> Callable[..., Any]:
+def bounded_decoder(page: TiffPage, path: str | Path) -> Callable[..., Any]:
     """Return the page's function that decodes a strip or tile, with a look at what it declares."""
     rows, columns = (page.tilelength, page.tilewidth) if page.is_tiled else (page.rowsperstrip, page.imagewidth)
     decode = page.decode

@@ -27,14 +27,20 @@ class Layout:
     colormap: np.ndarray | None
 
     @classmethod
-    def of(cls, page: TiffPage, path: str | Path) -> "Layout":
+    def of(cls, page: TiffPage, path: str | Path, bounded: bool = True) -> "Layout":
         """Read the tags of a page.
+
+        Args:
+            page: the page.
+            path: its file, for messages.
+            bounded: whether the picture must fit into memory.
 
         Raises:
             UserError: the picture is too large, or of a kind that is not read.
         """
         kind = _kind(page)
-        require_bounded(path, page.imagelength, page.imagewidth, page.samplesperpixel)
+        if bounded:
+            require_bounded(path, page.imagelength, page.imagewidth, page.samplesperpixel)
         if page.imagedepth > 1:
             raise _unsupported(f"tiles that are {page.imagedepth} pictures deep", path)
         if page.dtype is None or np.dtype(page.dtype).kind not in "buif" or not isinstance(page.bitspersample, int):
