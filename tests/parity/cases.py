@@ -118,7 +118,7 @@ CASES = {
     # Groups of two classes: where all nodes are on, there is no diagnosis.
     "logicdiag": Case(methods.LogicDiag, {"hierarchy": (4, 4, 5, 5, -1, -1)}, seed=56, steps=2),
     "logicdiag, sampled": Case(
-        methods.LogicDiag, {"hierarchy": (4, 4, 5, 5, -1, -1), "sample": True, "seed": 3}, seed=57, steps=2
+        methods.LogicDiag, {"hierarchy": (4, 4, 5, 5, -1, -1), "sample": True, "seed": 3}, seed=57, steps=1
     ),
     "cps": Case(methods.CPS, {"seed": 3}, seed=41, steps=2, second=True),
     "cotraining": Case(methods.CoTraining, PIXEL, seed=48, steps=2, second=True),

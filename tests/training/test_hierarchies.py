@@ -4,6 +4,8 @@ import json
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from rankmatch_keras import data, models
@@ -50,6 +52,41 @@ def test_bad_files_are_one_line(text, message, tmp_path):
     with pytest.raises(UserError, match=message) as caught:
         read_hierarchy(tmp_path / "h.yaml")
     assert "h.yaml" in str(caught.value) and "\n" not in str(caught.value)
+
+
+PIECES = [
+    "a",
+    "cat",
+    "\n",
+    ": ",
+    "- ",
+    "[",
+    "]",
+    ", ",
+    "{",
+    "}",
+    "&x ",
+    "*x",
+    "!!",
+    "'",
+    '"',
+    "#",
+    "<<",
+    "? ",
+    "|",
+    "  ",
+]
+PIECES += ["\t", "\0", "\udcff", "a: [cat]\n", "b: [a, dog]\n"]
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.lists(st.sampled_from(PIECES), max_size=14).map("".join))
+def test_any_text_is_a_hierarchy_or_refused_in_one_line(tmp_path, text):
+    (tmp_path / "h.yaml").write_bytes(text.encode("utf-8", "surrogateescape"))
+    try:
+        assert all(children for children in read_hierarchy(tmp_path / "h.yaml").values())
+    except UserError as error:
+        assert "h.yaml" in str(error) and "\n" not in str(error)
 
 
 LOGICDIAG = {"method": "logicdiag", "images": "nowhere", "masks": "nowhere"}
