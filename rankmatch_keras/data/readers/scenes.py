@@ -16,7 +16,7 @@ from rankmatch_keras.data.readers.tiff_layout import Layout
 from rankmatch_keras.errors import UserError
 
 SEGMENT_VALUES = 1 << 25  # in a strip or tile at most: windows are small, and so must be what is decoded for them
-CACHE_VALUES = 1 << 27
+CACHE_BYTES = 1 << 27
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
@@ -52,7 +52,9 @@ class Scene:
             raise UserError(
                 "a scene in tiles, upright", f"'{printable(self.path)}', {found}", "Save it in tiles of 256 pixels."
             )
-        self._read = functools.lru_cache(max(4, CACHE_VALUES // values))(self._read_piece)
+        self._read = functools.lru_cache(max(4, CACHE_BYTES // (values * np.dtype(page.dtype).itemsize)))(
+            self._read_piece
+        )
         self.dtype = np.dtype(np.uint8 if self._layout.info.eight_bit else np.float32)
         self.shape = (*self._size, self[:1, :1].shape[-1])
         self.ndim = 3
