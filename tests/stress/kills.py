@@ -47,7 +47,10 @@ def _killed(program: str, backend: str, count: int, rng, folder: Path) -> Row:
     folder.mkdir()
     whole = folder / "whole"
     begin = time.monotonic()
-    finished(_start(whole, backend, program))
+    code, text = finished(_start(whole, backend, program), fail=False)
+    if code:  # the other rows are still worth having
+        row.add("trace", f"{whole}, never killed, ends with {code}: {text.strip().splitlines()[-1][:200]}")
+        return row
     duration = time.monotonic() - begin
     for number in range(count):
         out = folder / str(number)
