@@ -1,4 +1,4 @@
-"""Command line: `rankmatch train | evaluate | predict | report | compare | figures | split | check`, and recipes."""
+"""Command line: the commands of `rankmatch`, and recipes."""
 
 import sys
 
@@ -7,6 +7,7 @@ import click
 from rankmatch_keras import __version__
 from rankmatch_keras.cli.check import check
 from rankmatch_keras.cli.compare import compare
+from rankmatch_keras.cli.doctor import doctor
 from rankmatch_keras.cli.evaluate import evaluate
 from rankmatch_keras.cli.figures import figures
 from rankmatch_keras.cli.predict import predict
@@ -27,12 +28,12 @@ def cli():
     """
 
 
-for _command in (train, evaluate, predict, report, compare, figures, split, check):
+for _command in (train, evaluate, predict, report, compare, figures, split, check, doctor):
     cli.add_command(_command)
 
 
 def main():
     """Run the command line; a mistake of the user ends with one line and exit code 2."""
-    if not {"-h", "--help", "--version"} & set(sys.argv[1:]):
+    if not {"-h", "--help", "--version"} & set(sys.argv[1:]) and sys.argv[1:2] != ["doctor"]:  # which says it itself
         require_environment()
     run(cli, name="rankmatch")
