@@ -19,11 +19,10 @@ def hat_weights(out_size, in_size):
     Returns:
         `(out_size, in_size)` float32; every row sums to 1.
     """
-    steps = ops.cast(ops.maximum(out_size - 1, 1), "float32")
-    last = ops.cast(in_size - 1, "float32")
+    outputs, pixels = (ops.arange(0, size, dtype="float32") for size in (out_size, in_size))
+    # Sizes are read off the ranges: as tensors of their own, PyTorch's export would freeze them.
     # Multiplied before divided: whole-number positions are then exact, e.g. at 21 -> 81 -> 321.
-    positions = ops.arange(0, out_size, dtype="float32") * last / steps
-    pixels = ops.arange(0, in_size, dtype="float32")
+    positions = outputs * pixels[-1:] / ops.maximum(outputs[-1:], 1.0)
     return ops.relu(1.0 - ops.abs(positions[:, None] - pixels[None, :]))
 
 

@@ -104,13 +104,19 @@ class PadToGrid(ConfigFromArguments, layers.Layer):
     def call(self, images):
         """Pad the images."""
         _, height, width, _ = ops.shape(images)
-        bottom, right = (1 - height) % self.output_stride, (1 - width) % self.output_stride
-        return ops.pad(images, ((0, 0), (0, bottom), (0, right), (0, 0)))
+        # Padded by a fixed width, then cropped: in this form exporters keep it for images of any size.
+        most = self.output_stride - 1
+        padded = ops.pad(images, ((0, 0), (0, most), (0, most), (0, 0)))
+        return padded[:, : self._grown(height), : self._grown(width), :]
+
+    def _grown(self, side):
+        # As k * stride + 1 an exporter can tell that strided convolutions of any size need the same padding.
+        return (side + self.output_stride - 2) // self.output_stride * self.output_stride + 1
 
     def compute_output_shape(self, input_shape):
         """Return the shape with known sides grown to the next grid size."""
         batch, *sides, channels = input_shape
-        padded = [None if side is None else side + (1 - side) % self.output_stride for side in sides]
+        padded = [None if side is None else self._grown(side) for side in sides]
         return (batch, *padded, channels)
 
 
