@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +19,7 @@ def replacing(path: str | Path, keep: str | Path | None = None) -> Iterator[Path
     The content is on the disk before the name is, so that not even a power failure leaves an empty file.
 
     Args:
-        path: file to write; its folder is made if needed.
+        path: file to write, or folder where there is none yet; the folder that it is in is made if needed.
         keep: name that the file which is there gets, on the same file system; by default it is replaced.
     """
     path = Path(path)
@@ -28,7 +29,8 @@ def replacing(path: str | Path, keep: str | Path | None = None) -> Iterator[Path
     temporary = path.with_name(f"{TEMPORARY}{os.getpid()}-{mark:08x}{ending}")
     try:
         yield temporary
-        _synchronize(temporary)
+        for written in (*temporary.rglob("*"), temporary):
+            _synchronize(written)
         if keep is not None and path.exists():
             path.replace(keep)
         temporary.replace(path)
@@ -38,6 +40,8 @@ def replacing(path: str | Path, keep: str | Path | None = None) -> Iterator[Path
             raise OSError(error.errno, error.strerror or str(error), str(path)) from error
         raise
     finally:
+        if temporary.is_dir():
+            shutil.rmtree(temporary, ignore_errors=True)
         with contextlib.suppress(OSError):  # e.g. the folder is gone; the first error is the one to tell
             temporary.unlink(missing_ok=True)
 

@@ -45,9 +45,10 @@ OUTSIDE = {
     "cli": {"keras", "numpy", "PIL", "click"},
 }
 INSIDE = {room: {room}.union(*FLOORS[:number]) for number, rooms in enumerate(FLOORS) for room in rooms}
-# What single files may import beside that: TensorFlow and its protobuf read a SavedModel, inside functions; the other
-# files are the input pipeline of tf.data, and the function that names its type.
+# What single files may import beside that: TensorFlow and its protobuf read a SavedModel, and runtimes run exported
+# networks, inside functions; the other files are the input pipeline of tf.data, and the function that names its type.
 ALSO = {
+    os.path.join("models", "exported.py"): {"onnxruntime", "ai_edge_litert", "tensorflow", "torch"},
     os.path.join("models", "keras_2", "files.py"): {"tensorflow", "google"},
     os.path.join("data", "batches", "tf_data.py"): {"tensorflow"},
     os.path.join("data", "batches", "training_batches.py"): {"tensorflow"},

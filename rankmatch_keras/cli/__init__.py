@@ -9,6 +9,7 @@ from rankmatch_keras.cli.check import check
 from rankmatch_keras.cli.compare import compare
 from rankmatch_keras.cli.doctor import doctor
 from rankmatch_keras.cli.evaluate import evaluate
+from rankmatch_keras.cli.export import export
 from rankmatch_keras.cli.figures import figures
 from rankmatch_keras.cli.predict import predict
 from rankmatch_keras.cli.recipes import recipe as recipe
@@ -28,7 +29,7 @@ def cli():
     """
 
 
-for _command in (train, evaluate, predict, report, compare, figures, split, check, doctor):
+for _command in (train, evaluate, predict, export, report, compare, figures, split, check, doctor):
     cli.add_command(_command)
 
 

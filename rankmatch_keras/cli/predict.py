@@ -45,7 +45,7 @@ KINDS = "masks,overlays,probabilities,uncertainty,polygons,table"
 def predict(run, images, out, save, overlay, weights, scales, window_batch, device, skip_bad, resume, **protocol):
     """Segment a folder of images: palette masks of class ids, and overlays to look at.
 
-    RUN is the folder of a training run or a saved .keras file.
+    RUN is the folder of a training run, a saved .keras file, or what `rankmatch export` made of it.
 
     \b
     rankmatch predict runs/l10 --images photos --out segmented

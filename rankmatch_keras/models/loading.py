@@ -6,21 +6,25 @@ from pathlib import Path
 import keras
 
 from rankmatch_keras.errors import UserError
+from rankmatch_keras.models.exported import ExportedPredictor, is_exported
 from rankmatch_keras.models.hdf5 import require_own_values
 
 
 def load_predictor(path):
-    """Load the predictor that a training run saved, with Keras' safe mode on.
+    """Load the predictor that a training run saved, with Keras' safe mode on, or what `rankmatch export` made of it.
 
     Args:
-        path: a `.keras` file.
+        path: a `.keras` file, or an exported file or folder.
 
     Returns:
-        `keras.Model` from raw images `(B, H, W, C)` in 0..255 to class probabilities `(B, H, W, K)`.
+        `keras.Model` from raw images `(B, H, W, C)` in 0..255 to class probabilities `(B, H, W, K)`; of an exported
+        network an `ExportedPredictor`, which `predict_on_batch` runs.
 
     Raises:
         UserError: the file is missing, is not a predictor, or does not hold all the values that it declares.
     """
+    if is_exported(path):
+        return ExportedPredictor(path)
     if not Path(path).is_file():
         raise UserError("a saved model", f"no file {path}", "Train first, or give the path of a .keras file.")
     try:
@@ -83,6 +87,8 @@ def start_from(segmenter, path):
     Raises:
         UserError: the file is missing, is not a predictor, or holds another network; the first difference is named.
     """
+    if is_exported(path):
+        raise UserError("a network to train on", f"{path}, an exported one", "Give the run that it was exported from.")
     own = [*segmenter.encoder.weights, *segmenter.decoder.weights]
     saved = load_predictor(path).weights
     difference = _first_difference(*({weight.path: tuple(weight.shape) for weight in x} for x in (own, saved)))

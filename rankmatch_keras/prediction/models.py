@@ -10,6 +10,7 @@ import keras
 from rankmatch_keras import models
 from rankmatch_keras.data.masks.class_names import numbered
 from rankmatch_keras.errors import UserError
+from rankmatch_keras.models.exported import is_exported
 from rankmatch_keras.training.records import CONFIG, read_config
 from rankmatch_keras.training.run_folder import Run
 
@@ -34,7 +35,7 @@ class Trained:
 
 
 def load_trained(place: Path, weights: str | None = None) -> Trained:
-    """Load a model from a run directory or a `.keras` file, which may lie in one.
+    """Load a model from a run directory, a `.keras` file or an exported one, which may lie in one.
 
     Args:
         place: the directory or file.
@@ -43,7 +44,8 @@ def load_trained(place: Path, weights: str | None = None) -> Trained:
     Raises:
         UserError: there is none, or it cannot be loaded.
     """
-    path = place if place.suffix == ".keras" else getattr(Run(place), weights or Run(place).kept)
+    is_file = place.suffix == ".keras" or is_exported(place)
+    path = place if is_file else getattr(Run(place), weights or Run(place).kept)
     model = models.load_predictor(path)
     record: Any = read_config(path.parent) if (path.parent / CONFIG).is_file() else {}
     if not all(isinstance(shape, tuple) and len(shape) == 4 for shape in (model.input_shape, model.output_shape)):
