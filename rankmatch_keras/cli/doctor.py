@@ -24,6 +24,8 @@ PARTS = (
     ("backend torch", ("torch",), "torch"),
     ("backend jax", ("jax", "jaxlib"), "jax"),
     ("batches by tf.data, keras-cv's networks", ("keras-cv",), "tensorflow"),
+    ("files of ONNX (export)", ("onnx", "onnxscript", "tf2onnx", "onnxruntime"), "export"),
+    ("files of TensorFlow Lite (export)", ("ai-edge-litert",), "export"),
     ("encoders of keras-hub", ("keras-hub",), None),
 )
 

@@ -129,12 +129,12 @@ def check_images(run, images, channels):
     Raises:
         UserError: there are none.
     """
-    from rankmatch_keras.data.sets.image_folder import unlabeled_samples
+    from rankmatch_keras.data.sets.image_folder import images_to_segment
     from rankmatch_keras.training.records import read_config
     from rankmatch_keras.training.reopening import open_data_of
 
     if images is not None:
-        samples = unlabeled_samples(images, channels=channels)
+        samples = images_to_segment(images, channels=channels)
     elif run.suffix == ".keras":
         raise UserError("images to check the file on", "a saved network alone", "Give some by --images FOLDER.")
     else:
