@@ -50,6 +50,12 @@ class ExportedPredictor:
                 f"{FORMATS[kind].title} as `rankmatch export` writes it", f"{path} ({reason})", "Export it again."
             ) from error
 
+    @property
+    def weights(self):
+        """The bytes of its files, from which a fingerprint tells one network from another."""
+        files = sorted(self.path.rglob("*")) if self.path.is_dir() else [self.path]
+        return [np.fromfile(file, "uint8") for file in files if file.is_file()]
+
     def predict(self, image):
         """Run the network on one image.
 
