@@ -53,22 +53,36 @@ def require_new_folder(path: str | Path) -> Path:
         UserError: there is a file, or a folder that is not empty, or none can be made.
     """
     path = Path(path)
-    found = None
-    try:
-        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-            path.stat()
-        nearest = next(place for place in (path, *path.absolute().parents) if place.exists())
-        if not nearest.is_dir():
-            found = f"the file {nearest}"
-        elif nearest == path and any(path.iterdir()):
-            found = f"{path} with files"
-        elif not os.access(nearest, os.W_OK | os.X_OK):
-            found = f"{nearest}, where nothing may be written"
-    except (OSError, ValueError) as error:  # e.g. a name that is too long, or one with a NUL
-        found = f"{str(path)[:80]!r} ({getattr(error, 'strerror', None) or error})"
+    found = _hindrance(path) or (f"{path} with files" if path.is_dir() and any(path.iterdir()) else None)
     if found:
         raise UserError("a new or empty output folder", found, "Choose another --out.")
     return path
+
+
+def require_file_place(path: str | Path) -> Path:
+    """Return the file that a command is going to write, as a path; one that cannot be is refused before the work.
+
+    Raises:
+        UserError: there is a folder of its name, or its own folder can neither be written nor made.
+    """
+    path = Path(path)
+    found = _hindrance(path.parent) or (f"the folder {path}" if path.is_dir() else None)
+    if found:
+        raise UserError("a file that can be written", found, "Choose another --out.")
+    return path
+
+
+def _hindrance(folder: Path) -> str | None:
+    """Return what keeps files from being written into a folder, which may not be there yet; `None` if nothing does."""
+    try:
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            folder.stat()
+        nearest = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+        if not nearest.is_dir():
+            return f"the file {nearest}"
+        return None if os.access(nearest, os.W_OK | os.X_OK) else f"{nearest}, where nothing may be written"
+    except (OSError, ValueError) as error:  # e.g. a name that is too long, or one with a NUL
+        return f"{str(folder)[:80]!r} ({getattr(error, 'strerror', None) or error})"
 
 
 def remove_temporaries(folder: str | Path, below: bool = False) -> None:

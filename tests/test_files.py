@@ -6,7 +6,7 @@ import os
 import pytest
 
 from rankmatch_keras.errors import UserError
-from rankmatch_keras.files import remove_temporaries, replacing, require_new_folder
+from rankmatch_keras.files import remove_temporaries, replacing, require_file_place, require_new_folder
 
 pytestmark = pytest.mark.once
 
@@ -37,6 +37,18 @@ def test_a_folder_to_fill_can_be_written(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "access", lambda path, mode: path != tmp_path)  # root may write anywhere
     with pytest.raises(UserError, match=f"{tmp_path}, where nothing may be written"):
         require_new_folder(tmp_path / "a" / "b")
+    with pytest.raises(UserError, match=f"a file that can be written; found {tmp_path}, where nothing may be written"):
+        require_file_place(tmp_path / "a.html")
+
+
+def test_a_file_to_write_has_a_place(tmp_path):
+    (tmp_path / "file").touch()
+    for path in (tmp_path / "a" / "b.html", tmp_path / "file"):  # which is replaced
+        assert require_file_place(path) == path
+    assert not (tmp_path / "a").exists()
+    for path, found in ((tmp_path, "the folder"), (tmp_path / "file" / "b.html", "the file")):
+        with pytest.raises(UserError, match=f"a file that can be written; found {found} {tmp_path}"):
+            require_file_place(path)
 
 
 def test_the_file_before_is_kept_if_asked(tmp_path):

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import click
 
-from rankmatch_keras.errors import UserError
-from rankmatch_keras.texts import say
+from rankmatch_keras.files import require_file_place
+from rankmatch_keras.texts import counted, say
 
 PATH = click.Path(path_type=Path)
 
@@ -29,11 +29,9 @@ def report(run, out, part, limit, shown, weights, root):
     rankmatch report runs/first
     rankmatch report runs/camvid --part test --out camvid.html
     """
-    out = out or run / "report.html"
-    if out.is_dir():
-        raise UserError("a file as --out", f"the folder {out}", "Give e.g. --out report.html.")
+    out = require_file_place(out or run / "report.html")
     from rankmatch_keras.evaluation import progress_bar
     from rankmatch_keras.report import write_report
 
     scores = write_report(run, out, part, limit, shown, weights, root, progress_bar("scored"))
-    say(f"Mean IoU {100 * scores.mean_iou:.1f} % on {scores.images} images; the report is {out}")
+    say(f"Mean IoU {100 * scores.mean_iou:.1f} % on {counted(scores.images, 'image')}; the report is {out}")

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pictures import random_picture, two_classes
 
 from rankmatch_keras.errors import UserError
 from rankmatch_keras.evaluation import overlay, overlays
@@ -10,17 +11,6 @@ pytestmark = pytest.mark.once
 
 PALETTE = np.array([[0, 0, 0], [200, 100, 0]], np.uint8)
 RED = [255, 0, 0]
-
-
-def _image(height=24, width=32, channels=3):
-    return np.random.default_rng(0).integers(0, 256, (height, width, channels), dtype=np.uint8)
-
-
-def _classes(height=24, width=32):
-    classes = np.zeros((height, width), np.int32)
-    classes[5:15, 8:20] = 1
-    classes[0, :] = 255
-    return classes
 
 
 def test_a_tint_by_hand():
@@ -71,25 +61,25 @@ def test_the_photo_stays_as_bright_as_it_was(gray, ids):
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
 @pytest.mark.parametrize("style", overlays.STYLES)
 def test_overlay_of_any_channel_count(channels, style):
-    image = _image(channels=channels)
+    image = random_picture(channels=channels)
     before = image.copy()
-    assert overlay(image, _classes(), style=style).shape == (24, 32, 3)
+    assert overlay(image, two_classes(), style=style).shape == (24, 32, 3)
     np.testing.assert_array_equal(image, before)
 
 
 def test_overlay_of_float_images_and_in_blocks(monkeypatch):
-    image = _image().astype(np.float32) * 300
-    whole = overlay(image, _classes(), PALETTE)
+    image = random_picture().astype(np.float32) * 300
+    whole = overlay(image, two_classes(), PALETTE)
     assert whole.dtype == np.uint8
     assert len(np.unique(whole)) > 20
     monkeypatch.setattr(overlays, "row_blocks", lambda height, _: (slice(i, i + 1) for i in range(height)))
-    np.testing.assert_array_equal(overlay(image, _classes(), PALETTE), whole)
+    np.testing.assert_array_equal(overlay(image, two_classes(), PALETTE), whole)
 
 
 def test_mistakes_of_an_overlay():
     with pytest.raises(UserError, match=r"\(2, 2\) for \(24, 32\)"):
-        overlay(_image(), np.zeros((2, 2), int))
+        overlay(random_picture(), np.zeros((2, 2), int))
     with pytest.raises(UserError, match=r"-1\.\.0"):
-        overlay(_image(), _classes() * 0 - np.eye(24, 32, dtype=int))
+        overlay(random_picture(), two_classes() * 0 - np.eye(24, 32, dtype=int))
     with pytest.raises(UserError, match="contour, tint, mask; found 'fill'"):
-        overlay(_image(), _classes(), style="fill")
+        overlay(random_picture(), two_classes(), style="fill")

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hostile_texts import EVIL
 from matplotlib.figure import Figure
+from pictures import random_picture, two_classes
 from PIL import Image
 
 from rankmatch_keras.errors import UserError
@@ -15,19 +16,8 @@ from rankmatch_keras.texts import shown
 pytestmark = pytest.mark.once
 
 
-def _image(height=24, width=32, channels=3):
-    return np.random.default_rng(0).integers(0, 256, (height, width, channels), dtype=np.uint8)
-
-
-def _classes(height=24, width=32):
-    classes = np.zeros((height, width), np.int32)
-    classes[5:15, 8:20] = 1
-    classes[0, :] = 255
-    return classes
-
-
 def test_a_mask_png_holds_ids_and_colors(tmp_path):
-    classes = _classes()
+    classes = two_classes()
     classes[20, 20] = 254
     save_mask_png(tmp_path / "new" / "mask.png", classes)
     with Image.open(tmp_path / "new" / "mask.png") as picture:
@@ -38,7 +28,7 @@ def test_a_mask_png_holds_ids_and_colors(tmp_path):
 
 @pytest.mark.parametrize("with_truth", [True, False])
 def test_prediction_sheet(tmp_path, with_truth):
-    images, classes = [_image(), _image(40, 20, 1)], [_classes(), _classes(40, 20)]
+    images, classes = [random_picture(), random_picture(40, 20, 1)], [two_classes(), two_classes(40, 20)]
     path = tmp_path / "sheet.png"
     save_prediction_sheet(path, images, classes if with_truth else None, classes, ["ground", "thing"])
     with Image.open(path) as picture:
@@ -50,9 +40,9 @@ def test_prediction_sheet(tmp_path, with_truth):
 
 
 def test_prediction_sheet_with_a_palette_and_a_float_image(tmp_path):
-    image = _image(channels=5).astype(np.float32) * 1e4
+    image = random_picture(channels=5).astype(np.float32) * 1e4
     palette = ((10, 200, 30), (240, 20, 130))
-    save_prediction_sheet(tmp_path / "sheet.png", [image], None, [_classes()], ["a", "b"], palette)
+    save_prediction_sheet(tmp_path / "sheet.png", [image], None, [two_classes()], ["a", "b"], palette)
     with Image.open(tmp_path / "sheet.png") as picture:
         legend = np.asarray(picture.convert("RGB")).astype(int)[-70:]
     for color in palette:
@@ -62,7 +52,7 @@ def test_prediction_sheet_with_a_palette_and_a_float_image(tmp_path):
 def test_prediction_sheet_thins_out_large_images(tmp_path, monkeypatch):
     sizes = []
     monkeypatch.setattr(plots, "draw_sheet", lambda path, cells, *_: sizes.extend(c.shape for c in cells[0]))
-    save_prediction_sheet(tmp_path / "x.png", [_image(1000, 3000)], None, [_classes(1000, 3000)], ["a", "b"])
+    save_prediction_sheet(tmp_path / "x.png", [random_picture(1000, 3000)], None, [two_classes(1000, 3000)], ["a", "b"])
     assert sizes == [(334, 1000, 3)] * 2
 
 
@@ -90,7 +80,7 @@ def test_names_of_classes_mean_nothing_to_a_picture(evil, tmp_path):
     plots.legend_below(figure, axes.get_lines())
     plots.save_figure(figure, tmp_path / "a.png", tmp_path / "a.svg")
     ElementTree.parse(tmp_path / "a.svg")
-    save_prediction_sheet(tmp_path / "sheet.png", [_image()], [_classes()], [_classes()], [evil, evil])
+    save_prediction_sheet(tmp_path / "sheet.png", [random_picture()], [two_classes()], [two_classes()], [evil, evil])
     assert len(figure.legends[0].get_texts()) == 1
 
 
@@ -105,7 +95,7 @@ def test_a_picture_that_fails_is_a_warning(capsys):
 
 def test_mistakes_of_a_prediction_sheet(tmp_path):
     with pytest.raises(UserError, match="2 predictions"):
-        save_prediction_sheet(tmp_path / "x.png", [_image()], None, [_classes()] * 2, ["a", "b"])
+        save_prediction_sheet(tmp_path / "x.png", [random_picture()], None, [two_classes()] * 2, ["a", "b"])
     with pytest.raises(UserError, match="0 images"):
         save_prediction_sheet(tmp_path / "x.png", [], None, [], ["a"])
 
