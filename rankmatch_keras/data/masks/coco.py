@@ -11,18 +11,14 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 from pycocotools import mask as coco_tools
-from pydantic import BeforeValidator, Field
 
+from rankmatch_keras.data.masks.coco_records import FileRecord, Polygons, Runs, unpacked
 from rankmatch_keras.data.masks.labelme import BACKGROUND, MAX_CLASSES
 from rankmatch_keras.data.masks.shapes import (
-    FIRST,
-    Points,
-    Record,
-    Side,
     Work,
     flaw,
     outline_length,
@@ -35,67 +31,6 @@ from rankmatch_keras.data.readers.sources import Remark
 from rankmatch_keras.errors import UserError
 
 _PARSING = threading.Lock()
-
-
-def _unpacked(text: Any) -> Any:
-    """Unpack COCO's text: 5 bits and a continuation bit per character; from the third on, differences to two before.
-
-    Anything but text is returned as it is.
-    """
-    if not isinstance(text, str):
-        return text
-    counts: list[int] = []
-    number = shift = 0
-    for character in text:
-        code = ord(character) - 48
-        if not 0 <= code < 64 or shift > 35:
-            raise ValueError(f"run lengths with {character!r}")
-        number |= (code & 31) << shift
-        shift += 5
-        if not code & 32:
-            if code & 16:
-                number -= 1 << shift
-            counts.append(number + (counts[-2] if len(counts) > 2 else 0))
-            number = shift = 0
-    if shift:
-        raise ValueError("run lengths that are cut off")
-    return counts
-
-
-class _Image(Record):
-    id: int
-    file_name: str
-    height: Side
-    width: Side
-
-
-class _Category(Record):
-    id: int
-    name: str
-    supercategory: str | None = None
-
-
-class _Annotation(Record):
-    image_id: int
-    category_id: int
-    iscrowd: int | bool | None = 0
-    # Checked when a mask is drawn, so that one of a kind that is not read costs one image.
-    segmentation: Any = None
-
-
-class _File(Record):
-    images: Annotated[list[_Image], FIRST]
-    categories: Annotated[list[_Category], FIRST]
-    annotations: Annotated[list[_Annotation], FIRST]
-
-
-class _Polygons(Record):
-    polygons: Annotated[list[Points], FIRST]
-
-
-class _Runs(Record):
-    size: Annotated[list[int], FIRST]
-    counts: Annotated[list[Annotated[int, Field(ge=0)]], FIRST, BeforeValidator(_unpacked)]
 
 
 @dataclass(frozen=True)
@@ -243,7 +178,7 @@ def read_coco(path: str | Path) -> Coco:
 @functools.lru_cache(maxsize=4)
 def _parsed(path: Path, mtime_ns: int, size: int) -> Coco:
     where = printable(path)
-    record = read_record(path, _File)
+    record = read_record(path, FileRecord)
     class_names, class_of = _classes(record, where)
     images: dict[int, CocoImage] = {}
     names: set[str] = set()
@@ -281,7 +216,7 @@ def _parsed(path: Path, mtime_ns: int, size: int) -> Coco:
     return Coco(path, class_names, images, len(crowds) == 2, same_names)
 
 
-def _classes(record: _File, where: str) -> tuple[tuple[str, ...], dict[int, int]]:
+def _classes(record: FileRecord, where: str) -> tuple[tuple[str, ...], dict[int, int]]:
     """Return the class names, and the class id of each category id."""
     names: dict[int, str] = {}
     for number, category in enumerate(record.categories):
@@ -301,7 +236,7 @@ def _classes(record: _File, where: str) -> tuple[tuple[str, ...], dict[int, int]
     return (BACKGROUND, *in_order), {identity: ids.get(name, 0) for identity, name in names.items()}
 
 
-def _is_leaf(name: str, record: _File) -> bool:
+def _is_leaf(name: str, record: FileRecord) -> bool:
     """Return whether a category that others name as theirs is of its own kind, as "person" in COCO."""
     return any(each.name == name and each.supercategory == name for each in record.categories)
 
@@ -309,23 +244,23 @@ def _is_leaf(name: str, record: _File) -> bool:
 def _runs_of(segmentation: Any, height: int, width: int, work: Work, where: str) -> list[Sequence[int]]:
     """Return the run lengths of an annotation: down the columns, outside and inside alternating."""
     if isinstance(segmentation, dict):
-        runs = validated(_Runs, segmentation, where)
+        runs = validated(Runs, segmentation, where)
         if runs.size != [height, width]:
             raise flaw(f"run lengths of size {str(runs.size)[:40]} for {[height, width]}", where)
         return [runs.counts]
-    polygons = validated(_Polygons, {"polygons": segmentation}, where).polygons
+    polygons = validated(Polygons, {"polygons": segmentation}, where).polygons
     for points in polygons:
         require_points(points, where)
         work.add_outline(outline_length(points), where)
     found = coco_tools.frPyObjects(polygons, height, width)
-    return [_unpacked(one["counts"].decode("ascii")) for one in found]
+    return [unpacked(one["counts"].decode("ascii")) for one in found]
 
 
 def _is_outside(segmentation: Any, image: CocoImage) -> bool:
     """Return whether polygons have no point inside the image and none around it."""
     if isinstance(segmentation, dict):
         return False
-    polygons = _Polygons.model_validate({"polygons": segmentation}).polygons
+    polygons = Polygons.model_validate({"polygons": segmentation}).polygons
     x, y = (np.concatenate([points[start::2] for points in polygons]) for start in (0, 1))
     return bool(x.max() <= 0 or y.max() <= 0 or x.min() >= image.width or y.min() >= image.height)
 
