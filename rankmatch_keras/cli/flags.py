@@ -9,7 +9,8 @@ import click
 
 from rankmatch_keras.training.catalog import Option, names_where
 from rankmatch_keras.training.configuration import RECIPES, with_recipe
-from rankmatch_keras.training.options import CATALOG, DATA, GROUPS, RUN
+from rankmatch_keras.training.data_options import DATA
+from rankmatch_keras.training.options import CATALOG, GROUPS, RUN
 
 PATH = click.Path(path_type=Path)
 

@@ -9,7 +9,8 @@ from rankmatch_keras.data.readers.folders import not_read
 from rankmatch_keras.errors import UserError
 from rankmatch_keras.texts import counted, say
 from rankmatch_keras.training.catalog import names_where
-from rankmatch_keras.training.options import CATALOG, DATA, Options
+from rankmatch_keras.training.data_options import DATA
+from rankmatch_keras.training.options import CATALOG, Options
 
 FEW = 20  # validation images
 DATA_OPTIONS = names_where(CATALOG, group=DATA)  # what any command needs to know to open data

@@ -19,12 +19,11 @@ from rankmatch_keras.data.sets.protocol import BORDERS, MODES, Protocol
 from rankmatch_keras.environment import PRECISIONS, STRATEGIES
 from rankmatch_keras.errors import UserError
 from rankmatch_keras.training.catalog import About, catalog_of, parse_assignments
+from rankmatch_keras.training.data_options import DATA, SPLIT, DataOptions
 from rankmatch_keras.training.method_options import METHOD, MethodOptions
 
 JIT: dict[str, Any] = {"auto": "auto", "on": True, "off": False}
-DATA, SPLIT, NETWORK, TRAINING, SCORING, MACHINE, RUN = (
-    "Data",
-    "Labeled images and validation",
+NETWORK, TRAINING, SCORING, MACHINE, RUN = (
     "Network",
     "Training",
     "Scoring during and after training",
@@ -33,15 +32,13 @@ DATA, SPLIT, NETWORK, TRAINING, SCORING, MACHINE, RUN = (
 )
 GROUPS = (DATA, SPLIT, RUN, METHOD, NETWORK, TRAINING, SCORING, MACHINE)  # order of the headings in the help
 
-
-_data = functools.partial(About, DATA, flag="own data")
 _engine = functools.partial(About, MACHINE, on_resume="free", in_comparison="free")
 _free = functools.partial(About, in_comparison="free")
 _per_method = functools.partial(About, in_comparison="per method")
 
 
 @pydantic.dataclasses.dataclass(frozen=True, config=pydantic.ConfigDict(extra="forbid", allow_inf_nan=False))
-class Options(MethodOptions):
+class Options(MethodOptions, DataOptions):
     """Everything a person can choose for a training run; a recipe has its own defaults.
 
     The duration is given once: as `steps`, or as `epochs` (passes over the unlabeled images), which `schedule` turns
@@ -52,52 +49,7 @@ class Options(MethodOptions):
             into a `UserError`.
     """
 
-    dataset: Annotated[
-        str | None,
-        # Old records of recipes lack it; every record names its loader, which is what must agree.
-        _data(
-            "Known data set: PascalVOC, Cityscapes, Lucchi, CamVid, ADE20K, COCOStuff or SampleScenes.",
-            on_resume="free",
-            in_comparison="free",
-        ),
-    ] = None
-    data: Annotated[Path | None, About(DATA, "Folder of the data set; paths in lists are relative to it.")] = None
-    images: Annotated[Path | None, _data("Folder of labeled images, or a TIFF stack.")] = None
-    masks: Annotated[Path | None, _data("Folder of their masks, a TIFF stack, or a COCO-style JSON file.")] = None
-    unlabeled: Annotated[Path | None, _data("Folder of images without masks, or a TIFF stack.")] = None
-    val_images: Annotated[Path | None, _data("Folder of validation images.")] = None
-    val_masks: Annotated[Path | None, _data("Folder of their masks.")] = None
-    classes: Annotated[
-        str | None, _data("Class names in the order of their ids, separated by commas, or the number of classes.")
-    ] = None
-    legend: Annotated[
-        Path | None, _data("Text file of `name,red,green,blue` lines: what the colors of the masks mean.")
-    ] = None
-    binarize: Annotated[
-        bool | None, _data("Read black-and-white masks with soft edges as two classes: dark and bright.")
-    ] = None
-    mask_suffix: Annotated[
-        str | None,
-        _data("What names of masks have beyond their images', e.g. _roads; usual ones, as _mask, are found without."),
-    ] = None
-    hold_out: Annotated[
-        float,
-        Ge(0.0),
-        Le(0.9),
-        About(SPLIT, "Fraction of the labeled images to validate on, without --val-images.", flag="own data"),
-    ] = 0.2
     out: Annotated[Path | None, _free(RUN, "Run directory; must not hold another run.", on_resume="free")] = None
-    labels: Annotated[
-        int | None, Ge(1), _free(SPLIT, "Number of labeled images; the masks of the others stay unused.")
-    ] = None
-    labeled_list: Annotated[
-        Path | None,
-        _free(SPLIT, "Text file of `image mask` lines below --data: label exactly these, instead of --labels."),
-    ] = None
-    unlabeled_list: Annotated[Path | None, _free(SPLIT, "Text file of unlabeled images, with --labeled-list.")] = None
-    val_list: Annotated[
-        Path | None, About(SPLIT, "Text file of `image mask` lines to validate on.", flag="own data")
-    ] = None
     backbone: Annotated[
         str,
         About(
