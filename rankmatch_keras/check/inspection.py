@@ -9,6 +9,7 @@ import numpy as np
 from rankmatch_keras import IGNORE_INDEX
 from rankmatch_keras.check.duplicates import Fingerprint, fingerprint
 from rankmatch_keras.data.masks.mask_files import MaskFile
+from rankmatch_keras.data.masks.sizes import wrong_size
 from rankmatch_keras.data.readers.images import image_info, read_orientation
 from rankmatch_keras.data.readers.sources import ImageFile, Remark
 from rankmatch_keras.data.sets.samples import Sample
@@ -180,13 +181,7 @@ def _far_value(image: np.ndarray) -> tuple[float, float] | None:
 def _mask_problems(mask: np.ndarray, image: np.ndarray | None, sample: Sample, num_classes: int) -> list[Problem]:
     problems = []
     if image is not None and mask.shape != image.shape[:2]:
-        height, width = image.shape[:2]
-        error = UserError(
-            f"a mask as large as its image ({width} x {height})",
-            f"{mask.shape[1]} x {mask.shape[0]} in '{sample.mask}'",
-            f"Make it fit '{sample.image}'.",
-        )
-        problems.append(Problem("mask-size", error))
+        problems.append(Problem("mask-size", wrong_size(mask.shape, image.shape[:2], sample.mask, sample.image)))
     wrong = (mask < 0) | ((mask >= num_classes) & (mask != IGNORE_INDEX))
     if wrong.any():
         error = UserError(

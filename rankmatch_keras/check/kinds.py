@@ -23,7 +23,7 @@ KINDS = {
         "images without mask",
         "Add the masks under the images' names, or use these images as unlabeled.",
     ),
-    "mask-size": (ERROR, "masks not as large as their image", "Export image and mask at the same size."),
+    "mask-size": (ERROR, "masks not as large as their image", "Export both at one size, or give --resize-masks."),
     "mask-values": (
         ERROR,
         "masks with values of no class",

@@ -68,7 +68,7 @@ def _opened(flags, labeled_list, unlabeled_list):
     from rankmatch_keras import data
     from rankmatch_keras.data.masks.mask_sets import unused_masks
     from rankmatch_keras.data.readers.folders import files_not_read
-    from rankmatch_keras.training.dataset import loader_of, matched_names
+    from rankmatch_keras.training.dataset import found_out, loader_of
 
     if labeled_list is None and unlabeled_list is not None:
         raise UserError("--labeled-list with --unlabeled-list", "only the latter", "Give both.")
@@ -83,7 +83,7 @@ def _opened(flags, labeled_list, unlabeled_list):
                 left_out["files-not-read"] += map(str, files_not_read(flags[images]))
             if flags[images] is not None and masks is not None:
                 left_out["mask-unused"] += unused_masks(flags[images], flags[masks], flags["mask_suffix"])
-        if line := matched_names(dataset):
+        for line in found_out(dataset):
             say(line)
     if labeled_list is not None:
         if flags["data"] is None:

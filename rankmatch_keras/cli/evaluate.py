@@ -5,9 +5,12 @@ from pathlib import Path
 
 import click
 
+from rankmatch_keras.cli.flags import with_flags
 from rankmatch_keras.data.sets.protocol import BORDERS, MODES
 from rankmatch_keras.errors import UserError
 from rankmatch_keras.texts import say
+from rankmatch_keras.training.data_options import READING
+from rankmatch_keras.training.options import CATALOG
 
 PATH = click.Path(path_type=Path)
 
@@ -19,9 +22,7 @@ PATH = click.Path(path_type=Path)
 @click.option("--part", type=click.Choice(("val", "test")), default="val", show_default=True, help="Which images.")
 @click.option("--images", type=PATH, help="Score these images instead; a folder or a TIFF stack.")
 @click.option("--masks", type=PATH, help="Their masks, of the same kinds as for training.")
-@click.option("--classes", help="Names of the classes in the order of their ids, separated by commas; as in the run.")
-@click.option("--legend", type=PATH, help="What the colors of masks mean; as in the run.")
-@click.option("--binarize", is_flag=True, help="Read black-and-white masks with soft edges.")
+@with_flags(READING)
 @click.option("--out", type=PATH, help="Folder for the scores; by default the run's.")
 @click.option("--worst", type=click.IntRange(min=0), default=5, show_default=True, help="So many worst images.")
 @click.option("--limit", type=click.IntRange(min=1), help="Score so many images only, spread evenly.")
@@ -32,7 +33,7 @@ PATH = click.Path(path_type=Path)
 @click.option("--scales", help="Add the probabilities of resized images, e.g. 0.75,1,1.25.")
 @click.option("--window-batch", type=click.IntRange(min=1), default=1, show_default=True, help="Windows per batch.")
 @click.option("--device", help="Where to compute, e.g. cpu, gpu or gpu:1; by default the first GPU, if there is one.")
-def evaluate(run, weights, root, part, images, masks, classes, legend, binarize, out, worst, limit, device, **how):
+def evaluate(run, weights, root, part, images, masks, out, worst, limit, device, **how):
     """Score a trained model: IoU, Dice, precision, recall and boundary IoU per class, their means, the worst images.
 
     RUN is the folder of a training run; with --images and --masks also a saved .keras file.
@@ -46,6 +47,7 @@ def evaluate(run, weights, root, part, images, masks, classes, legend, binarize,
     """
     from rankmatch_keras import evaluation
     from rankmatch_keras.prediction.models import load_trained, on_device
+    from rankmatch_keras.training.dataset import found_out, read_class_names
     from rankmatch_keras.training.records import read_config
     from rankmatch_keras.training.reopening import open_data_of, protocol_of
 
@@ -53,9 +55,9 @@ def evaluate(run, weights, root, part, images, masks, classes, legend, binarize,
         raise UserError(
             "--images and --masks together", f"only {'--masks' if images is None else '--images'}", "Give both."
         )
-    own = {"--classes": classes, "--legend": legend, "--binarize": binarize}
-    if images is None and any(own.values()):
-        alone = next(flag for flag, value in own.items() if value)
+    reading = {name: value for name in READING if (value := how.pop(name)) is not None}
+    if images is None and reading:
+        alone = CATALOG[next(iter(reading))].flag
         raise UserError(
             f"{alone} with --images and --masks", f"{alone} alone", "A run knows how to read its own masks."
         )
@@ -73,8 +75,11 @@ def evaluate(run, weights, root, part, images, masks, classes, legend, binarize,
             from rankmatch_keras.prediction.own_masks import open_test_folder
 
             trained = load_trained(run, weights)
-            names = None if classes is None else tuple(name.strip() for name in classes.split(","))
-            dataset = open_test_folder(trained, images, masks, names, legend, binarize)
+            if "classes" in reading:
+                reading["classes"] = tuple(read_class_names(reading["classes"]))
+            dataset = open_test_folder(trained, images, masks, **reading)
+            for line in found_out(dataset):
+                say(line)
             samples, label = dataset.train, re.sub(r"[^\w.-]+", "_", images.resolve().name)
         options = trained.record.get("options", {})
         usual = dataset.protocol if not trained.record else protocol_of(trained.record, dataset)

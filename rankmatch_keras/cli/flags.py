@@ -1,5 +1,6 @@
 """Command-line flags made from the option catalog."""
 
+import functools
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -61,7 +62,16 @@ def run_flags(defaults: Mapping[str, Any], own_data: bool) -> list[click.Paramet
 
 def data_flags(command):
     """Add the flags that name the data to a command function, which gets them as keyword arguments."""
-    for name in reversed(names_where(CATALOG, group=DATA)):
+    return with_flags(names_where(CATALOG, group=DATA))(command)
+
+
+def with_flags(names: Iterable[str]):
+    """Return a decorator that adds the flags of some options to a command function."""
+    return functools.partial(_add_flags, list(names))
+
+
+def _add_flags(names, command):
+    for name in reversed(names):
         option = CATALOG[name]
         kind: dict[str, Any] = {"is_flag": True} if option.kind is bool else {"type": _click_type(option)}
         command = click.option(option.flag, name, default=option.default, help=option.about.help, **kind)(command)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from rankmatch_keras import IGNORE_INDEX
+from rankmatch_keras.data.masks.sizes import wrong_size
 from rankmatch_keras.errors import UserError
 from rankmatch_keras.evaluation.boundary import BoundaryCounts
 from rankmatch_keras.evaluation.inference import WHOLE, predict_classes
@@ -131,11 +132,7 @@ class Evaluator:
     def _score(self, predictor, sample, boundary, image, mask):
         """Return the confusion matrix of one sample, and add to the boundary counts."""
         if image.shape[:2] != mask.shape:
-            raise UserError(
-                "a mask of its image's size",
-                f"mask {mask.shape} in {sample.mask} for image {image.shape[:2]} in {sample.image}",
-                "Pair each image with its own mask.",
-            )
+            raise wrong_size(mask.shape, image.shape[:2], sample.mask, sample.image)
         classes = predict_classes(predictor, image, self.protocol, self.window_batch, len(self.class_names))
         mask = scored_part(mask, self.protocol)
         matrix = ConfusionMatrix(len(self.class_names), self.ignore_index)

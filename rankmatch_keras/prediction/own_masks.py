@@ -12,6 +12,8 @@ from rankmatch_keras.prediction.models import Trained
 from rankmatch_keras.prediction.ranges import require_known_range
 from rankmatch_keras.training.reopening import legend_of
 
+AS_TRAINED = ("binarize", "mask_threshold", "resize_masks")
+
 
 def open_test_folder(
     trained: Trained,
@@ -19,7 +21,7 @@ def open_test_folder(
     masks: Path,
     classes: tuple[str, ...] | None = None,
     legend: Path | None = None,
-    binarize: bool = False,
+    **reading: Any,
 ) -> data.SegmentationData:
     """Open images and masks to score a model on.
 
@@ -29,7 +31,7 @@ def open_test_folder(
         masks: their masks, see `data.ImageFolder`.
         classes: names of the classes; by default those of the run, else as many as the model has.
         legend: what colors mean; by default that of the run.
-        binarize: whether to read black-and-white masks with soft edges; by default as in the run.
+        **reading: how else masks are read, as arguments of `data.ImageFolder`; `AS_TRAINED` by default as in the run.
 
     Returns:
         The images as training samples.
@@ -50,9 +52,8 @@ def open_test_folder(
         meaning = legend_of(trained.path.parent, trained.record)
     if meaning is None and names and all(re.fullmatch("#[0-9a-f]{6}", name) for name in names):
         meaning = {name: tuple(bytes.fromhex(name[1:])) for name in names}  # a color that is absent here keeps its id
-    opened = data.ImageFolder(
-        images, masks, classes=names or count, legend=meaning, binarize=binarize or bool(recorded.get("binarize"))
-    )
+    as_trained = {name: recorded[name] for name in AS_TRAINED if recorded.get(name) is not None}
+    opened = data.ImageFolder(images, masks, classes=names or count, legend=meaning, **as_trained | reading)
     channels = trained.model.input_shape[-1]
     pictures = [dataclasses.replace(cast(ImageFile, sample.image), channels=channels) for sample in opened.train]
     samples = [

@@ -118,7 +118,7 @@ def write_file(path: Path, options: Options) -> None:
         for name, value in options.as_dict().items()
         if name not in NOT_REPEATED
     }
-    for name in ("weights", "second_weights"):
+    for name in ("classes", "weights", "second_weights"):
         file = values[name]
         if file is not None and Path(file).is_file():
             values[name] = str(Path(file).resolve())

@@ -11,6 +11,9 @@ from rankmatch_keras.training.catalog import About
 
 DATA, SPLIT = "Data", "Labeled images and validation"
 
+# How masks are read: what `evaluate` may be told too, about masks of others.
+READING = ("classes", "legend", "binarize", "mask_threshold", "mask_suffix", "resize_masks")
+
 _data = functools.partial(About, DATA, flag="own data")
 _free = functools.partial(About, SPLIT, in_comparison="free")
 
@@ -35,7 +38,8 @@ class DataOptions:
     val_images: Annotated[Path | None, _data("Folder of validation images.")] = None
     val_masks: Annotated[Path | None, _data("Folder of their masks.")] = None
     classes: Annotated[
-        str | None, _data("Class names in the order of their ids, separated by commas, or the number of classes.")
+        str | None,
+        _data("Class names in the order of their ids, separated by commas or in a .txt file, or their number."),
     ] = None
     legend: Annotated[
         Path | None, _data("Text file of `name,red,green,blue` lines: what the colors of the masks mean.")
@@ -43,9 +47,18 @@ class DataOptions:
     binarize: Annotated[
         bool | None, _data("Read black-and-white masks with soft edges as two classes: dark and bright.")
     ] = None
+    mask_threshold: Annotated[
+        float | None,
+        Ge(0.0),
+        Le(1.0),
+        _data("The same, split at this part of the way from dark to bright; --binarize takes 0.5."),
+    ] = None
     mask_suffix: Annotated[
         str | None,
         _data("What names of masks have beyond their images', e.g. _roads; usual ones, as _mask, are found without."),
+    ] = None
+    resize_masks: Annotated[
+        bool | None, _data("Resize masks of another size than their images by nearest neighbors.")
     ] = None
     hold_out: Annotated[
         float,

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from rankmatch_keras import data
+from rankmatch_keras.data.masks.class_names import read_names
 from rankmatch_keras.data.readers.folders import not_read
 from rankmatch_keras.errors import UserError
 from rankmatch_keras.texts import counted, say
@@ -12,6 +13,7 @@ from rankmatch_keras.training.catalog import names_where
 from rankmatch_keras.training.data_options import DATA
 from rankmatch_keras.training.options import CATALOG, Options
 
+NAME_FILES = (".txt", ".csv")
 FEW = 20  # validation images
 DATA_OPTIONS = names_where(CATALOG, group=DATA)  # what any command needs to know to open data
 
@@ -36,7 +38,7 @@ def open_dataset(options: Options) -> data.SegmentationData:
     for place in (options.images, options.unlabeled, options.val_images):
         if loader == "ImageFolder" and place is not None and (line := not_read(place)):
             say(line)
-    if line := matched_names(dataset):
+    for line in found_out(dataset):
         say(line)
     if held_out:
         say(f"No --val-images: {len(dataset.val)} of the labeled images are held out for validation.")
@@ -48,14 +50,19 @@ def open_dataset(options: Options) -> data.SegmentationData:
     return dataset
 
 
-def matched_names(dataset: data.SegmentationData) -> str | None:
-    """Say in a line how masks are matched to images whose names they do not have; `None` where names are equal."""
+def found_out(dataset: data.SegmentationData) -> tuple[str, ...]:
+    """Say in lines how the masks were found and understood, where that is not obvious."""
+    return (*dataset.notes, *_matched_names(dataset))
+
+
+def _matched_names(dataset: data.SegmentationData) -> tuple[str, ...]:
+    """Say how masks are matched to images whose names they do not have."""
     for sample in dataset.train:
         if isinstance(sample.mask, data.MaskFile) and isinstance(sample.image, data.ImageFile):
             image, mask = sample.image.path, sample.mask.path
             if image.stem != mask.stem and sample.mask.page is None:
-                return f"Masks are matched by name: {mask.name} is the mask of {image.name}."
-    return None
+                return (f"Masks are matched by name: {mask.name} is the mask of {image.name}.",)
+    return ()
 
 
 def loader_of(values: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
@@ -99,5 +106,16 @@ def loader_of(values: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
 
 
 def read_classes(text: str) -> int | list[str]:
-    """Read the option `classes`: `"3"` -> 3; `"ground, cell"` -> `["ground", "cell"]`."""
-    return int(text) if text.strip().isdigit() else [name.strip() for name in text.split(",")]
+    """Read the option `classes`: `"3"` -> 3; other texts as `read_class_names`."""
+    return int(text) if text.strip().isdigit() else read_class_names(text)
+
+
+def read_class_names(text: str) -> list[str]:
+    """Read class names: `"ground, cell"` -> `["ground", "cell"]`; `"names.txt"` -> those that the file lists.
+
+    Raises:
+        UserError: see `class_names.read_names`.
+    """
+    if Path(text).suffix.lower() in NAME_FILES:
+        return list(read_names(text))
+    return [name.strip() for name in text.split(",")]

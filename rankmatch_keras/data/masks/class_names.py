@@ -1,13 +1,18 @@
-"""Class names: as a person asks for them, and as masks have them."""
+"""Class names: as a person asks for them, as a file lists them, and as masks have them."""
 
+import csv
 from collections.abc import Sequence
+from pathlib import Path
 
 from rankmatch_keras.data.masks.legends import Color
+from rankmatch_keras.data.readers.guards import printable, read_text
 from rankmatch_keras.errors import UserError
 
 Classes = int | Sequence[str] | None
 Names = tuple[str, ...] | None
 BINARY = ("background", "foreground")
+NAMES_FILE = "_classes.csv"  # beside the masks that Roboflow exports
+_HEADER = ["pixel value", "class"]
 
 
 def requested(classes: Classes) -> tuple[Names, int | None]:
@@ -37,6 +42,39 @@ def require_requested(names: Names, count: int | None, found: tuple[str, ...], w
     asked = f"the classes {', '.join(names)}" if names else f"{count} classes"
     shown = ", ".join(found[:20]) + (", ..." if len(found) > 20 else "")
     raise UserError(asked, f"{len(found)} {where}: {shown}", "Correct the classes, or leave them out.")
+
+
+def read_names(path: str | Path) -> tuple[str, ...]:
+    """Read class names from a text file: one per line, in the order of their ids.
+
+    Args:
+        path: the file; empty lines are skipped. With the first line `Pixel Value, Class` the others say which id each
+            class has, as in Roboflow's `_classes.csv`.
+
+    Raises:
+        UserError: the file is no text or longer than a megabyte, or the ids are not 0, 1, 2, ...
+    """
+    lines = [line.strip() for line in read_text(path, "class names, one per line").splitlines() if line.strip()]
+    table = _table(lines)
+    if table is None:
+        return tuple(lines)
+    names = {row[0]: ", ".join(row[1:]) for row in table}
+    if len(names) < len(table) or set(names) != {str(n) for n in range(len(names))}:
+        found = f"{', '.join(row[0] for row in table)[:80]} in '{printable(path)}'"
+        raise UserError("the ids 0, 1, 2, ... each once", found, "Correct the file, or name the classes yourself.")
+    return tuple(names[str(n)] for n in range(len(names)))
+
+
+def names_beside(folder: Path) -> Path | None:
+    """Return the file in a folder of masks that names their classes; None if there is none."""
+    path = folder / NAMES_FILE
+    return path if path.is_file() and _table(read_text(path, "class names").splitlines()[:1]) is not None else None
+
+
+def _table(lines: Sequence[str]) -> list[list[str]] | None:
+    """Return the rows below the header of a table of ids and names; None where there is no such header."""
+    rows = [[field.strip() for field in row] for row in csv.reader(lines)]
+    return rows[1:] if rows and [field.lower() for field in rows[0]] == _HEADER else None
 
 
 def numbered(count: int) -> tuple[str, ...]:

@@ -1,5 +1,6 @@
 """Detection of what the values of masks mean: each mask is judged by itself, and all must agree."""
 
+import math
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -68,8 +69,12 @@ def require_agreement(surveys: Sequence[Survey], num_classes: int | None = None,
     _require_one_white(surveys, others)
 
 
-def binarized(surveys: Sequence[Survey]) -> Threshold:
-    """Return the threshold of black-and-white masks, half-way between their two frequent values.
+def binarized(surveys: Sequence[Survey], part: float = 0.5) -> Threshold:
+    """Return the threshold of black-and-white masks, between their two frequent values.
+
+    Args:
+        surveys: of all masks.
+        part: where it lies on the way from the dark value to the bright one, 0..1.
 
     Raises:
         Contradiction: a mask holds colors, or its values all lie on one side, but differ.
@@ -90,7 +95,7 @@ def binarized(surveys: Sequence[Survey]) -> Threshold:
         max((value for value in values if (value > middle) == bright), key=total.__getitem__, default=int(middle))
         for bright in (False, True)
     )
-    threshold = Threshold((low + high) // 2)
+    threshold = Threshold(math.floor(low + part * (high - low)))
     for survey in surveys:
         held = survey.gray.values if survey.gray else set()
         if held == {0, 1} and threshold.at > 1:

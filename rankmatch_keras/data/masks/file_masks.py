@@ -14,7 +14,9 @@ from rankmatch_keras.data.masks.class_names import (
     Classes,
     Names,
     hexadecimal,
+    names_beside,
     numbered,
+    read_names,
     requested,
     require_requested,
 )
@@ -43,6 +45,7 @@ class FileMasks:
         palette: one color per class if the masks are colors.
         surveys: of the masks that this was judged by, by their names; empty where a legend says it.
         suffix: what the names of masks have beyond their images', see `mask_names.masks_of`.
+        notes: what was found beside them, as sentences.
     """
 
     class_names: tuple[str, ...]
@@ -50,6 +53,7 @@ class FileMasks:
     palette: tuple[tuple[int, int, int], ...] | None = None
     surveys: Mapping[str, Survey] = field(default_factory=dict, repr=False, compare=False)
     suffix: str | None = None
+    notes: tuple[str, ...] = ()
     kind: ClassVar[str] = "image files"
 
     def find(
@@ -88,26 +92,29 @@ def detect_files(
     masks: Mapping[str, Picture],
     classes: Classes,
     legend: LegendSource = None,
-    binarize: bool = False,
+    threshold: float | None = None,
     strict: bool = True,
 ) -> FileMasks:
     """Detect what the values of mask files mean; see `mask_sets.detect_masks`."""
     names, count = requested(classes)
-    if binarize and legend is not None:
+    if threshold is not None and legend is not None:
         raise UserError("a legend or masks to binarize", "both", "Leave one of them out.")
     if legend is not None:
         return _by_legend(legend, names, count)
+    if classes is None and (listed := names_beside(place)):
+        found = detect_files(place, masks, read_names(listed), legend, threshold, strict)
+        return replace(found, notes=(f"The classes are named by {listed}.", *found.notes))
     looked_at = survey_all([MaskFile(*mask) for mask in masks.values()], strict)
     surveys = [one for one in looked_at if isinstance(one, Survey)]
     if not surveys:
         raise next(one for one in looked_at if isinstance(one, UserError))
     by_name = {survey.name: survey for survey in surveys}
-    if binarize:
+    if threshold is not None:
         class_names = require_requested(names, count, names if names and count == 2 else BINARY, "to binarize")
-        return FileMasks(class_names, binarized(surveys), None, by_name)
-    found = _legend_beside(place, surveys)
-    if found is not None:
-        return _by_legend(found, names, count)
+        return FileMasks(class_names, binarized(surveys, threshold), None, by_name)
+    beside = _legend_beside(place, surveys)
+    if beside is not None:
+        return replace(_by_legend(beside, names, count), notes=(f"The colors of the masks are those of {beside}.",))
     decided = common_palette(surveys)
     if decided is not None:
         surveys = [by_palette(survey, decided[0]) for survey in surveys]

@@ -10,13 +10,12 @@ from typing import Any, ClassVar
 import numpy as np
 
 from rankmatch_keras import IGNORE_INDEX
-from rankmatch_keras.data.readers.guards import open_regular, printable, reading
+from rankmatch_keras.data.readers.guards import printable, read_text
 from rankmatch_keras.errors import UserError
 
 IGNORED_NAMES = ("ignore", "void", "unlabeled", "unlabelled")
 # A mask of class colors has a handful of them; lossy compression makes many more at their borders.
 MAX_COLORS = 256
-_MAX_BYTES = 1_000_000
 
 Color = tuple[int, int, int]
 Entry = Color | tuple[Color, ...]
@@ -118,11 +117,7 @@ def read_legend(path: str | Path) -> dict[str, Entry]:
         UserError: the file is no text or longer than a megabyte, a line lacks name or color, or a color occurs twice;
             the message names the line.
     """
-    with reading(path, "a legend"), open_regular(path) as file:
-        text = file.read(_MAX_BYTES + 1)
-        if len(text) > _MAX_BYTES:
-            raise UserError("a legend", f"more than a megabyte in '{printable(path)}'", "Give a text file of colors.")
-        lines = text.decode("utf-8-sig").splitlines()
+    lines = read_text(path, "a legend").splitlines()
     named: dict[str, tuple[Color, ...]] = {}
     first_line: dict[Color, int] = {}
     may_be_header = True

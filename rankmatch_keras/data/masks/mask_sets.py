@@ -33,6 +33,7 @@ class LabelMeMasks:
 
     class_names: tuple[str, ...]
     palette: ClassVar[None] = None
+    notes: ClassVar[tuple[str, ...]] = ()
     kind: ClassVar[str] = "LabelMe files"
 
     def find(
@@ -50,6 +51,7 @@ class CocoMasks:
 
     class_names: tuple[str, ...]
     palette: ClassVar[None] = None
+    notes: ClassVar[tuple[str, ...]] = ()
     kind: ClassVar[str] = "a COCO-style file"
 
     def find(
@@ -97,7 +99,7 @@ def detect_masks(
     pictures: Mapping[str, Picture],
     classes: Classes = None,
     legend: LegendSource = None,
-    binarize: bool = False,
+    threshold: float | None = None,
     strict: bool = True,
     suffix: str | None = None,
 ) -> MaskSet:
@@ -110,7 +112,8 @@ def detect_masks(
         classes: class names or their number, checked against the masks; None: as in the masks.
         legend: what colors mean: a file, or a color per class name. By default, if the masks are colors, a file
             legend.csv, legend.txt or label_colors.txt in the folder of the masks or beside it.
-        binarize: read black-and-white masks with soft edges as two classes.
+        threshold: read black-and-white masks with soft edges as two classes, split at this part of the way from the
+            dark value to the bright one.
         strict: False: masks that are missing or cannot be read are skipped, and masks that contradict the number of
             `classes` are taken as class ids, so that the check can name them.
         suffix: what the names of mask files have beyond their images', see `mask_names.masks_of`.
@@ -122,9 +125,9 @@ def detect_masks(
     kind = kind_of_masks(place, images)
     if kind is FileMasks:
         found_files = mask_files(place, images, pictures, strict, suffix)
-        return replace(detect_files(place, found_files, classes, legend, binarize, strict), suffix=suffix)
-    if legend is not None or binarize or suffix is not None:
-        what = "a legend" if legend is not None else "binarize" if binarize else "mask_suffix"
+        return replace(detect_files(place, found_files, classes, legend, threshold, strict), suffix=suffix)
+    if legend is not None or threshold is not None or suffix is not None:
+        what = "a legend" if legend is not None else "mask_suffix" if threshold is None else "binarize"
         raise UserError(f"{what} for masks that are image files", f"{kind.kind} and {what}", "Leave it out.")
     if kind is CocoMasks:
         return CocoMasks(require_requested(names, count, read_coco(place).class_names, f"in '{place}'"))

@@ -19,6 +19,7 @@ from rankmatch_keras.texts import counted
 MAX_PIXELS = 100_000_000
 # Limits the memory of pictures with many bands to that of the largest picture with four.
 MAX_VALUES = 4 * MAX_PIXELS
+MAX_TEXT = 1_000_000
 _ONE_AT_A_TIME = threading.Lock()
 
 T = TypeVar("T")
@@ -80,6 +81,23 @@ def open_regular(path: str | Path) -> BinaryIO:
         found = "a folder" if stat.S_ISDIR(mode) else "a pipe or device"
         raise UserError("a file", f"{found} at '{printable(path)}'", "Give the path of the file itself.")
     return open(path, "rb")
+
+
+def read_text(path: str | Path, what: str) -> str:
+    """Read a text file in UTF-8 of at most a megabyte, with or without byte order mark.
+
+    Args:
+        path: the file.
+        what: what it should be, as a short phrase.
+
+    Raises:
+        UserError: it cannot be read, is no text, or longer.
+    """
+    with reading(path, what), open_regular(path) as file:
+        text = file.read(MAX_TEXT + 1)
+        if len(text) > MAX_TEXT:
+            raise UserError(what, f"more than a megabyte in '{printable(path)}'", "Give a text file.")
+        return text.decode("utf-8-sig")
 
 
 def only_readable(files: Sequence[T], read: Callable[[T], object]) -> list[T]:

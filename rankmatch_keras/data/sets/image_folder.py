@@ -4,6 +4,7 @@ import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 from rankmatch_keras.data.masks.file_masks import FileMasks
@@ -26,7 +27,9 @@ def image_folder(
     val_masks: str | Path | None = None,
     legend: Mapping[str, Sequence[int]] | str | Path | None = None,
     binarize: bool = False,
+    mask_threshold: float | None = None,
     mask_suffix: str | None = None,
+    resize_masks: bool = False,
     hold_out: float = 0.0,
     seed: int = 0,
     strict: bool = True,
@@ -57,7 +60,10 @@ def image_folder(
             legend.csv, legend.txt or label_colors.txt in or beside the folder of the masks is found automatically.
         binarize: read black-and-white masks with soft edges, as smoothing and resizing leave them, as two classes: dark
             and bright.
+        mask_threshold: the same, split at this part of the way from the dark value to the bright one, 0..1; `binarize`
+            alone is 0.5.
         mask_suffix: what the name of each mask has beyond its image's, such as "_roads", in place of the usual names.
+        resize_masks: resize masks of another size than their images by nearest neighbors, if both have one form.
         hold_out: without validation images, this fraction of the labeled images (at least one) becomes `val`.
         seed: which images are held out.
         strict: False leaves faults of single files to the check, which lists them all: an image without mask becomes a
@@ -70,6 +76,7 @@ def image_folder(
     """
     _require_together(val_images, val_masks)
     _require_fraction(hold_out)
+    threshold = _threshold(binarize, mask_threshold)
     images, masks = Path(images), Path(masks)
     pictures = pictures_by_name(images)
     others = {} if unlabeled is None else pictures_by_name(unlabeled, "unlabeled images")
@@ -83,13 +90,15 @@ def image_folder(
         others = {f"unlabeled/{name}": picture for name, picture in others.items()}
     channels = common_channels([*pictures.values(), *others.values(), *val_pictures.values()], strict)
 
-    mask_set = detect_masks(masks, images, pictures, classes, legend, binarize, strict, mask_suffix)
+    mask_set = detect_masks(masks, images, pictures, classes, legend, threshold, strict, mask_suffix)
     train = _samples(mask_set, masks, images, pictures, channels, strict)
     val: tuple[Sample, ...] = ()
     if val_images is not None and val_masks is not None:
         val = _samples(mask_set, Path(val_masks), Path(val_images), val_pictures, channels, strict)
     elif hold_out:
         train, val = _held_out(train, hold_out, seed)
+    if resize_masks:
+        train, val = (tuple(replace(sample, resize_mask=True) for sample in part) for part in (train, val))
     return SegmentationData(
         name=images.parent.resolve().name or "images",
         train=train,
@@ -97,6 +106,7 @@ def image_folder(
         class_names=mask_set.class_names,
         unlabeled=tuple(Sample(name, ImageFile(*picture, channels)) for name, picture in others.items()),
         palette=mask_set.palette,
+        notes=mask_set.notes,
     )
 
 
@@ -189,6 +199,15 @@ def _require_together(val_images: str | Path | None, val_masks: str | Path | Non
 def _require_fraction(hold_out: float) -> None:
     if isinstance(hold_out, bool) or not isinstance(hold_out, (int, float)) or not 0 <= hold_out < 1:
         raise UserError("hold_out from 0 to less than 1", f"{hold_out!r}", "Give e.g. 0.2.")
+
+
+def _threshold(binarize: bool, mask_threshold: float | None) -> float | None:
+    """Return where gray masks are split, as a part of the way from dark to bright; None for nowhere."""
+    if mask_threshold is None:
+        return 0.5 if binarize else None
+    if isinstance(mask_threshold, bool) or not isinstance(mask_threshold, (int, float)) or not 0 <= mask_threshold <= 1:
+        raise UserError("mask_threshold from 0 to 1", f"{mask_threshold!r}", "Give e.g. 0.5.")
+    return float(mask_threshold)
 
 
 def _require_apart(some: Mapping[str, Picture], more: Mapping[str, Picture], what: str) -> None:

@@ -11,7 +11,9 @@ import numpy as np
 
 from rankmatch_keras.data.masks.encodings import IDS, MaskEncoding
 from rankmatch_keras.data.masks.mask_files import MaskFile
+from rankmatch_keras.data.masks.sizes import resized
 from rankmatch_keras.data.readers.folders import pictures_by_name, require_files
+from rankmatch_keras.data.readers.images import image_info
 from rankmatch_keras.data.readers.sources import ImageFile, ImageSource, MaskSource
 from rankmatch_keras.data.sets.hierarchies import Hierarchy
 from rankmatch_keras.data.sets.protocol import Protocol
@@ -26,11 +28,13 @@ class Sample:
         name: identifies the sample within its data set, whatever folder the set lies in.
         image: source of the image; a path stands for `ImageFile(path)`.
         mask: source of the mask, None for an unlabeled image; a path stands for `MaskFile(path)`, a file of class ids.
+        resize_mask: whether a mask of another size is resized to that of the image.
     """
 
     name: str
     image: ImageSource
     mask: MaskSource | None = None
+    resize_mask: bool = False
 
     def __post_init__(self):
         if isinstance(self.image, (str, os.PathLike)):
@@ -50,12 +54,19 @@ class Sample:
         """Read the mask: int32 (H, W), class ids 0..K-1 and 255 for pixels to ignore.
 
         Raises:
-            UserError: the mask cannot be read or holds values of no class; the message names it.
+            UserError: the mask cannot be read, holds values of no class, or cannot be resized; the message names it.
             ValueError: the sample has no mask.
         """
         if self.mask is None:
             raise ValueError(f"Sample {self.name!r} has no mask.")
-        return self.mask.read()
+        ids = self.mask.read()
+        return resized(ids, self._image_size(), self.mask, self.image) if self.resize_mask else ids
+
+    def _image_size(self) -> tuple[int, int]:
+        if isinstance(self.image, ImageFile):
+            info = image_info(self.image.path, self.image.page)
+            return info.height, info.width
+        return self.read_image().shape[:2]
 
 
 @dataclass(frozen=True)
@@ -86,6 +97,7 @@ class SegmentationData:
         protocol: how scores on this set are usually measured.
         origin: how the set was opened, if by `open_data`; sets of equal samples are equal whatever their origin.
         hierarchy: the classes as leaves of a tree of groups, see `parents_of`; None where there is none.
+        notes: how the masks were found and understood, where that is not obvious, as sentences.
     """
 
     name: str
@@ -98,6 +110,7 @@ class SegmentationData:
     protocol: Protocol = Protocol()
     origin: Origin | None = field(default=None, compare=False)
     hierarchy: Hierarchy | None = field(default=None, hash=False)
+    notes: tuple[str, ...] = field(default=(), compare=False)
 
     def __post_init__(self):
         for name in self.class_names:

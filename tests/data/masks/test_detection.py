@@ -109,6 +109,11 @@ def test_binarize(folder):
     assert found.class_names == ("ground", "cell")
     np.testing.assert_array_equal(found.train[0].read_mask(), np.asarray(soft) > 127)
     assert counts(found.val[0]) == {0: 2672, 1: 400}
+    for part, above in ((0.0, 0), (0.25, 63), (1.0, 255)):  # from 0 to 255, the values of most pixels
+        bright = opened(folder, mask_threshold=part).train[0].read_mask()
+        np.testing.assert_array_equal(bright, np.asarray(soft) > above)
+    with pytest.raises(UserError, match="mask_threshold from 0 to 1; found 2"):
+        opened(folder, mask_threshold=2)
     write(folder / "masks/b.png", OBJECT)
     with pytest.raises(UserError, match=r"0 and 1 in '.*b\.png'"):
         opened(folder, binarize=True)

@@ -10,6 +10,7 @@ from PIL import Image
 from rankmatch_keras import data
 from rankmatch_keras.data.sets.samples import seeded_order
 from rankmatch_keras.errors import UserError
+from rankmatch_keras.training.dataset import read_classes
 
 SHARED = Path(__file__).resolve().parents[4] / "shared" / "data"
 
@@ -73,6 +74,51 @@ def test_one_folder_may_hold_images_and_masks(tmp_path):
         ("b", "b.png", "b_mask.png"),
     ]
     np.testing.assert_array_equal(found.train[1].read_mask(), IDS)
+
+
+def test_classes_named_by_a_file_of_roboflow(tmp_path):
+    """Its export for semantic segmentation: image, mask and `_classes.csv` in one folder."""
+    for name in ("a_jpg.rf.1f", "b_jpg.rf.2c"):
+        save(tmp_path / f"train/{name}.jpg", np.zeros((3, 4, 3), np.uint8))
+        save(tmp_path / f"train/{name}_mask.png", np.asarray(IDS, np.uint8))
+    table = tmp_path / "train/_classes.csv"
+    table.write_text("Pixel Value, Class\n0, ground\n2, wide, road\n1, car\n3, never drawn\n")
+    found = data.ImageFolder(tmp_path / "train", tmp_path / "train")
+    assert found.class_names == ("ground", "car", "wide, road", "never drawn")
+    assert found.notes == (f"The classes are named by {table}.",)
+    np.testing.assert_array_equal(found.train[0].read_mask(), IDS)
+    assert data.ImageFolder(tmp_path / "train", tmp_path / "train", classes=3).class_names[1] == "class 1"
+    table.write_text("Pixel Value, Class\n0, ground\n2, road\n")
+    with pytest.raises(UserError, match=r"ids 0, 1, 2, ... each once; found 0, 2 in '.*_classes\.csv'"):
+        data.ImageFolder(tmp_path / "train", tmp_path / "train")
+    table.write_text("filename, ground, road\na.jpg, 0, 1\n")  # another export: labels of whole images
+    assert data.ImageFolder(tmp_path / "train", tmp_path / "train").class_names[1] == "class 1"
+
+
+def test_names_in_a_text_file(tmp_path):
+    path = tmp_path / "names.txt"
+    path.write_bytes(b"\xef\xbb\xbfground\r\n\r\n stra\xc3\x9fe, nass \r\n")
+    assert read_classes(str(path)) == ["ground", "straße, nass"]
+    assert read_classes("7") == 7 and read_classes("ground, car") == ["ground", "car"]
+    path.write_bytes(b"\xff" * 9)
+    with pytest.raises(UserError, match=r"class names, one per line; found '.*names\.txt'"):
+        read_classes(str(path))
+
+
+def test_masks_of_another_size(folders):
+    for name in "ab":
+        save(folders / f"images/{name}.png", np.zeros((7, 8, 3), np.uint8))
+    masks_of(folders, IDS, IDS * 0)
+    found = opened(folders, resize_masks=True, classes=3)
+    # Rows 0..6 of 7 lie at 0.2, 0.6, 1.1, 1.5, 1.9, 2.4, 2.8 of 3.
+    expected = np.repeat(IDS[[0, 0, 1, 1, 1, 2, 2]], 2, axis=1)
+    np.testing.assert_array_equal(found.train[0].read_mask(), expected)
+    assert opened(folders, classes=3).train[0].read_mask().shape == (3, 4)  # the check refuses it
+    save(folders / "images/a.png", np.zeros((4, 9, 3), np.uint8))
+    with pytest.raises(
+        UserError, match=r"\(9 x 4\); found 4 x 3 in '.*a\.png'. Its height and width have another ratio"
+    ):
+        opened(folders, resize_masks=True, classes=3).train[0].read_mask()
 
 
 def test_ids(folders):
