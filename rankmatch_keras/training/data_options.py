@@ -33,7 +33,10 @@ class DataOptions:
     ] = None
     data: Annotated[Path | None, About(DATA, "Folder of the data set; paths in lists are relative to it.")] = None
     images: Annotated[Path | None, _data("Folder of labeled images, or a TIFF stack.")] = None
-    masks: Annotated[Path | None, _data("Folder of their masks, a TIFF stack, or a COCO-style JSON file.")] = None
+    masks: Annotated[
+        Path | None,
+        _data("Their masks: a folder, TIFF stack, JSON file, or zip file (docs/data.md)."),
+    ] = None
     unlabeled: Annotated[Path | None, _data("Folder of images without masks, or a TIFF stack.")] = None
     val_images: Annotated[Path | None, _data("Folder of validation images.")] = None
     val_masks: Annotated[Path | None, _data("Folder of their masks.")] = None

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rankmatch_keras import data
+from rankmatch_keras.data.readers.archives import archive_of
 from rankmatch_keras.data.readers.guards import reading
 from rankmatch_keras.errors import UserError
 from rankmatch_keras.files import replacing
@@ -29,7 +30,7 @@ def fingerprints(parts: Mapping[str, Sequence[data.Sample]]) -> Fingerprints:
 
     def of(source):
         path = getattr(source, "path", None)
-        return "" if path is None else of_file(path)  # arrays have no file
+        return "" if path is None else of_file(archive_of(path) or path)  # arrays have no file
 
     return {
         (part, sample.name): f"{of(sample.image)} {of(sample.mask)}".strip()

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rankmatch_keras.data.masks.legends import Color
+from rankmatch_keras.data.readers.archives import is_file
 from rankmatch_keras.data.readers.guards import printable, read_text
 from rankmatch_keras.errors import UserError
 
@@ -68,7 +69,7 @@ def read_names(path: str | Path) -> tuple[str, ...]:
 def names_beside(folder: Path) -> Path | None:
     """Return the file in a folder of masks that names their classes; None if there is none."""
     path = folder / NAMES_FILE
-    return path if path.is_file() and _table(read_text(path, "class names").splitlines()[:1]) is not None else None
+    return path if is_file(path) and _table(read_text(path, "class names").splitlines()[:1]) is not None else None
 
 
 def _table(lines: Sequence[str]) -> list[list[str]] | None:

@@ -20,17 +20,19 @@ from rankmatch_keras.data.masks.class_names import (
     requested,
     require_requested,
 )
+from rankmatch_keras.data.masks.cvat import LABELMAP
 from rankmatch_keras.data.masks.detection import binarized, encoding_of, require_agreement
 from rankmatch_keras.data.masks.encodings import IDS, MaskEncoding, Threshold, TwoValues
 from rankmatch_keras.data.masks.legends import Color, Legend, colors_of, legend_of, read_legend
 from rankmatch_keras.data.masks.mask_files import MaskFile
 from rankmatch_keras.data.masks.palettes import PaletteColors, by_palette, common_palette
 from rankmatch_keras.data.masks.surveys import Survey
+from rankmatch_keras.data.readers.archives import is_file, is_folder
 from rankmatch_keras.data.readers.folders import Picture, masks_by_name, require_masks
 from rankmatch_keras.data.readers.sources import MaskSource
 from rankmatch_keras.errors import UserError
 
-LEGENDS = ("legend.csv", "legend.txt", "label_colors.txt")
+LEGENDS = ("legend.csv", "legend.txt", "label_colors.txt", LABELMAP)
 LegendSource = Mapping[str, Sequence[int]] | str | Path | None
 T = TypeVar("T")
 
@@ -202,8 +204,8 @@ def _legend_beside(place: Path, surveys: Sequence[Survey]) -> Path | None:
     """Return the legend in or beside the folder if it concerns the masks: they hold colors, or palettes with them."""
     are_colors = any(survey.is_color for survey in surveys)
     painted = {survey.palette[value] for survey in surveys if survey.palette for value in survey.pixels} - {(0, 0, 0)}
-    for folder in (place, place.parent) if place.is_dir() else (place.parent,):
-        found = [folder / name for name in LEGENDS if (folder / name).is_file()]
+    for folder in (place, place.parent) if is_folder(place) else (place.parent,):
+        found = [folder / name for name in LEGENDS if is_file(folder / name)]
         if found and (are_colors or any(_names_one(legend, painted) for legend in found)):
             if len(found) > 1:
                 raise UserError(

@@ -1,6 +1,7 @@
 """Legends: the classes of masks as colors, and the text file that lists them."""
 
 import csv
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -16,6 +17,8 @@ from rankmatch_keras.errors import UserError
 IGNORED_NAMES = ("ignore", "void", "unlabeled", "unlabelled")
 # A mask of class colors has a handful of them; lossy compression makes many more at their borders.
 MAX_COLORS = 256
+# A line of CVAT: label:red,green,blue:parts:actions.
+_LABELMAP = re.compile(r"(.+):(\d+),(\d+),(\d+):[^:]*:[^:]*", re.ASCII)
 
 Color = tuple[int, int, int]
 Entry = Color | tuple[Color, ...]
@@ -106,8 +109,9 @@ def read_legend(path: str | Path) -> dict[str, Entry]:
     """Read a legend: what the colors of masks mean.
 
     Args:
-        path: text file with one color per line, `name,red,green,blue` or, as in CamVid, `red green blue name`; a
-            header line is skipped, and so are lines that start with # and hold no color.
+        path: text file with one color per line, `name,red,green,blue` or, as in CamVid, `red green blue name`, or, as
+            in CVAT, `name:red,green,blue::`; a header line is skipped, and so are lines that start with # and hold no
+            color.
 
     Returns:
         (red, green, blue) by class name in the order of the file; where a name stands on several lines, a tuple
@@ -185,6 +189,8 @@ def _parsed(line: str, where: str, may_be_header: bool) -> tuple[str, Color] | N
         fields = next(csv.reader([line], skipinitialspace=True), []) if "," in line else line.split()
     except csv.Error as error:  # a field of over 131,072 characters
         raise UserError("name,red,green,blue", f"{error} in {where}", "Correct the line.") from None
+    if labelmap := _LABELMAP.fullmatch(line.strip()):
+        fields = [*labelmap.groups()]
     fields = [field.strip() for field in fields]
     numeric = [field.isascii() and field.isdigit() for field in fields]
     name_first = "," in line

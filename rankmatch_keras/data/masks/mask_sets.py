@@ -12,8 +12,10 @@ from typing import ClassVar
 
 from rankmatch_keras.data.masks.class_names import Classes, requested, require_requested
 from rankmatch_keras.data.masks.coco import read_coco
+from rankmatch_keras.data.masks.cvat import class_masks
 from rankmatch_keras.data.masks.file_masks import FileMasks, LegendSource, detect_files, mask_files, of_pictures
 from rankmatch_keras.data.masks.labelme import LabelMeMask, labelme_classes
+from rankmatch_keras.data.readers.archives import archive_of, innermost_folder
 from rankmatch_keras.data.readers.folders import (
     IMAGE_ENDINGS,
     Picture,
@@ -22,7 +24,7 @@ from rankmatch_keras.data.readers.folders import (
     names_below,
     pictures_by_name,
 )
-from rankmatch_keras.data.readers.guards import only_readable
+from rankmatch_keras.data.readers.guards import only_readable, reading
 from rankmatch_keras.data.readers.sources import MaskSource
 from rankmatch_keras.errors import UserError
 
@@ -80,6 +82,18 @@ class CocoMasks:
 
 
 MaskSet = FileMasks | LabelMeMasks | CocoMasks
+
+
+def place_of_masks(place: Path) -> Path:
+    """Return the folder of the masks in a zip file or an export; any other place is returned as it is.
+
+    Raises:
+        UserError: a zip file cannot be read.
+    """
+    if archive_of(place) == place:
+        with reading(place, "a zip file of masks"):
+            place = innermost_folder(place)
+    return class_masks(place)
 
 
 def kind_of_masks(place: Path, images: Path) -> type[MaskSet]:
@@ -148,6 +162,7 @@ def detect_masks(
 
 def unused_masks(images: Path, masks: Path, suffix: str | None = None) -> list[str]:
     """Return the mask files that belong to no image."""
+    masks = place_of_masks(masks)
     if kind_of_masks(masks, images) is not FileMasks:
         return []
     pictures = pictures_by_name(images)

@@ -12,7 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from rankmatch_keras.data.readers.guards import printable
+from rankmatch_keras.data.readers.archives import archive_of, files_in, is_file, is_folder
+from rankmatch_keras.data.readers.guards import printable, reading
 from rankmatch_keras.data.readers.mask_names import masks_of
 from rankmatch_keras.data.readers.tiff import count_pages
 from rankmatch_keras.errors import UserError
@@ -48,7 +49,7 @@ def pictures_by_name(place: str | Path, what: str = "images", stack: str | None 
     """Find the pictures of a folder and its subfolders, or of one TIFF stack, by name in sorted order.
 
     Args:
-        place: a folder, or a TIFF file.
+        place: a folder, a zip file or a folder in one, or a TIFF file.
         what: what it should hold, for messages.
         stack: name of the stack in the names of its pages, where `place` is a file; its own stem by default.
 
@@ -60,7 +61,7 @@ def pictures_by_name(place: str | Path, what: str = "images", stack: str | None 
     if os.path.isfile(place) and place.suffix.lower() in TIFF_ENDINGS:
         return _pages(place, stack or _name(place, place.parent))
     # `os.path` has an answer for paths that cannot be, e.g. with NUL or too long.
-    if not os.path.isdir(place):
+    if not is_folder(place):
         found = "a file" if os.path.exists(place) else "nothing"
         raise UserError(f"a folder of {what}, or a TIFF stack", f"{found} at '{place}'", "Check the path.")
     files = _without_previews(files_below(place, IMAGE_ENDINGS, what), place)
@@ -98,7 +99,7 @@ def files_below(folder: str | Path, endings: tuple[str, ...], what: str) -> list
     """
     wanted = sorted(file for file in _all_below(folder, what) if file.suffix.lower() in endings)
     for file in wanted:
-        if not os.path.isfile(file):
+        if not is_file(file):
             found = "a link that leads nowhere" if file.is_symlink() else "no regular file"
             raise UserError(f"files of {what}", f"'{file}', {found}", "Remove or replace it.")
     return wanted
@@ -143,6 +144,9 @@ def _all_below(folder: str | Path, what: str) -> list[Path]:
     def fail(error: OSError):
         raise UserError(f"a readable folder of {what}", f"{error}", "Check its permissions.") from error
 
+    if archive_of(folder):
+        with reading(folder, f"a zip file of {what}"):
+            return files_in(Path(folder))
     files = []
     for base, folders, names in os.walk(folder, onerror=fail):
         folders[:] = [name for name in folders if not name.startswith(".")]

@@ -13,6 +13,7 @@ from typing import BinaryIO, NamedTuple, TypeVar
 
 import numpy as np
 
+from rankmatch_keras.data.readers.archives import archive_of, open_member
 from rankmatch_keras.errors import UserError
 from rankmatch_keras.texts import counted
 
@@ -70,12 +71,14 @@ def reading(
 
 
 def open_regular(path: str | Path) -> BinaryIO:
-    """Open a regular file for reading.
+    """Open a regular file for reading, also one in a zip file, as if that were a folder.
 
     Raises:
-        UserError: the path is a folder, a pipe or a device (which may never end).
+        UserError: the path is a folder, a pipe or a device (which may never end); or see `open_member`.
         OSError: there is no such file, or it must not be read.
     """
+    if archive_of(path) not in (None, Path(path)):
+        return open_member(path)
     mode = os.stat(path).st_mode
     if not stat.S_ISREG(mode):
         found = "a folder" if stat.S_ISDIR(mode) else "a pipe or device"

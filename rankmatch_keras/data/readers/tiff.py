@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from tifffile import COMPRESSION, TiffFile, TiffPage
 
+from rankmatch_keras.data.readers.archives import archive_of
 from rankmatch_keras.data.readers.guards import ImageInfo, as_float32, drawn, open_regular, oriented, printable, reading
 from rankmatch_keras.data.readers.tiff_codecs import decoded
 from rankmatch_keras.data.readers.tiff_layout import Layout
@@ -88,6 +89,8 @@ class _Stack:
 
     def __init__(self, path: str | Path):
         open_regular(path).close()
+        if archive_of(path):
+            raise UserError("TIFF files outside zip files", f"'{printable(path)}'", "Unpack the zip file.")
         self.path = path
         self.file = TiffFile(path)
         # Closes the file once nobody uses it, at the latest when the program ends.
@@ -175,7 +178,7 @@ def _stack(path: str | Path, page: int | None) -> _Stack:
 
 
 def _kept_open(path: str | Path) -> _Stack:
-    status = os.stat(path)
+    status = os.stat(archive_of(path) or path)
     # A replaced file is opened again, and so is every file in a forked process, which would share its position.
     return _open_stack(os.path.abspath(path), status.st_mtime_ns, status.st_size, os.getpid())
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from rankmatch_keras.data.masks.file_masks import FileMasks
-from rankmatch_keras.data.masks.mask_sets import MaskSet, detect_masks, kind_of_masks
+from rankmatch_keras.data.masks.mask_sets import MaskSet, detect_masks, kind_of_masks, place_of_masks
 from rankmatch_keras.data.readers.folders import TIFF_ENDINGS, Picture, pictures_by_name, without_masks
 from rankmatch_keras.data.readers.guards import only_readable
 from rankmatch_keras.data.readers.images import image_info
@@ -39,8 +39,8 @@ def image_folder(
     Folders are searched with their subfolders. Image and mask are matched by their path below the folder without
     ending; where no mask has the name of an image, by usual names such as `a_mask` or `mask_a` for `a`. One folder may
     hold both. Endings are jpg, jpeg, jpe, jfif, png, tif, tiff, bmp, webp or gif in any case. Instead of a folder each
-    argument may be a TIFF stack, of which every page is a sample; masks may also be a folder of LabelMe files, or one
-    COCO-style JSON file.
+    argument may be a TIFF stack, of which every page is a sample; masks may also be a folder of LabelMe files, one
+    COCO-style JSON file, a zip file of masks, or an export of CVAT.
 
     The meaning of the masks is judged for each of them, and all must agree: class ids with 255 for pixels to ignore;
     two gray values such as 0 and 255, of which the smaller one is the background; or colors, named by a legend or as
@@ -77,7 +77,8 @@ def image_folder(
     _require_together(val_images, val_masks)
     _require_fraction(hold_out)
     threshold = _threshold(binarize, mask_threshold)
-    images, masks = Path(images), Path(masks)
+    images, masks = Path(images), place_of_masks(Path(masks))
+    val_masks = None if val_masks is None else place_of_masks(Path(val_masks))
     pictures = pictures_by_name(images)
     others = {} if unlabeled is None else pictures_by_name(unlabeled, "unlabeled images")
     val_pictures = {} if val_images is None else pictures_by_name(val_images, "validation images")
