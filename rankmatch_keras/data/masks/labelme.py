@@ -1,17 +1,23 @@
 """Masks drawn from LabelMe's annotations, one JSON file per image.
 
 Pixels that no shape covers are class 0, "background". Later shapes paint over earlier ones. Pillow draws the shapes, as
-in LabelMe's own export: pixels that hold a corner or lie on an edge belong to the shape.
+in LabelMe's own export: pixels that hold a corner or lie on an edge belong to the shape, lines are 10 pixels wide and
+points have a radius of 5 pixels.
 """
 
+import base64
+import binascii
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from PIL import Image, ImageDraw
+from PIL.PngImagePlugin import PngImageFile
+from pydantic import BeforeValidator
 
 from rankmatch_keras import IGNORE_INDEX
 from rankmatch_keras.data.masks.shapes import (
@@ -21,11 +27,12 @@ from rankmatch_keras.data.masks.shapes import (
     Record,
     Side,
     Work,
+    flaw,
     outline_length,
     read_record,
     require_points,
 )
-from rankmatch_keras.data.readers.guards import printable, require_bounded
+from rankmatch_keras.data.readers.guards import printable, quiet, reading, require_bounded
 from rankmatch_keras.errors import UserError
 
 BACKGROUND = "background"
@@ -35,12 +42,25 @@ _MAX_BYTES = 2**29
 # LabelMe's names for pixels of no class.
 _MEANINGS = {"_background_": 0, "__ignore__": IGNORE_INDEX}
 _EDGES_AND_ROWS = 1_000_000_000
+# As LabelMe draws them.
+LINE_WIDTH = 10
+POINT_RADIUS = 5
+_FEWEST_POINTS = {"polygon": 3, "point": 1}
+
+
+def _decoded(text: Any) -> Any:
+    """Return the bytes of a base64 text; anything else as it is."""
+    try:
+        return base64.b64decode(text, validate=True) if isinstance(text, str) else text
+    except binascii.Error:
+        raise ValueError("a text that is no base64") from None
 
 
 class _Shape(Record):
     label: str
     points: Points
-    shape_type: Literal["polygon", "rectangle", "circle"] | None = None
+    shape_type: Literal["polygon", "rectangle", "circle", "mask", "line", "linestrip", "point"] | None = None
+    mask: Annotated[bytes | None, BeforeValidator(_decoded)] = None
 
 
 class _File(Record):
@@ -51,7 +71,7 @@ class _File(Record):
 
 @dataclass(frozen=True)
 class LabelMeMask:
-    """A mask as a JSON file of LabelMe: polygons, rectangles and circles.
+    """A mask as a JSON file of LabelMe: polygons, rectangles, circles, masks, lines and points.
 
     Attributes:
         path: the JSON file of one image.
@@ -106,16 +126,37 @@ def labelme_classes(paths: Iterable[str | Path]) -> tuple[str, ...]:
 
 def _draw(draw: ImageDraw.ImageDraw, shape: _Shape, value: int, work: Work, where: str) -> None:
     kind = shape.shape_type or "polygon"
-    require_points(shape.points, where, 3 if kind == "polygon" else 2)
+    require_points(shape.points, where, _FEWEST_POINTS.get(kind, 2))
     xs, ys = shape.points[::2], shape.points[1::2]
     if kind == "polygon":
         _require_quick(shape.points, draw, work, where)
         draw.polygon(shape.points, fill=value, outline=value)
     elif kind == "rectangle":
         draw.rectangle((min(xs), min(ys), max(xs), max(ys)), fill=value, outline=value)
+    elif kind == "mask":
+        draw.bitmap((int(xs[0]), int(ys[0])), _drawn_mask(shape, draw, work, where), fill=value)
+    elif kind in ("line", "linestrip"):
+        work.add_outline(LINE_WIDTH * outline_length(shape.points), where)
+        draw.line(shape.points, fill=value, width=LINE_WIDTH)
     else:
-        radius = math.hypot(xs[1] - xs[0], ys[1] - ys[0])
+        radius = POINT_RADIUS if kind == "point" else math.hypot(xs[1] - xs[0], ys[1] - ys[0])
         draw.ellipse((xs[0] - radius, ys[0] - radius, xs[0] + radius, ys[0] + radius), fill=value, outline=value)
+
+
+def _drawn_mask(shape: _Shape, draw: ImageDraw.ImageDraw, work: Work, where: str) -> Image.Image:
+    """Return the picture of a shape that is a mask, as large as its box, both of whose corners belong to it."""
+    left, top, right, bottom = map(int, shape.points[:4])
+    width, height = draw.im.size
+    if shape.mask is None or len(shape.points) != 4 or not (0 <= left <= right < width and 0 <= top <= bottom < height):
+        raise flaw("a mask without picture, or whose box does not lie in the image,", where)
+    with reading(where, "a mask as PNG"), quiet():
+        picture = PngImageFile(BytesIO(shape.mask))
+    size = (right - left + 1, bottom - top + 1)
+    if picture.size != size:
+        raise flaw(f"a mask of {picture.width} x {picture.height} pixels in a box of {size[0]} x {size[1]}", where)
+    work.add_filled(size[0] * size[1], where)
+    with reading(where, "a mask as PNG"):
+        return Image.fromarray(np.array(picture.convert("L")) != 0)
 
 
 def _require_quick(points: list[float], draw: ImageDraw.ImageDraw, work: Work, where: str) -> None:

@@ -1,3 +1,5 @@
+import base64
+import io
 import json
 import os
 import pickle
@@ -10,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from pycocotools import mask as coco_tools
 
 from rankmatch_keras.data.masks import coco as coco_module
@@ -26,6 +29,13 @@ SQUARE = [[2, 1], [5, 1], [5, 3], [2, 3]]
 
 def shape(label, points, kind="polygon"):
     return {"label": label, "points": points, "shape_type": kind}
+
+
+def drawn(box, picture):
+    file = io.BytesIO()
+    if picture is not None:
+        Image.fromarray(picture.astype(np.uint8)).save(file, "PNG")
+    return shape("cell", box, "mask") | {"mask": base64.b64encode(file.getvalue()).decode()}
 
 
 def labelme(tmp_path, *shapes, name="a.json", **changes):
@@ -78,6 +88,35 @@ def test_labelme_circle(tmp_path):
     assert mask[distance <= 2].all() and not mask[distance > 2.9].any()
 
 
+def test_labelme_masks(tmp_path):
+    """A mask is a PNG file as base64, both corners of whose box belong to it."""
+    picture = np.array([[0, 1, 0], [1, 1, 9]])
+    path = labelme(tmp_path, shape("debris", [[2, 0], [3, 5]], "rectangle"), drawn([[1.0, 2.0], [3.0, 3.0]], picture))
+    assert rows(LabelMeMask(path, NAMES).read()) == [
+        "00220000",
+        "00220000",
+        "00120000",
+        "01110000",
+        "00220000",
+        "00220000",
+    ]
+    assert labelme_classes([path]) == NAMES
+
+
+def test_labelme_lines_and_points(tmp_path):
+    """Lines are 10 pixels wide, points have a radius of 5, as LabelMe draws them."""
+    size = {"imageHeight": 40, "imageWidth": 60}
+    line = LabelMeMask(labelme(tmp_path, shape("cell", [[10, 20], [50, 20]], "line"), **size), NAMES).read()
+    assert line[:, 30].sum() == 10 and line[16:25, 30].all() and not line[:, :9].any() and not line[:, 52:].any()
+    bent = [[10, 10], [30, 10], [30, 30]]
+    strip = LabelMeMask(labelme(tmp_path, shape("cell", bent, "linestrip"), **size), NAMES).read()
+    assert strip[6:15, 20].all() and strip[25, 26:35].all() and not strip[20, 20] and not strip[35:].any()
+    point = LabelMeMask(labelme(tmp_path, shape("cell", [[30, 20]], "point"), **size), NAMES).read()
+    y, x = np.mgrid[:40, :60]
+    distance = np.hypot(x - 30, y - 20)
+    assert point[distance <= 5].all() and not point[distance > 5.9].any()
+
+
 def test_shapes_may_leave_the_picture(tmp_path):
     far = [[-5, -5], [50, -5], [50, 50], [-5, 50]]
     assert (LabelMeMask(labelme(tmp_path, shape("cell", far)), NAMES).read() == 1).all()
@@ -120,7 +159,13 @@ def test_labelme_classes(tmp_path):
         ([{"points": SQUARE}], {}, "no 'label'"),
         ([{"label": 3, "points": SQUARE}], {}, "3, which should be a valid string"),
         (["cell"], {}, "'cell', which should be an object"),
-        ([shape("cell", SQUARE, "linestrip")], {}, "'linestrip', which should be 'polygon', 'rectangle' or 'circle'"),
+        ([shape("cell", SQUARE, "cuboid")], {}, "'cuboid', which should be 'polygon', 'rectangle'"),
+        ([shape("cell", [[1, 1]], "linestrip")], {}, "2 coordinates"),
+        ([shape("cell", [[1, 1], [2, 2]], "mask")], {}, "a mask without picture"),
+        ([drawn([[6, 1], [8, 2]], np.ones((2, 3)))], {}, "whose box does not lie in the image"),
+        ([drawn([[1, 1], [2, 2]], np.ones((2, 3)))], {}, "a mask of 3 x 2 pixels in a box of 2 x 2"),
+        ([drawn([[1, 1], [2, 2]], None) | {"mask": "====!"}], {}, "a text that is no base64"),
+        ([drawn([[1, 1], [2, 2]], None) | {"mask": "R0lGODlh"}], {}, r"a mask as PNG; found '.*a\.json, shape 0'"),
         ([shape("cell", SQUARE, ["x"])], {}, "a list, which should be 'polygon'"),
         ([shape("cell", [[1, 1]], "circle")], {}, "2 coordinates"),
         ([], {"imageHeight": None}, "None, which should be a valid integer, in .*imageHeight"),
