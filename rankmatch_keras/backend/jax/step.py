@@ -5,6 +5,8 @@ import contextlib
 import jax
 import keras
 
+from rankmatch_keras.backend.jax.kernels import use_jax_kernels
+
 
 def train_step(method, state, data):
     """Run one optimizer step of a method on explicit state.
@@ -68,7 +70,9 @@ def no_gradient():
 
 
 def prepare(networks, optimizer):
-    """Do nothing: the compiler chooses the kernels."""
+    """Let the networks' convolutions run in a form that compiles well on CPUs."""
+    for network in networks:
+        use_jax_kernels(network)
 
 
 def prepare_prediction(predictor):

@@ -5,6 +5,8 @@ import contextlib
 import keras
 import tensorflow as tf
 
+from rankmatch_keras.backend.tensorflow.kernels import use_tensorflow_kernels
+
 
 def train_step(method, data, mean=None):
     """Run one optimizer step of a method and return the running means by name.
@@ -52,7 +54,9 @@ def no_gradient():
 
 
 def prepare(networks, optimizer):
-    """Do nothing: the compiler chooses the kernels."""
+    """Let the networks run in TensorFlow's own kernels: the same numbers, faster and in less memory."""
+    for network in networks:
+        use_tensorflow_kernels(network)
 
 
 def prepare_prediction(predictor):

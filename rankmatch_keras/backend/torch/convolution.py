@@ -5,13 +5,12 @@ maps as they are. Weights keep their shape but are stored in the order that PyTo
 convolution of 304 channels takes three times as long.
 """
 
-import functools
 import itertools
 
 import torch
 from torch.nn import functional
 
-MOSTLY_INSIDE = 0.75
+from rankmatch_keras.backend.plain_layers import overlaps, sees_little
 
 
 def store_outputs_first(variable):
@@ -90,23 +89,9 @@ def _same_padding(images, layer):
 def _sees_little(images, kernel, strides, padding, dilation):
     """Tell whether a good part of a dilated convolution's windows lies in the padding, on a CPU."""
     same = padding == tuple(d * (k - 1) // 2 for k, d in zip(kernel.shape[2:], dilation, strict=True))
-    if images.device.type != "cpu" or strides != (1, 1) or max(dilation) == 1 or not same:
+    if images.device.type != "cpu" or strides != (1, 1) or not same:
         return False
-    inside = 1.0
-    for axis in (0, 1):
-        size, taps = images.shape[2 + axis], kernel.shape[2 + axis]
-        inside *= sum(s.stop - s.start for s, _ in _overlaps(size, taps, dilation[axis])) / (size * taps)
-    return inside < MOSTLY_INSIDE
-
-
-@functools.cache
-def _overlaps(size, taps, dilation):
-    """Return for each position in a window along one axis the outputs that see a pixel there, and those pixels."""
-    offsets = [(tap - taps // 2) * dilation for tap in range(taps)]
-    return [
-        (slice(min(max(-o, 0), size), max(size - max(o, 0), 0)), slice(min(max(o, 0), size), max(size + min(o, 0), 0)))
-        for o in offsets
-    ]
+    return sees_little(tuple(images.shape[2:]), tuple(kernel.shape[2:]), dilation)
 
 
 class DilatedConvolution(torch.autograd.Function):
@@ -152,7 +137,7 @@ class DilatedConvolution(torch.autograd.Function):
 def _kernel_gradient(images, kernel, gradient, dilation):
     pixels, gradient = _channels_last(images), _channels_last(gradient)
     to_kernel = torch.zeros_like(kernel)
-    rows, columns = (_overlaps(images.shape[2 + a], kernel.shape[2 + a], dilation[a]) for a in (0, 1))
+    rows, columns = (overlaps(images.shape[2 + a], kernel.shape[2 + a], dilation[a]) for a in (0, 1))
     for (i, (out_y, in_y)), (j, (out_x, in_x)) in itertools.product(enumerate(rows), enumerate(columns)):
         seen = pixels[:, in_y, in_x].reshape(-1, pixels.shape[3])
         to_kernel[:, :, i, j] = gradient[:, out_y, out_x].reshape(-1, gradient.shape[3]).T @ seen

@@ -13,9 +13,8 @@ import keras
 import torch
 from torch.nn import functional
 
+from rankmatch_keras.backend.plain_layers import is_plain
 from rankmatch_keras.backend.torch import convolution
-
-FLOATS = ("float32", "bfloat16", "float16")
 
 
 def use_torch_kernels(model):
@@ -30,7 +29,9 @@ def use_torch_kernels(model):
     Returns:
         The names of the layers that were changed.
     """
-    calls = {id(x): functools.partial(_kernel_of(x), x) for x in model._flatten_layers() if _is_plain(x)}
+    calls = {
+        id(x): functools.partial(_kernel_of(x), x) for x in model._flatten_layers() if _kernel_of(x) and is_plain(x)
+    }
     for first, second in neighbors(model):
         if isinstance(first, keras.layers.ZeroPadding2D):
             calls |= _padding_inside(first, second, calls)
@@ -74,16 +75,6 @@ def _update_all(optimizer, gradients, variables, learning_rate):
     for rate in set(rates):
         group = [i for i, other in enumerate(rates) if other == rate]
         torch._foreach_add_([weights[i] for i in group], [velocities[i] for i in group], alpha=rate)
-
-
-def _is_plain(layer):
-    if _kernel_of(layer) is None or not layer.built or layer.compute_dtype not in FLOATS:
-        return False
-    if isinstance(layer, keras.layers.BatchNormalization):
-        special = layer.renorm or layer.synchronized or not (layer.scale and layer.center)
-        return layer.input_spec.ndim == 4 and layer.axis in (-1, 3) and not special
-    channels_last = getattr(layer, "data_format", "channels_last") == "channels_last"
-    return channels_last and not getattr(layer, "lora_enabled", False)
 
 
 def _padding_inside(padding, reader, calls):

@@ -58,14 +58,3 @@ def test_chosen_where_windows_reach_far_into_the_padding(size, dilation, expecte
     assert not convolution._sees_little(images, kernel, **{**settings, "strides": (2, 2)})
     assert not convolution._sees_little(images, kernel, **{**settings, "padding": (0, 0)})
     assert not convolution._sees_little(images.to("meta"), kernel, **settings)
-
-
-def test_overlaps_by_hand():
-    # Three pixels, dilation 2: the first position sees pixel 0 from output 2, the last one pixel 2 from output 0.
-    assert convolution._overlaps(3, 3, 2) == [
-        (slice(2, 3), slice(0, 1)),
-        (slice(0, 3), slice(0, 3)),
-        (slice(0, 1), slice(2, 3)),
-    ]
-    for outputs, pixels in convolution._overlaps(3, 3, 7)[::2]:
-        assert outputs.start == outputs.stop and pixels.start == pixels.stop
