@@ -11,6 +11,7 @@ from rankmatch_keras.check.duplicates import Fingerprint, fingerprint
 from rankmatch_keras.data.masks.mask_files import MaskFile
 from rankmatch_keras.data.masks.sizes import wrong_size
 from rankmatch_keras.data.readers.images import image_info, read_orientation
+from rankmatch_keras.data.readers.slices import slices_of
 from rankmatch_keras.data.readers.sources import ImageFile, Remark
 from rankmatch_keras.data.sets.samples import Sample
 from rankmatch_keras.data.views.no_data import filled, without_data
@@ -122,7 +123,8 @@ def inspect_header(sample: Sample, part: str) -> Inspection:
         if info is None:
             return Inspection(sample, part, problems=(problem,))
         if source.channels in (None, info.channels) or info.channels == 1:
-            pixels = ("uint8" if info.eight_bit else "float32", source.channels or info.channels)
+            channels = (source.channels or info.channels) * slices_of(source)
+            pixels = ("uint8" if info.eight_bit else "float32", channels)
             return Inspection(sample, part, size=(info.height, info.width), pixels=pixels)
     return inspect(sample, part, 0, compare=False)
 

@@ -101,7 +101,7 @@ def save_contact_sheet(path, report, palette=None):
 
 def _cell(sample, colors):
     """Return a picture, made small before it is drawn, and the ids in its mask."""
-    image, mask = sample.read_image(), sample.read_mask()
+    image, mask = sample.shown(sample.read_image()), sample.read_mask()
     # Every n-th pixel serves image and mask alike, whatever the type of the image.
     step = max(1, max(mask.shape) // CELL_PIXELS)
     small = mask[::step, ::step]

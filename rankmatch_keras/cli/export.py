@@ -62,7 +62,7 @@ def export(run, kind, out, size, images, weights):
     file = run if run.suffix == ".keras" else getattr(Run(run), weights or Run(run).kept)
     with keras.device("cpu"):  # so that the file asks for no GPU
         predictor = models.load_predictor(file)
-        pictures = check_images(run, images, predictor.input_shape[-1])
+        pictures = check_images(run, images, predictor)
         dtype = "uint8" if pictures[0].dtype == "uint8" else "float32"
         shown = list(at_sizes(pictures, size))
         with replacing(out) as temporary:
@@ -123,18 +123,20 @@ def write_by(backend, title):
         raise SystemExit(code)
 
 
-def check_images(run, images, channels):
+def check_images(run, images, predictor):
     """Read a few images to check a file on: of a folder, or of the run's validation set.
 
     Raises:
         UserError: there are none.
     """
     from rankmatch_keras.data.sets.image_folder import images_to_segment
+    from rankmatch_keras.models.predictor import context_of
     from rankmatch_keras.training.records import read_config
     from rankmatch_keras.training.reopening import open_data_of
 
     if images is not None:
-        samples = images_to_segment(images, channels=channels)
+        context = context_of(predictor)
+        samples = images_to_segment(images, predictor.input_shape[-1] // (2 * context + 1), context)
     elif run.suffix == ".keras":
         raise UserError("images to check the file on", "a saved network alone", "Give some by --images FOLDER.")
     else:

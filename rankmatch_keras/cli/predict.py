@@ -57,6 +57,7 @@ def predict(run, images, out, save, overlay, weights, scales, window_batch, devi
     from rankmatch_keras.data.readers.folders import not_read
     from rankmatch_keras.data.sets.image_folder import images_to_segment
     from rankmatch_keras.data.sets.protocol import read_scales
+    from rankmatch_keras.models.predictor import context_of
     from rankmatch_keras.prediction.folder import Settings, kinds_of, require_free, segment_folder
     from rankmatch_keras.prediction.models import load_trained, on_device
 
@@ -65,7 +66,8 @@ def predict(run, images, out, save, overlay, weights, scales, window_batch, devi
     require_free(out, resume)
     with on_device(device):
         trained = load_trained(run, weights)
-        samples = images_to_segment(images, channels=trained.model.input_shape[-1])
+        context = context_of(trained.model)
+        samples = images_to_segment(images, trained.model.input_shape[-1] // (2 * context + 1), context)
         if line := not_read(images):
             say(line)
         segment_folder(trained.model, samples, out, trained.class_names, settings, window_batch, resume, skip_bad)

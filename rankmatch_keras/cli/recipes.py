@@ -101,7 +101,7 @@ def training_command(
     """Make the command of `recipe`."""
 
     @click.pass_context
-    def callback(context, **_):
+    def callback(context, /, **_):
         require_environment()
         _require_output(context.params)  # before Keras is imported, which takes seconds
         from rankmatch_keras.training.train import train as train_model

@@ -8,8 +8,10 @@ from rankmatch_keras.layers.base import ConfigFromArguments
 from rankmatch_keras.layers.resize import ResizeLike
 from rankmatch_keras.models.segmenter import as_maps
 
+SLICES = range(3, 23, 2)
 
-def predictor(segmenter, normalization, output_stride=16, name="predictor"):
+
+def predictor(segmenter, normalization, output_stride=16, name="predictor", slices=1):
     """Wrap a segmenter into one functional model on raw images.
 
     The weights are the segmenter's own, not copies. The file that `save` writes needs only keras and
@@ -20,6 +22,7 @@ def predictor(segmenter, normalization, output_stride=16, name="predictor"):
         normalization: the `ChannelNormalization` layer used in training.
         output_stride: the encoder's stride between feature pixels.
         name: name of the model.
+        slices: how many slices of a volume the channels of its images are, see `data.readers.slices`.
 
     Returns:
         functional `keras.Model` from (B, H, W, C) uint8 or float32 in 0..255 to probabilities
@@ -27,7 +30,8 @@ def predictor(segmenter, normalization, output_stride=16, name="predictor"):
     """
     channels = segmenter.encoder.input_shape[-1]
     image = keras.Input((None, None, channels), name="image", dtype="float32")
-    x = normalization(image)
+    x = image if slices == 1 else NeighboringSlices(slices, name="neighboring_slices")(image)
+    x = normalization(x)
     x = PadToGrid(output_stride, name="pad_to_grid")(x)
     maps = as_maps(segmenter.encoder(x))
     outputs = segmenter.decoder(maps)
@@ -73,9 +77,39 @@ def feature_model(predictor):
     return keras.Model(image, decoder(as_maps(encoder(x)))["features"], name="features"), pad.output_stride
 
 
+def context_of(predictor):
+    """Return how many neighbors of a slice, on each side, a predictor expects as further channels; 0 for most.
+
+    Args:
+        predictor: a loaded predictor, or an `ExportedPredictor`.
+    """
+    found = [layer.slices for layer in predictor.layers if isinstance(layer, NeighboringSlices)]
+    return (found[0] if found else getattr(predictor, "slices", 1)) // 2
+
+
 def _has_features(network):
     output = getattr(network, "output", None)
     return isinstance(output, dict) and {"logits", "features"} <= set(output)
+
+
+@keras.saving.register_keras_serializable(package="rankmatch_keras")
+class NeighboringSlices(ConfigFromArguments, layers.Layer):
+    """Record in a model that the channels of its images are slices of a volume; it changes nothing.
+
+    Args:
+        slices: their number, odd: the slice to segment is in the middle.
+        **kwargs: of `keras.layers.Layer`.
+    """
+
+    def __init__(self, slices, **kwargs):
+        super().__init__(**kwargs)
+        if slices not in SLICES:
+            raise ValueError(f"Expected slices of {tuple(SLICES)}. Received: {slices!r}")
+        self.slices = slices
+
+    def call(self, images):
+        """Return the images (B, H, W, C) as they are."""
+        return images
 
 
 @keras.saving.register_keras_serializable(package="rankmatch_keras")

@@ -164,7 +164,7 @@ def _segment(predictor, sample, out, class_names, settings, window_batch):
         confidence=bool(measured),
         missing=None if place is None else place.without_data(image),
     )
-    known = save(out, sample.name, image, maps, class_names, settings.save, settings.overlay, place)
+    known = save(out, sample.name, sample.shown(image), maps, class_names, settings.save, settings.overlay, place)
     write_compact(_done(out, sample), {**file, **known})
 
 

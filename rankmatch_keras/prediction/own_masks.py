@@ -8,11 +8,14 @@ from typing import Any, cast
 from rankmatch_keras import data
 from rankmatch_keras.data.readers.sources import ImageFile
 from rankmatch_keras.errors import UserError
+from rankmatch_keras.models.predictor import context_of
 from rankmatch_keras.prediction.models import Trained
 from rankmatch_keras.prediction.ranges import require_known_range
+from rankmatch_keras.texts import say
+from rankmatch_keras.training.dataset import sparse_labels
 from rankmatch_keras.training.reopening import legend_of
 
-AS_TRAINED = ("binarize", "mask_threshold", "resize_masks")
+AS_TRAINED = ("binarize", "mask_threshold", "resize_masks", "unlabeled_slices")
 
 
 def open_test_folder(
@@ -53,8 +56,13 @@ def open_test_folder(
     if meaning is None and names and all(re.fullmatch("#[0-9a-f]{6}", name) for name in names):
         meaning = {name: tuple(bytes.fromhex(name[1:])) for name in names}  # a color that is absent here keeps its id
     as_trained = {name: recorded[name] for name in AS_TRAINED if recorded.get(name) is not None}
-    opened = data.ImageFolder(images, masks, classes=names or count, legend=meaning, **as_trained | reading)
-    channels = trained.model.input_shape[-1]
+    context = context_of(trained.model)
+    opened = data.ImageFolder(
+        images, masks, classes=names or count, legend=meaning, context=context, **as_trained | reading
+    )
+    if line := sparse_labels(opened):
+        say(line)
+    channels = trained.model.input_shape[-1] // (2 * context + 1)
     pictures = [dataclasses.replace(cast(ImageFile, sample.image), channels=channels) for sample in opened.train]
     samples = [
         dataclasses.replace(sample, image=picture) for sample, picture in zip(opened.train, pictures, strict=True)

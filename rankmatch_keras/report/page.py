@@ -96,6 +96,7 @@ def write_report(
         sample = by_name[score.name]
         image = sample.read_image()
         classes = evaluation.predict_classes(trained.model, image, scores.protocol)
+        image = sample.shown(image)
         truth, prediction = (uri(overlay(image, each, dataset.palette)) for each in (sample.read_mask(), classes))
         layers = (("Image", uri(evaluation.to_display(image))), ("Truth", truth), ("Prediction", prediction))
         return Shown(score.name, score.mean_iou, layers)

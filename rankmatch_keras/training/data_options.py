@@ -2,7 +2,7 @@
 
 import functools
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import pydantic
 from annotated_types import Ge, Le
@@ -62,6 +62,16 @@ class DataOptions:
     ] = None
     resize_masks: Annotated[
         bool | None, _data("Resize masks of another size than their images by nearest neighbors.")
+    ] = None
+    context: Annotated[
+        int | None,
+        Ge(0),
+        Le(10),
+        _data("Neighboring slices on each side to show with a slice of a volume, as further channels."),
+    ] = None
+    unlabeled_slices: Annotated[
+        Literal["ignored", "empty", "missing"] | None,
+        _data("Masks of slices that nobody labeled: ignored (255 everywhere; default), empty (0 too), or missing."),
     ] = None
     hold_out: Annotated[
         float,

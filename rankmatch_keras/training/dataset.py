@@ -6,7 +6,9 @@ from typing import Any
 
 from rankmatch_keras import data
 from rankmatch_keras.data.masks.class_names import read_names
-from rankmatch_keras.data.readers.folders import not_read
+from rankmatch_keras.data.readers.folders import natural_order, not_read
+from rankmatch_keras.data.readers.slices import volume_of
+from rankmatch_keras.data.sets.slices import are_slices
 from rankmatch_keras.errors import UserError
 from rankmatch_keras.texts import counted, say
 from rankmatch_keras.training.catalog import names_where
@@ -31,7 +33,7 @@ def open_dataset(options: Options) -> data.SegmentationData:
             "validation images", "--hold-out 0 without --val-images", "Give --val-images, --val-list or --hold-out 0.2."
         )
     if held_out:
-        arguments |= {"hold_out": options.hold_out, "seed": options.seed}
+        arguments |= {"hold_out": options.hold_out, "seed": options.seed, "hold_out_block": True}
     if loader == "ImageFolder":
         arguments["strict"] = False  # the check before training lists everything that is wrong, not only the first
     dataset = data.open_data(loader, **arguments)
@@ -40,8 +42,10 @@ def open_dataset(options: Options) -> data.SegmentationData:
             say(line)
     for line in found_out(dataset):
         say(line)
+    if line := sparse_labels(dataset):
+        say(line)
     if held_out:
-        say(f"No --val-images: {len(dataset.val)} of the labeled images are held out for validation.")
+        say(f"No --val-images: {_held_out(dataset)} held out for validation.")
     if len(dataset.val) < FEW:
         few = counted(len(dataset.val), "validation image")
         say(f"Only {few}: scores on them, and the choice of the best, are rough.")
@@ -63,6 +67,26 @@ def _matched_names(dataset: data.SegmentationData) -> tuple[str, ...]:
             if image.stem != mask.stem and sample.mask.page is None:
                 return (f"Masks are matched by name: {mask.name} is the mask of {image.name}.",)
     return ()
+
+
+def sparse_labels(dataset: data.SegmentationData) -> str | None:
+    """Say in a line how many slices of a volume are labeled; `None` where all are, or there is no volume."""
+    labeled = [*dataset.train, *dataset.val]
+    volumes = {volume_of(sample.image) for sample in labeled if isinstance(sample.image, data.ImageFile)}
+    bare = [
+        one for one in dataset.unlabeled if isinstance(one.image, data.ImageFile) and volume_of(one.image) in volumes
+    ]
+    if not bare:
+        return None
+    return f"{counted(len(labeled), 'labeled slice')}, and {len(bare)} beside them that count as unlabeled."
+
+
+def _held_out(dataset):
+    if not are_slices(dataset.val):
+        return f"{len(dataset.val)} of the labeled images are"
+    names = natural_order(sample.name for sample in dataset.val)
+    block = f"{names[0]} to {names[-1]}, {len(names)} labeled slices side by side," if len(names) > 1 else names[0]
+    return f"{block} {'are' if len(names) > 1 else 'is'}"
 
 
 def loader_of(values: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:

@@ -98,7 +98,7 @@ def _save_predictions(run, dataset, protocol):
     shown = data.Protocol() if protocol.mode == "center_crop" else protocol
     evaluation.save_prediction_sheet(
         run.folder / "predictions.png",
-        images,
+        [sample.shown(image) for sample, image in zip(samples, images, strict=True)],
         [sample.read_mask() for sample in samples],
         [evaluation.predict_classes(predictor, image, shown) for image in images],
         dataset.class_names,

@@ -131,7 +131,8 @@ def train(
         options = fitted_duration(options, split, segmenter)
         epochs, steps_per_epoch = options.schedule(len(split.unlabeled) or len(split.labeled))
         method = build_method(segmenter, options, epochs * steps_per_epoch, class_weights, parents_in(dataset))
-        predictor = models.predictor(method.evaluated, normalization, options.output_stride)
+        slices = data.image_format(split.labeled).slices
+        predictor = models.predictor(method.evaluated, normalization, options.output_stride, slices=slices)
         method.compile(build_optimizer(options, epochs * steps_per_epoch), options.jit_compile)
     distribution.prepare(method, options.sync_batch_norm)
 

@@ -158,7 +158,7 @@ def values_of(option):
     words = st.text(st.characters(codec="utf-8", exclude_categories=("Cc", "Cs")), min_size=1, max_size=9)
     kinds = {
         bool: st.booleans(),
-        int: st.integers(int(option.least or 0), 10**6),
+        int: st.integers(int(option.least or 0), int(option.most or 10**6)),
         float: st.floats(option.least or 0.0, option.most or 10.0),
         Path: words.filter(lambda word: word.strip("./")).map(lambda word: Path("/data") / word.strip("/")),
         str: words.filter(lambda word: word != "random"),

@@ -66,7 +66,9 @@ class BatchSettings:
 
     def views(self, image_format: ImageFormat) -> ViewSettings:
         """Return the settings of the views of images of a format."""
-        policy = strong_policy(self.strong, image_format.channels, image_format.dtype, self.hue)
+        policy = strong_policy(
+            self.strong, image_format.channels, image_format.dtype, self.hue, in_color=image_format.is_color
+        )
         return ViewSettings(self.seed, self.crop, self.scale, policy, self.strong_views, self.second_view)
 
 

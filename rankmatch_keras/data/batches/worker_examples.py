@@ -40,7 +40,7 @@ class WorkerExamples:
             UserError: the sample cannot be read, or its image is unlike the others or its mask.
         """
         image = sample.read_image()
-        found = ImageFormat(image.shape[-1], str(image.dtype))
+        found = ImageFormat.of(image, sample)
         if found != self.image_format:
             raise UserError(f"images of {self.image_format}", f"{found} in '{sample.image}'", "Convert one kind.")
         factors = sample_example(self.views, labeled, number, image.shape[:2])

@@ -6,6 +6,7 @@ data; links to folders are refused, because they may lead in circles.
 """
 
 import os
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -164,6 +165,18 @@ def _all_below(folder: str | Path, what: str) -> list[Path]:
 def names_below(folder: str | Path, files: Iterable[Path]) -> dict[str, Path]:
     """Name files by their path below a folder without ending."""
     return {_name(file, Path(folder)): file for file in files}
+
+
+def natural_order(names: Iterable[str]) -> list[str]:
+    """Sort names with numbers by value: `slice_2` before `slice_10`."""
+
+    def key(name: str):
+        # Text and digits alternate; digits are compared by length, then as text, which works for any number of them.
+        parts = re.split("([0-9]+)", name)
+        digits = [part.lstrip("0") for part in parts[1::2]]
+        return [*zip(parts[::2], [(len(part), part) for part in [*digits, ""]], strict=True)], name
+
+    return sorted(names, key=key)
 
 
 def masks_by_name(

@@ -11,6 +11,8 @@ import numpy as np
 
 from rankmatch_keras.data.readers.guards import printable
 from rankmatch_keras.data.readers.images import read_image, read_opacity
+from rankmatch_keras.errors import UserError
+from rankmatch_keras.texts import counted
 
 
 class Remark(NamedTuple):
@@ -51,15 +53,39 @@ class ImageFile:
         path: the file.
         page: page of a stack, from 0; None for a file of one picture.
         channels: channels asked for: gray is repeated, anything else must fit. None: as in the file.
+        slices: path and page of the slices of a volume whose channels are read one after the other, this one in their
+            middle; none: this picture alone.
     """
 
     path: Path
     page: int | None = None
     channels: int | None = 3
+    slices: tuple[tuple[Path, int | None], ...] = ()
 
     def read(self) -> np.ndarray:
-        """Read the image: (H, W, C), uint8 or float32; see `read_image`."""
-        return read_image(self.path, self.page, self.channels)
+        """Read the image: (H, W, C), uint8 or float32; see `read_image`.
+
+        Raises:
+            UserError: as `read_image`; or its neighbors have another size.
+        """
+        if not self.slices:
+            return read_image(self.path, self.page, self.channels)
+        read = {one: read_image(*one, self.channels) for one in dict.fromkeys(self.slices)}
+        own = read[self.path, self.page]
+        for one, picture in read.items():
+            if picture.shape != own.shape:
+                raise UserError(
+                    f"neighboring slices of one size, {_size(own)} as in {self}",
+                    f"{_size(picture)} in {printable(*one)}",
+                    "Put each volume into a folder or stack of its own, or leave out --context.",
+                )
+        return np.concatenate([read[one] for one in self.slices], axis=-1)
+
+    def shown(self, image: np.ndarray) -> np.ndarray:
+        """Return of an image (H, W, C) that was read here what people look at: the channels of this slice alone."""
+        count = max(1, len(self.slices))
+        each = image.shape[-1] // count
+        return image[..., count // 2 * each :][..., :each]
 
     def remarks(self) -> list[Remark]:
         """Return what a person should know about how the image is read."""
@@ -68,6 +94,11 @@ class ImageFile:
 
     def __str__(self) -> str:
         return printable(self.path, self.page)
+
+
+def _size(picture: np.ndarray) -> str:
+    height, width, channels = picture.shape
+    return f"{width} x {height} pixels of {counted(channels, 'channel')}"
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,8 +12,10 @@ from rankmatch_keras.data.masks.mask_sets import MaskSet, detect_masks, kind_of_
 from rankmatch_keras.data.readers.folders import TIFF_ENDINGS, Picture, pictures_by_name, without_masks
 from rankmatch_keras.data.readers.guards import only_readable
 from rankmatch_keras.data.readers.images import image_info
+from rankmatch_keras.data.readers.slices import image_files
 from rankmatch_keras.data.readers.sources import ImageFile
 from rankmatch_keras.data.sets.samples import Sample, SegmentationData, seeded_order
+from rankmatch_keras.data.sets.slices import IGNORED, MISSING, are_slices, block, labeled_and_unlabeled
 from rankmatch_keras.errors import UserError
 from rankmatch_keras.texts import counted
 
@@ -33,6 +35,9 @@ def image_folder(
     hold_out: float = 0.0,
     seed: int = 0,
     strict: bool = True,
+    context: int = 0,
+    unlabeled_slices: str = IGNORED,
+    hold_out_block: bool = False,
 ) -> SegmentationData:
     """Open your own images: a folder of images, a folder of masks, a folder of unlabeled images.
 
@@ -68,6 +73,11 @@ def image_folder(
         seed: which images are held out.
         strict: False leaves faults of single files to the check, which lists them all: an image without mask becomes a
             training sample without mask, and unreadable files are skipped when the meaning of masks is detected.
+        context: slices on each side of a slice whose channels are added to its own, see `slices.image_files`.
+        unlabeled_slices: what the masks of slices are that nobody labeled, see `slices.labeled_and_unlabeled`; these
+            become `unlabeled`.
+        hold_out_block: hold out slices of a volume that are neighbors, not random ones, which would be nearly copies of
+            those trained on.
 
     Raises:
         UserError: a place is missing, empty or unreadable; an image has no mask; masks are of no known kind or
@@ -91,43 +101,50 @@ def image_folder(
         others = {f"unlabeled/{name}": picture for name, picture in others.items()}
     channels = common_channels([*pictures.values(), *others.values(), *val_pictures.values()], strict)
 
+    strict = strict and unlabeled_slices != MISSING
     mask_set = detect_masks(masks, images, pictures, classes, legend, threshold, strict, mask_suffix)
-    train = _samples(mask_set, masks, images, pictures, channels, strict)
+    sources = image_files(pictures, channels, context)
+    train, bare = labeled_and_unlabeled(_samples(mask_set, masks, images, pictures, sources, strict), unlabeled_slices)
     val: tuple[Sample, ...] = ()
     if val_images is not None and val_masks is not None:
-        val = _samples(mask_set, Path(val_masks), Path(val_images), val_pictures, channels, strict)
+        sources = image_files(val_pictures, channels, context)
+        val = _samples(mask_set, Path(val_masks), Path(val_images), val_pictures, sources, strict)
+        val, _ = labeled_and_unlabeled(val, unlabeled_slices)
     elif hold_out:
-        train, val = _held_out(train, hold_out, seed)
+        train, val = _held_out(train, hold_out, seed, hold_out_block)
     if resize_masks:
         train, val = (tuple(replace(sample, resize_mask=True) for sample in part) for part in (train, val))
+    others_read = image_files(others, channels, context)
     return SegmentationData(
         name=images.parent.resolve().name or "images",
         train=train,
         val=val,
         class_names=mask_set.class_names,
-        unlabeled=tuple(Sample(name, ImageFile(*picture, channels)) for name, picture in others.items()),
+        unlabeled=(*bare, *(Sample(name, image) for name, image in others_read.items())),
         palette=mask_set.palette,
         notes=mask_set.notes,
     )
 
 
-def images_to_segment(place: str | Path, channels: int | None = 3) -> tuple[Sample, ...]:
+def images_to_segment(place: str | Path, channels: int | None = 3, context: int = 0) -> tuple[Sample, ...]:
     """Make one sample without mask per picture of a folder or stack, or of a single image.
 
     Args:
         place: see `pictures_by_name`, or an image file.
         channels: see `ImageFile`.
+        context: see `image_folder`.
 
     Raises:
         UserError: see `pictures_by_name`.
     """
     place = Path(place)
     if place.is_file() and place.suffix.lower() not in TIFF_ENDINGS:
-        return (Sample(place.stem, ImageFile(place, None, channels)),)
-    if not os.path.exists(place):
+        found = {place.stem: Picture(place)}
+    elif not os.path.exists(place):
         raise UserError("a folder of images, an image, or a TIFF stack", f"nothing at '{place}'", "Check --images.")
-    found = pictures_by_name(place)
-    return tuple(Sample(name, ImageFile(*picture, channels)) for name, picture in found.items())
+    else:
+        found = pictures_by_name(place)
+    return tuple(Sample(name, image) for name, image in image_files(found, channels, context).items())
 
 
 def common_channels(pictures: Sequence[Picture], strict: bool = True) -> int:
@@ -170,23 +187,31 @@ def common_channels(pictures: Sequence[Picture], strict: bool = True) -> int:
 
 
 def _samples(
-    mask_set: MaskSet, masks: Path, images: Path, pictures: Mapping[str, Picture], channels: int, strict: bool
+    mask_set: MaskSet,
+    masks: Path,
+    images: Path,
+    pictures: Mapping[str, Picture],
+    sources: Mapping[str, ImageFile],
+    strict: bool,
 ) -> tuple[Sample, ...]:
     kind = kind_of_masks(masks, images)
     if kind is not type(mask_set):
         raise UserError(f"{mask_set.kind} as the training masks are", f"{kind.kind} at '{masks}'", "Convert them.")
     found = mask_set.find(masks, images, pictures, strict)
-    return tuple(Sample(name, ImageFile(*picture, channels), found.get(name)) for name, picture in pictures.items())
+    return tuple(Sample(name, source, found.get(name)) for name, source in sources.items())
 
 
-def _held_out(samples: tuple[Sample, ...], fraction: float, seed: int) -> tuple[tuple[Sample, ...], tuple[Sample, ...]]:
+def _held_out(
+    samples: tuple[Sample, ...], fraction: float, seed: int, as_block: bool
+) -> tuple[tuple[Sample, ...], tuple[Sample, ...]]:
     """Split into training and validation samples, in the order that also decides which images are labeled."""
     if len(samples) < 2:
         raise UserError(
             "at least 2 labeled images to hold one out", f"{counted(len(samples), 'labeled image')}", "Add more."
         )
     count = min(max(1, round(fraction * len(samples))), len(samples) - 1)
-    chosen = set(seeded_order((sample.name for sample in samples), seed)[:count])
+    names = [sample.name for sample in samples]
+    chosen = block(names, count, seed) if as_block and are_slices(samples) else {*seeded_order(names, seed)[:count]}
     train, val = (tuple(s for s in samples if (s.name in chosen) == held) for held in (False, True))
     return train, val
 

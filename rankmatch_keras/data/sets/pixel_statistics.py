@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from rankmatch_keras import IGNORE_INDEX
+from rankmatch_keras.data.readers.slices import slices_of
 from rankmatch_keras.data.sets.samples import Sample
 from rankmatch_keras.errors import UserError
 from rankmatch_keras.texts import counted
@@ -23,15 +24,22 @@ class ImageFormat:
     Attributes:
         channels: number of channels C of (H, W, C).
         dtype: "uint8" (0..255) or "float32" (the file's own units).
+        slices: how many slices of a volume the channels are; 1 for other images.
     """
 
     channels: int
     dtype: str
+    slices: int = 1
+
+    @classmethod
+    def of(cls, image: np.ndarray, sample: Sample) -> "ImageFormat":
+        """Return the format of a sample's image (H, W, C)."""
+        return cls(image.shape[-1], str(image.dtype), slices_of(sample.image))
 
     @property
     def is_color(self) -> bool:
         """Whether these are 8-bit color images, which pretrained networks and color jitter expect."""
-        return self.channels == 3 and self.dtype == "uint8"
+        return self.channels == 3 and self.dtype == "uint8" and self.slices == 1
 
     def __str__(self) -> str:
         """Return the format as text for messages."""
@@ -45,8 +53,7 @@ def image_format(samples: Sequence[Sample]) -> ImageFormat:
         UserError: there are no samples, or the image cannot be read.
     """
     _require_some(samples)
-    image = samples[0].read_image()
-    return ImageFormat(image.shape[-1], str(image.dtype))
+    return ImageFormat.of(samples[0].read_image(), samples[0])
 
 
 def channel_statistics(
@@ -71,12 +78,12 @@ def channel_statistics(
             the first in type or number of channels.
     """
     chosen = thin_out(samples, limit)
-    first, names = image_format(chosen), (str(sample.image) for sample in chosen)
+    first = image_format(chosen)
     count, mean, squares = (np.zeros(first.channels) for _ in range(3))
-    for name, (dtype, part, part_mean, part_squares) in zip(names, _in_threads(chosen), strict=True):
-        _require_format(ImageFormat(len(part), dtype), first, name, str(chosen[0].image))
+    for sample, (found, part, part_mean, part_squares) in zip(chosen, _in_threads(chosen), strict=True):
+        _require_format(found, first, str(sample.image), str(chosen[0].image))
         if not np.isfinite(part_squares).all():
-            raise UserError("finite pixels", f"infinity in '{name}'", "Replace it.")
+            raise UserError("finite pixels", f"infinity in '{sample.image}'", "Replace it.")
         # Sums of squared deviations are merged by Chan's formula: plain sums of squares lose the digits of a small
         # deviation from a large mean.
         difference, total = part_mean - mean, np.maximum(count + part, 1)
@@ -150,7 +157,7 @@ def _histogram(sample: Sample, num_classes: int) -> np.ndarray:
     return np.bincount(mask.ravel(), minlength=256)[:num_classes]
 
 
-def _in_threads(samples: Sequence[Sample]) -> Iterator[tuple[str, np.ndarray, np.ndarray, np.ndarray]]:
+def _in_threads(samples: Sequence[Sample]) -> Iterator[tuple[ImageFormat, np.ndarray, np.ndarray, np.ndarray]]:
     executor = ThreadPoolExecutor((os.cpu_count() or 1) + 1)
     try:
         yield from executor.map(_moments, samples)
@@ -158,8 +165,8 @@ def _in_threads(samples: Sequence[Sample]) -> Iterator[tuple[str, np.ndarray, np
         executor.shutdown(cancel_futures=True)
 
 
-def _moments(sample: Sample) -> tuple[str, np.ndarray, np.ndarray, np.ndarray]:
-    """Return type, and per channel the number of pixels with data, mean and sum of squared deviations of one image."""
+def _moments(sample: Sample) -> tuple[ImageFormat, np.ndarray, np.ndarray, np.ndarray]:
+    """Return format, and per channel number of pixels with data, mean and sum of squared deviations of one image."""
     image = sample.read_image()
     # In blocks of rows, so that a large image does not take eight times its memory.
     rows = max(1, BLOCK // image.shape[1])
@@ -171,7 +178,7 @@ def _moments(sample: Sample) -> tuple[str, np.ndarray, np.ndarray, np.ndarray]:
     with np.errstate(invalid="ignore"):
         mean = total(image, axis=(0, 1), dtype=np.float64) / np.maximum(number, 1)
         squares = sum(total(np.square(block - mean), axis=(0, 1)) for block in blocks)
-    return str(image.dtype), number, mean, np.asarray(squares)
+    return ImageFormat.of(image, sample), number, mean, np.asarray(squares)
 
 
 def _require_some(samples: Sequence[Sample]) -> None:

@@ -50,6 +50,10 @@ class Sample:
         """
         return self.image.read()
 
+    def shown(self, image: np.ndarray) -> np.ndarray:
+        """Return of its image (H, W, C) what people look at: of a slice with its neighbors that slice alone."""
+        return self.image.shown(image) if isinstance(self.image, ImageFile) else image
+
     def read_mask(self) -> np.ndarray:
         """Read the mask: int32 (H, W), class ids 0..K-1 and 255 for pixels to ignore.
 

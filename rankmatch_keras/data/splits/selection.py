@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from itertools import accumulate
 
+from rankmatch_keras.data.readers.folders import natural_order
 from rankmatch_keras.data.sets.samples import seeded_order
 from rankmatch_keras.errors import UserError
 from rankmatch_keras.texts import counted
@@ -135,18 +136,6 @@ def group_names(names: Iterable[str], pattern: str) -> dict[str, str]:
             "Correct the expression.",
         )
     return groups
-
-
-def natural_order(names: Iterable[str]) -> list[str]:
-    """Sort names with numbers by value: `slice_2` before `slice_10`."""
-
-    def key(name: str):
-        # Text and digits alternate; digits are compared by length, then as text, which works for any number of them.
-        parts = re.split("([0-9]+)", name)
-        digits = [part.lstrip("0") for part in parts[1::2]]
-        return [*zip(parts[::2], [(len(part), part) for part in [*digits, ""]], strict=True)], name
-
-    return sorted(names, key=key)
 
 
 def _members(names: Iterable[str], groups: Mapping[str, str]) -> dict[str, list[str]]:

@@ -212,7 +212,9 @@ def require_policy(name: str) -> None:
         raise UserError(f"strong views of {', '.join(POLICIES)}", f"{name!r}", "Choose one of them.")
 
 
-def strong_policy(name: str, channels: int, dtype: str, hue: float | None = None) -> Policy:
+def strong_policy(
+    name: str, channels: int, dtype: str, hue: float | None = None, in_color: bool | None = None
+) -> Policy:
     """Return the policy for images of a format.
 
     Args:
@@ -221,9 +223,10 @@ def strong_policy(name: str, channels: int, dtype: str, hue: float | None = None
         channels: number of channels of the images.
         dtype: "uint8" or "float32".
         hue: shift of hue of a color jitter in place of the policy's own.
+        in_color: whether these are 8-bit color images; None: if they have three channels of 8 bits.
     """
     policy = POLICIES[name]
-    if channels == 3 and dtype == "uint8":
+    if in_color or (in_color is None and channels == 3 and dtype == "uint8"):
         return policy if hue is None or not isinstance(policy, ColorJitter) else dataclasses.replace(policy, hue=hue)
     if name == "none":
         return ChannelJitter(channels, bounded=dtype == "uint8", jitter_probability=0.0, blur_probability=0.0)
