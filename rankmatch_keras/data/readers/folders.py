@@ -25,6 +25,7 @@ _FIRST_ENDINGS = (".jpg", ".jpeg", ".png", *TIFF_ENDINGS)
 # Read where no file with one of the first endings has the name: previews lie beside pictures.
 _SECOND_ENDINGS = (".jpe", ".jfif", ".bmp", ".webp", ".gif")
 IMAGE_ENDINGS = (*_FIRST_ENDINGS, *_SECOND_ENDINGS)
+MASK_ENDINGS = (*IMAGE_ENDINGS, ".mat")
 # What lies beside pictures and is none: texts, tables, georeferences, thumbnails of a file manager.
 _BESIDE = (
     *("", ".txt", ".csv", ".tsv", ".md", ".json", ".geojson", ".xml", ".yaml", ".yml", ".ini", ".log", ".html", ".pdf"),
@@ -46,13 +47,16 @@ class Picture(NamedTuple):
         return str(self.path) if self.page is None else f"{self.path}, page {self.page}"
 
 
-def pictures_by_name(place: str | Path, what: str = "images", stack: str | None = None) -> dict[str, Picture]:
+def pictures_by_name(
+    place: str | Path, what: str = "images", stack: str | None = None, endings: tuple[str, ...] = IMAGE_ENDINGS
+) -> dict[str, Picture]:
     """Find the pictures of a folder and its subfolders, or of one TIFF stack, by name in sorted order.
 
     Args:
         place: a folder, a zip file or a folder in one, or a TIFF file.
         what: what it should hold, for messages.
         stack: name of the stack in the names of its pages, where `place` is a file; its own stem by default.
+        endings: of the files that are read.
 
     Raises:
         UserError: the place does not exist or holds no picture, two pictures have the same name, a link leads to a
@@ -65,11 +69,11 @@ def pictures_by_name(place: str | Path, what: str = "images", stack: str | None 
     if not is_folder(place):
         found = "a file" if os.path.exists(place) else "nothing"
         raise UserError(f"a folder of {what}, or a TIFF stack", f"{found} at '{place}'", "Check the path.")
-    files = _without_previews(files_below(place, IMAGE_ENDINGS, what), place)
+    files = _without_previews(files_below(place, endings, what), place)
     if not files:
         others = endings_of(files_not_read(place))
         found = f"only {others} in '{place}'" if others else f"none of them in '{place}'"
-        raise UserError(f"a folder of {what} ({', '.join(IMAGE_ENDINGS)})", found, "Check the path.")
+        raise UserError(f"a folder of {what} ({', '.join(endings)})", found, "Check the path.")
     found_by_name: dict[str, Picture] = {}
     for file in files:
         name = _name(file, place)
@@ -194,7 +198,8 @@ def masks_by_name(
         UserError: see `pictures_by_name` and `masks_of`; or two stacks differ in length.
     """
     two_stacks = os.path.isfile(images) and os.path.isfile(masks)
-    found = pictures_by_name(masks, "masks", stack=_name(Path(images), Path(images).parent) if two_stacks else None)
+    stack = _name(Path(images), Path(images).parent) if two_stacks else None
+    found = pictures_by_name(masks, "masks", stack, MASK_ENDINGS)
     if two_stacks and len(found) != len(pictures):
         raise UserError(
             "as many masks as images",

@@ -5,12 +5,12 @@ from types import ModuleType
 
 import numpy as np
 
-from rankmatch_keras.data.readers import pillow_files, tiff
+from rankmatch_keras.data.readers import matlab, pillow_files, tiff
 from rankmatch_keras.data.readers.guards import ImageInfo, as_int32, open_regular, printable, reading
 from rankmatch_keras.errors import UserError
 from rankmatch_keras.texts import counted
 
-_READERS = {name: pillow_files for name in ("JPEG", "PNG", "BMP", "WebP", "GIF")} | {"TIFF": tiff}
+_READERS = {name: pillow_files for name in ("JPEG", "PNG", "BMP", "WebP", "GIF")} | {"TIFF": tiff, "MATLAB": matlab}
 _FORMATS = "a JPEG, PNG, TIFF, BMP, WebP or GIF file"
 # Offset, bytes there, and the format they stand for; formats without a reader are listed to be refused by name.
 _SIGNATURES = (
@@ -20,6 +20,7 @@ _SIGNATURES = (
     (0, b"MM\0*", "TIFF"),
     (0, b"II+\0", "TIFF"),
     (0, b"MM\0+", "TIFF"),
+    (0, b"MATLAB ", "MATLAB"),
     (0, b"GIF8", "GIF"),
     (0, b"BM", "BMP"),
     (8, b"WEBP", "WebP"),
@@ -66,7 +67,7 @@ def read_raw_mask(path: str | Path, page: int | None = None) -> np.ndarray:
     What is transparent in an image with alpha was not drawn: it is 0, whatever color goes on below.
 
     Args:
-        path: an image file, see `read_image`.
+        path: an image file, see `read_image`; or a MATLAB file of version 5 to 7 with one label map.
         page: page of a TIFF stack, from 0; None for a file of one picture.
 
     Returns:
