@@ -108,7 +108,7 @@ def inspect(sample: Sample, part: str, num_classes: int, *, compare: bool = True
         if mask is not None and not wrong:
             facts["turned"] = _turned(sample) if compare else None
             facts["class_pixels"] = np.bincount(mask.ravel(), minlength=256)
-            remarks += getattr(sample.mask, "remarks", list)()
+            remarks += [*getattr(sample.mask, "remarks", list)(), *_resized(sample, mask)]
     return Inspection(sample, part, **facts, problems=tuple(problems), remarks=tuple(remarks))
 
 
@@ -193,6 +193,13 @@ def _mask_problems(mask: np.ndarray, image: np.ndarray | None, sample: Sample, n
         )
         problems.append(Problem("mask-values", error))
     return problems
+
+
+def _resized(sample: Sample, mask: np.ndarray) -> list[Remark]:
+    height, width = sample.mask.read().shape if sample.mask and sample.resize_mask else mask.shape
+    if (height, width) == mask.shape:
+        return []
+    return [Remark("mask-resized", f"from {width} x {height} to {mask.shape[1]} x {mask.shape[0]}")]
 
 
 def _turned(sample: Sample) -> tuple[int, int] | None:

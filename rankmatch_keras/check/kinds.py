@@ -105,6 +105,12 @@ KINDS = {
         "masks of categories that share a name, which are one class",
         "Rename one of them if they are different things.",
     ),
+    "mask-resized": (NOTE, "masks resized to the size of their image", "Fine if they show all of it."),
+    "mask-annotations": (
+        NOTE,
+        "masks of images that were annotated several times, of which one is read",
+        "Mark the right one as ground truth in Label Studio.",
+    ),
     "mask-crowds": (
         NOTE,
         "masks with regions marked iscrowd, where other objects are not",

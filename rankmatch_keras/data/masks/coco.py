@@ -149,8 +149,8 @@ class CocoImage:
         work = Work()
         for one in sorted(self.annotations, key=lambda one: not one.is_crowd):
             which = f"{where}, annotation {one.number}"
-            for counts in _runs_of(one.segmentation, self.height, self.width, work, which):
-                _fill(canvas, counts, one.value, work, which)
+            for counts in runs_of(one.segmentation, self.height, self.width, work, which):
+                fill(canvas, counts, one.value, work, which)
         return canvas.reshape(self.width, self.height).T.astype(np.int32)
 
 
@@ -241,7 +241,7 @@ def _is_leaf(name: str, record: FileRecord) -> bool:
     return any(each.name == name and each.supercategory == name for each in record.categories)
 
 
-def _runs_of(segmentation: Any, height: int, width: int, work: Work, where: str) -> list[Sequence[int]]:
+def runs_of(segmentation: Any, height: int, width: int, work: Work, where: str) -> list[Sequence[int]]:
     """Return the run lengths of an annotation: down the columns, outside and inside alternating."""
     if isinstance(segmentation, dict):
         runs = validated(Runs, segmentation, where)
@@ -265,7 +265,7 @@ def _is_outside(segmentation: Any, image: CocoImage) -> bool:
     return bool(x.max() <= 0 or y.max() <= 0 or x.min() >= image.width or y.min() >= image.height)
 
 
-def _fill(canvas: np.ndarray, counts: Sequence[int], value: int, work: Work, where: str) -> None:
+def fill(canvas: np.ndarray, counts: Sequence[int], value: int, work: Work, where: str) -> None:
     """Set the pixels inside runs that must fill the canvas exactly."""
     total = sum(counts)
     if total != len(canvas):

@@ -22,7 +22,7 @@ MAX_OUTLINES = 10_000_000
 MAX_FILLED = 5_000_000_000
 _CHUNK = 1 << 24
 
-R = TypeVar("R", bound="Record")
+R = TypeVar("R", bound=BaseModel)
 
 
 class Record(BaseModel):

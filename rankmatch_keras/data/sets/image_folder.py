@@ -7,9 +7,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
-from rankmatch_keras.data.masks.file_masks import FileMasks
-from rankmatch_keras.data.masks.mask_sets import MaskSet, detect_masks, kind_of_masks, place_of_masks
-from rankmatch_keras.data.readers.folders import TIFF_ENDINGS, Picture, pictures_by_name, without_masks
+from rankmatch_keras.data.masks.mask_sets import (
+    MaskSet,
+    detect_masks,
+    images_without_masks,
+    kind_of_masks,
+    place_of_masks,
+)
+from rankmatch_keras.data.readers.folders import TIFF_ENDINGS, Picture, pictures_by_name
 from rankmatch_keras.data.readers.guards import only_readable
 from rankmatch_keras.data.readers.images import image_info
 from rankmatch_keras.data.readers.slices import image_files
@@ -45,7 +50,7 @@ def image_folder(
     ending; where no mask has the name of an image, by usual names such as `a_mask` or `mask_a` for `a`. One folder may
     hold both. Endings are jpg, jpeg, jpe, jfif, png, tif, tiff, bmp, webp or gif in any case. Instead of a folder each
     argument may be a TIFF stack, of which every page is a sample; masks may also be a folder of LabelMe files, one
-    COCO-style JSON file, a zip file of masks, or an export of CVAT.
+    JSON file of COCO's or Label Studio's kind, one file per object, a zip file of masks, or an export of CVAT.
 
     The meaning of the masks is judged for each of them, and all must agree: class ids with 255 for pixels to ignore;
     two gray values such as 0 and 255, of which the smaller one is the background; or colors, named by a legend or as
@@ -92,9 +97,9 @@ def image_folder(
     pictures = pictures_by_name(images)
     others = {} if unlabeled is None else pictures_by_name(unlabeled, "unlabeled images")
     val_pictures = {} if val_images is None else pictures_by_name(val_images, "validation images")
-    if kind_of_masks(masks, images) is FileMasks:
-        pictures = without_masks(pictures, images, masks, mask_suffix)
-        val_pictures = without_masks(val_pictures, val_images or images, val_masks or masks, mask_suffix)
+    pictures = images_without_masks(pictures, images, masks, mask_suffix)
+    if val_images is not None and val_masks is not None:
+        val_pictures = images_without_masks(val_pictures, Path(val_images), val_masks, mask_suffix)
     _require_apart(pictures, others, "labeled and unlabeled images")
     _require_apart(pictures | others, val_pictures, "training and validation images")
     if pictures.keys() & others.keys():  # two folders with the same numbering

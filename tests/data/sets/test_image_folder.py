@@ -8,6 +8,7 @@ import tifffile
 from PIL import Image
 
 from rankmatch_keras import data
+from rankmatch_keras.check.inspection import inspect
 from rankmatch_keras.data.sets.samples import seeded_order
 from rankmatch_keras.errors import UserError
 from rankmatch_keras.training.dataset import read_classes
@@ -113,7 +114,10 @@ def test_masks_of_another_size(folders):
     # Rows 0..6 of 7 lie at 0.2, 0.6, 1.1, 1.5, 1.9, 2.4, 2.8 of 3.
     expected = np.repeat(IDS[[0, 0, 1, 1, 1, 2, 2]], 2, axis=1)
     np.testing.assert_array_equal(found.train[0].read_mask(), expected)
-    assert opened(folders, classes=3).train[0].read_mask().shape == (3, 4)  # the check refuses it
+    remark = inspect(found.train[0], "labeled", 3).remarks[0]
+    assert (remark.kind, remark.text) == ("mask-resized", "from 4 x 3 to 8 x 7")
+    (problem,) = inspect(opened(folders, classes=3).train[0], "labeled", 3).problems
+    assert problem.kind == "mask-size" and "--resize-masks" in str(problem.error)
     save(folders / "images/a.png", np.zeros((4, 9, 3), np.uint8))
     with pytest.raises(
         UserError, match=r"\(9 x 4\); found 4 x 3 in '.*a\.png'. Its height and width have another ratio"
