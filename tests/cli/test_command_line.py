@@ -276,4 +276,4 @@ def test_help_has_groups_and_imports_no_framework(checkout):
         assert f"\n{heading}\n" in out
     for option in CATALOG.values():
         assert (option.flag in out) == (option.about.flag != "never")
-    assert not {"keras", "torch", "tensorflow", "jax", "matplotlib", "scipy"} & set(modules.split())
+    assert not {"keras", "torch", "tensorflow", "jax", "matplotlib", "scipy", "numpy"} & set(modules.split())

@@ -5,13 +5,16 @@ those of torchvision and PIL, which the papers use: brightness and contrast mult
 gray, saturation blends with the gray image.
 """
 
+from __future__ import annotations
+
 import dataclasses
 from dataclasses import dataclass
-from typing import NamedTuple
-
-import numpy as np
+from typing import TYPE_CHECKING, NamedTuple
 
 from rankmatch_keras.errors import UserError
+
+if TYPE_CHECKING:  # the options read the policies' names, and help must print at once
+    import numpy as np
 
 # Operations of one view at most.
 MOST_OPERATIONS = 3
@@ -136,8 +139,8 @@ class ChannelJitter:
         return ChannelFactors(
             jitter=rng.random() < self.jitter_probability,
             contrast_first=rng.random() < 0.5,
-            brightness=rng.uniform(1 - self.brightness, 1 + self.brightness, self.channels).astype(np.float32),
-            contrast=rng.uniform(1 - self.contrast, 1 + self.contrast, self.channels).astype(np.float32),
+            brightness=rng.uniform(1 - self.brightness, 1 + self.brightness, self.channels).astype("float32"),
+            contrast=rng.uniform(1 - self.contrast, 1 + self.contrast, self.channels).astype("float32"),
             blur=rng.random() < self.blur_probability,
             sigma=rng.uniform(*self.sigma),
         )
