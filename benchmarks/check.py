@@ -1,6 +1,6 @@
 """Speed of `rankmatch check` on a synthetic set of JPEG images with PNG masks, as a whole and by stage.
 
-    python benchmarks/check.py --images 1000 --size 500x400
+    python benchmarks check --images 1000 --size 500x400
 
 A tenth of the images are for validation. The stages are measured on one thread; the check itself uses all cores.
 """
@@ -75,7 +75,3 @@ def main(images, size):
     rng = np.random.default_rng(0)
     prints = [fingerprint(rng.integers(0, 256, (18, 16, 3), dtype=np.uint8)) for _ in range(10_000)]
     click.echo(f"10,000 fingerprints compared with each other  {seconds(near, prints, prints):6.2f} s")
-
-
-if __name__ == "__main__":
-    main()

@@ -1,7 +1,7 @@
 """Speed of both input pipelines against the same operations with Pillow, and the time of each stage.
 
 \b
-    python benchmarks/input_pipeline.py --images data/sample/train/images --crop 321 --batch 2
+    python benchmarks input --images data/sample/train/images --crop 321 --batch 2
 
 The images serve as unlabeled images and, with empty masks, as labeled ones. An "image" is one labeled image (weak view)
 or one unlabeled image (weak view and two strong views; with --box-source second_view two of each). Pillow does the same
@@ -242,7 +242,3 @@ def main(images, crop, batch, box_source, parallel_calls, batches, wanted):
         times_of = stages(name, samples, crop)
         for stage, value in times_of.items():
             click.echo(f"{name:8s} {stage:15s} {value:6.1f} ms  {100 * value / sum(times_of.values()):5.1f} %")
-
-
-if __name__ == "__main__":
-    main()

@@ -2,8 +2,8 @@
 
 \b
 Example:
-  python benchmarks/rank_gradients.py --data path/to/camvid --weights mobilenet_v2_imagenet_no_top.weights.h5
-  python benchmarks/rank_gradients.py --data path/to/camvid --weights FILE --steps 100
+  python benchmarks rank-gradients --data path/to/camvid --weights mobilenet_v2_imagenet_no_top.weights.h5
+  python benchmarks rank-gradients --data path/to/camvid --weights FILE --steps 100
 
 Prints, for some batches of CamVid before training or after some supervised steps, the value of the rank loss and the
 norm of its weighted gradient with respect to all weights, divided by that of the supervised term. PyTorch only.
@@ -110,7 +110,3 @@ def _train(segmenter, stream, steps, learning_rate):
     method.compile(training.SGD(learning_rate, head_multiplier=3.0))
     for _ in range(steps):
         method.train_on_batch(next(stream))
-
-
-if __name__ == "__main__":
-    main()

@@ -212,7 +212,7 @@ def resident_peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def random_batch(settings):
+def random_batch(settings, classes=CLASSES):
     """Return a training batch of random content."""
     import numpy as np
 
@@ -220,7 +220,7 @@ def random_batch(settings):
     batch, crop = settings["batch"], settings["crop"]
     names = ("labeled_image", "weak_image", "strong_image_1", "strong_image_2")
     content = {name: rng.normal(size=(batch, crop, crop, 3)).astype("float32") for name in names}
-    content["labeled_mask"] = rng.integers(0, CLASSES, (batch, crop, crop)).astype("int32")
+    content["labeled_mask"] = rng.integers(0, classes, (batch, crop, crop)).astype("int32")
     content["valid"] = np.ones((batch, crop, crop), bool)
     box = np.array([crop // 4, crop // 4, crop // 2, crop // 2], "int32")
     content |= {f"cutmix_box_{number}": np.tile(box, (batch, 1)) for number in (1, 2)}

@@ -2,7 +2,7 @@
 
 \b
 Example:
-  python benchmarks/step_time.py --backend all --out step_time.json
+  python benchmarks step --backend all --out step_time.json
 
 Each method runs in its own process, which imports only its backend's framework. The processes of one backend take
 turns, step by step, so that a machine that slows down slows all of them; ratios are medians over neighboring steps.
@@ -286,7 +286,3 @@ def table_head(names):
 def line(cells):
     """Return one row of a Markdown table."""
     return f"| {' | '.join(cells)} |"
-
-
-if __name__ == "__main__":
-    main()

@@ -98,7 +98,7 @@ def test_the_step_benchmark_prints_a_table(checkout):
         "--no-plain",
         "--no-shares",
     ]
-    out = run(checkout, "benchmarks/step_time.py", *flags)
+    out = run(checkout, "benchmarks", "step", *flags)
     rows = {
         cells[6]: cells
         for cells in ([c.strip() for c in line.split("|")] for line in out.splitlines())
