@@ -1,10 +1,10 @@
-# Two commands: `make demo` trains and shows, `make test` checks everything. Both set up what they need.
+# `make demo` trains and shows, `make test` checks everything, `make docs` builds the site. All set up what they need.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: demo test lint test-torch test-tensorflow test-jax test-parity stress clean
+.PHONY: demo docs test lint test-torch test-tensorflow test-jax test-parity stress clean
 
 # Bytecode is written when a module is first imported: compiling all that is installed takes a minute more.
 INSTALL := $(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check --constraint constraints.txt
@@ -19,13 +19,22 @@ $(VENV)/demo-ready: pyproject.toml constraints.txt
 # torch by itself first: pip resolves its pinned build in seconds then, and never looks at those for GPUs.
 $(VENV)/test-ready: $(VENV)/demo-ready
 	$(INSTALL) torch
-	$(INSTALL) --editable ".[tensorflow,torch,jax,export,dev]"
+	$(INSTALL) --editable ".[tensorflow,torch,jax,export,dev,docs]"
 	# Their own requirements would put other packages over tensorflow-cpu's files.
 	$(INSTALL) --no-deps keras-hub tf-keras tokenizers
 	touch $@
 
 demo: $(VENV)/demo-ready
 	KERAS_BACKEND=tensorflow $(BIN)/rankmatch train recipes/demo.py --out runs/demo-$$(date +%Y%m%d-%H%M%S)
+
+# tests/docs builds it as well, with warnings as errors alike.
+docs: $(VENV)/docs-ready
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+$(VENV)/docs-ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(INSTALL) --editable ".[docs]"
+	touch $@
 
 test: lint test-torch test-tensorflow test-jax test-parity
 

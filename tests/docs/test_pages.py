@@ -4,16 +4,10 @@ import importlib.util
 import re
 
 import pytest
+from documents import FENCE, pages
 
 pytestmark = pytest.mark.once
-FENCE = re.compile(r"^```.*?^```", re.DOTALL | re.MULTILINE)
 FOLDERS = ("", "rankmatch_keras/", "docs/")
-
-
-def pages(checkout):
-    """Return the Markdown pages by path, without what tools wrote into docs/rank-loss-study."""
-    paths = [checkout / "README.md", *checkout.glob("docs/*.md"), *checkout.glob("data/**/README.md")]
-    return {path: path.read_text(encoding="utf-8") for path in sorted(paths)}
 
 
 def anchors(text):
@@ -49,11 +43,11 @@ def test_files_and_modules_exist(checkout):
 
 def test_pages_open_with_readers_and_a_command(checkout):
     index = (checkout / "docs" / "README.md").read_text(encoding="utf-8")
-    for page in checkout.glob("docs/*.md"):
+    for page in [*checkout.glob("docs/*.md"), *checkout.glob("docs/start/*.md")]:
         title, _, rest = page.read_text(encoding="utf-8").partition("\n\n")
         assert title.startswith("# ") and rest.startswith("For "), page.name
         assert "```" in "\n".join(rest.splitlines()[:8]), page.name
-        assert page.name == "README.md" or f"({page.name})" in index
+        assert page.name == "README.md" or f"({page.relative_to(checkout / 'docs').as_posix()})" in index
 
 
 def test_lines_stay_readable(checkout):
