@@ -115,11 +115,19 @@ class LabelStudioMasks:
         masks: dict[str, MaskSource] = {}
         for name, picture in pictures.items():
             if mask := project.mask_of(name):
-                if mask.size is None:  # nothing is drawn in this image, so that its size is not said
-                    info = image_info(*picture)
-                    mask = replace(mask, size=(info.height, info.width))
-                masks[name] = replace(mask, class_names=self.class_names)
+                masks[name] = replace(mask, class_names=self.class_names, size=mask.size or _size_of(picture, strict))
         return of_pictures(pictures, masks, place, strict)
+
+
+def _size_of(picture: Picture, strict: bool) -> tuple[int, int] | None:
+    """Return height and width of an image in which nothing is drawn, as the file does not say it."""
+    try:
+        info = image_info(*picture)
+    except UserError:
+        if strict:
+            raise
+        return None
+    return info.height, info.width
 
 
 def _with_background(names: Names, count: int | None, found: tuple[str, ...], place: Path) -> tuple[str, ...]:

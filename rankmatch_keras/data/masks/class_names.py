@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rankmatch_keras.data.masks.legends import Color
 from rankmatch_keras.data.readers.archives import is_file
-from rankmatch_keras.data.readers.guards import printable, read_text
+from rankmatch_keras.data.readers.guards import printable, read_text, reading
 from rankmatch_keras.errors import UserError
 
 Classes = int | Sequence[str] | None
@@ -55,10 +55,10 @@ def read_names(path: str | Path) -> tuple[str, ...]:
     Raises:
         UserError: the file is no text or longer than a megabyte, or the ids are not 0, 1, 2, ...
     """
-    lines = [line.strip() for line in read_text(path, "class names, one per line").splitlines() if line.strip()]
-    table = _table(lines)
+    table = _table(path)
     if table is None:
-        return tuple(lines)
+        lines = read_text(path, "class names, one per line").splitlines()
+        return tuple(line.strip() for line in lines if line.strip())
     names = {row[0]: ", ".join(row[1:]) for row in table}
     if len(names) < len(table) or set(names) != {str(n) for n in range(len(names))}:
         found = f"{', '.join(row[0] for row in table)[:80]} in '{printable(path)}'"
@@ -69,12 +69,14 @@ def read_names(path: str | Path) -> tuple[str, ...]:
 def names_beside(folder: Path) -> Path | None:
     """Return the file in a folder of masks that names their classes; None if there is none."""
     path = folder / NAMES_FILE
-    return path if is_file(path) and _table(read_text(path, "class names").splitlines()[:1]) is not None else None
+    return path if is_file(path) and _table(path) is not None else None
 
 
-def _table(lines: Sequence[str]) -> list[list[str]] | None:
+def _table(path: str | Path) -> list[list[str]] | None:
     """Return the rows below the header of a table of ids and names; None where there is no such header."""
-    rows = [[field.strip() for field in row] for row in csv.reader(lines)]
+    text = read_text(path, "class names, one per line")
+    with reading(path, "class names, one per line"):
+        rows = [[field.strip() for field in row] for row in csv.reader(text.splitlines()) if row]
     return rows[1:] if rows and [field.lower() for field in rows[0]] == _HEADER else None
 
 

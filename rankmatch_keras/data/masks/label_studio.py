@@ -18,10 +18,11 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import numpy as np
 
 from rankmatch_keras.data.masks.coco import fill, runs_of
-from rankmatch_keras.data.masks.label_studio_brush import brushed
+from rankmatch_keras.data.masks.label_studio_brush import MAX_RUNS, brushed
 from rankmatch_keras.data.masks.label_studio_records import AnnotationRecord, FileRecord, Value
 from rankmatch_keras.data.masks.labelme import BACKGROUND, MAX_CLASSES
 from rankmatch_keras.data.masks.shapes import (
+    MAX_FILLED,
     Work,
     flaw,
     read_record,
@@ -32,6 +33,7 @@ from rankmatch_keras.data.readers.folders import IMAGE_ENDINGS
 from rankmatch_keras.data.readers.guards import printable, require_bounded
 from rankmatch_keras.data.readers.sources import Remark
 from rankmatch_keras.errors import UserError
+from rankmatch_keras.texts import counted
 
 _MAX_BYTES = 2**29
 _CORNERS = 128  # of the polygon in place of an ellipse
@@ -150,7 +152,7 @@ class LabelStudioMask:
         """Return what a person should know about how the mask is read."""
         task, found = self._found(read_label_studio(self.path)), []
         if task.left_out:
-            found.append(Remark("mask-boxes", f"{task.left_out} results without outline left out"))
+            found.append(Remark("mask-boxes", f"{counted(task.left_out, 'result')} without outline left out"))
         if task.annotations > 1:
             found.append(Remark("mask-annotations", f"one of {task.annotations} annotations is read"))
         return found
@@ -243,11 +245,11 @@ def _draw(canvas: np.ndarray, value: Value, ids: int, size: tuple[int, int], wor
     """Set the pixels of a region in a canvas that goes column by column."""
     height, width = size
     if value.rle is not None:
-        work.add_filled(height * width, where)
         try:
-            painted = brushed(value.rle, height, width)
+            painted, runs = brushed(value.rle, height, width)
         except ValueError as error:
             raise flaw(str(error), where) from None
+        work.add_filled(height * width + runs * (MAX_FILLED // MAX_RUNS), where)
         canvas.reshape(width, height).T[painted] = ids
         return
     for counts in runs_of([_outline(value, height, width, where)], height, width, work, where):

@@ -3,11 +3,11 @@
 import numpy as np
 
 # Each is a step in Python: seconds of work.
-MAX_RUNS = 4_000_000
+MAX_RUNS = 1_000_000
 _WORD_BITS = 8
 
 
-def brushed(rle: bytes, height: int, width: int) -> np.ndarray:
+def brushed(rle: bytes, height: int, width: int) -> tuple[np.ndarray, int]:
     """Decode run lengths to the pixels that were painted.
 
     The bits say how many values there are (32 bits), how long a value is (5), four lengths of counters (4 each), and
@@ -20,7 +20,7 @@ def brushed(rle: bytes, height: int, width: int) -> np.ndarray:
         width: columns of the image.
 
     Returns:
-        bool (H, W).
+        bool (H, W), and the number of runs.
 
     Raises:
         ValueError: the bytes are cut off, or of another image.
@@ -32,9 +32,9 @@ def brushed(rle: bytes, height: int, width: int) -> np.ndarray:
         raise ValueError(f"run lengths of {total} values of {word} bits for {width} x {height} pixels")
     values = np.empty(total, np.uint8)
     at, filled = 32 + 5 + 16, 0
-    for _ in range(MAX_RUNS):
+    for runs in range(MAX_RUNS):
         if filled >= total:
-            return values.reshape(height, width, 4)[..., 3] > 0
+            return values.reshape(height, width, 4)[..., 3] > 0, runs
         repeats, which = _numbers(bits, at, [1, 2])
         (count,) = _numbers(bits, at + 3, [sizes[which]])
         at += 3 + sizes[which]

@@ -91,7 +91,10 @@ def objects_by_image(place: Path, images: Path) -> dict[str, list[Path]]:
     """
     if not os.path.isdir(place) or not os.path.isdir(images):
         return {}
-    files = names_below(place, files_below(place, MASK_ENDINGS, "masks"))
+    paths = files_below(place, MASK_ENDINGS, "masks")
+    if any(path.parent == place for path in paths):
+        return {}  # soon, as most folders of masks are flat
+    files = names_below(place, paths)
     found = _beside(files) if place.samefile(images) else _below_names(files, images)
     if max(map(len, found.values()), default=0) < 2:
         return {}
@@ -115,8 +118,6 @@ def without_objects(pictures: Mapping[str, Picture]) -> dict[str, Picture]:
 def _below_names(files: Mapping[str, Path], images: Path) -> dict[str, list[Path]]:
     """Group files by the name of their folder, if that is an image's and no file has an image's name."""
     folders = {name: name.rpartition("/")[0] for name in files}
-    if not all(folders.values()):
-        return {}
     known = names_below(images, files_below(images, IMAGE_ENDINGS, "images")).keys()
     found: dict[str, list[Path]] = {}
     for name, file in files.items():

@@ -5,7 +5,9 @@ Nothing is unpacked to the disk. A member is read into memory, by the size that 
 
 import functools
 import os
+import re
 import stat
+import struct
 import zipfile
 from io import BytesIO
 from pathlib import Path, PureWindowsPath
@@ -15,7 +17,10 @@ from rankmatch_keras.errors import UserError
 
 # Room for the largest picture as bytes that are not compressed.
 MAX_MEMBER = 2**29
+# The list of all members takes many times its size in memory.
+MAX_LIST = 2**26
 OPEN_FILES = 4
+_TAIL = 2**16 + 256  # where the end record is, in front of a comment
 # Other decompressors of the library fill the memory before they look at the size.
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
@@ -109,6 +114,7 @@ def _opened(archive: Path) -> tuple[zipfile.ZipFile, dict[str, zipfile.ZipInfo]]
 
 @functools.lru_cache(maxsize=OPEN_FILES)
 def _open_archive(path: str, mtime_ns: int, size: int, process: int):
+    _require_short_list(path, size)
     file = zipfile.ZipFile(path)
     members: dict[str, zipfile.ZipInfo] = {}
     for member in file.infolist():
@@ -118,6 +124,18 @@ def _open_archive(path: str, mtime_ns: int, size: int, process: int):
         if not member.is_dir():
             members[name] = member
     return file, members
+
+
+def _require_short_list(path: str, size: int) -> None:
+    """Refuse a zip file whose end record, or what looks like one, declares a long list of members."""
+    with open(path, "rb") as file:
+        file.seek(max(0, size - _TAIL))
+        tail = file.read() + bytes(64)
+    declared = [struct.unpack_from("<L", tail, found.start() + 12)[0] for found in re.finditer(b"PK\5\6", tail)]
+    declared = [length for length in declared if length != 2**32 - 1]  # said in the record of large files
+    declared += [struct.unpack_from("<Q", tail, found.start() + 40)[0] for found in re.finditer(b"PK\6\6", tail)]
+    if max(declared, default=0) > MAX_LIST:
+        raise UserError("a zip file of fewer members", f"a list of {max(declared)} bytes in '{path}'", "Unpack it.")
 
 
 def _checked_name(member: zipfile.ZipInfo, archive: str) -> str:

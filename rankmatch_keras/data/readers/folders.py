@@ -73,7 +73,8 @@ def pictures_by_name(
     if not files:
         others = endings_of(files_not_read(place))
         found = f"only {others} in '{place}'" if others else f"none of them in '{place}'"
-        raise UserError(f"a folder of {what} ({', '.join(endings)})", found, "Check the path.")
+        remedy = "Unpack it: of zip files only pictures are read." if archive_of(place) else "Check the path."
+        raise UserError(f"a folder of {what} ({', '.join(endings)})", found, remedy)
     found_by_name: dict[str, Picture] = {}
     for file in files:
         name = _name(file, place)

@@ -103,6 +103,13 @@ def damaged():
     return bytes(content)
 
 
+def end_record(length):
+    """Write the end of a zip file whose list of members has a length, in the record of large files if need be."""
+    large = struct.pack("<4sQHHIIQQQQ", b"PK\6\6", 44, 45, 45, 0, 0, 1, 1, length, 0) if length >= 2**32 else b""
+    locator = struct.pack("<4sIQI", b"PK\6\7", 0, 0, 1) if large else b""
+    return large + locator + struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, 1, 1, min(length, 2**32 - 1), 0, 0)
+
+
 HOSTILE = {
     "above": (lambda: {"../a.png": b""}, r"'../a.png', which leads out of a folder"),
     "windows": (lambda: {"x\\..\\..\\a.png": b""}, "which leads out of a folder"),
@@ -117,6 +124,9 @@ HOSTILE = {
     "cut off": (lambda: packed(io.BytesIO(), MEMBERS).getvalue()[:-30], "File is not a zip file"),
     "no zip": (lambda: b"GIF89a" * 40, "File is not a zip file"),
     "empty": (lambda: packed(io.BytesIO(), {}), "none of them in"),
+    "long list": (lambda: end_record(2**27), "a list of 134217728 bytes in"),
+    "longer list": (lambda: end_record(2**40), "a list of 1099511627776 bytes in"),
+    "no pictures": (lambda: {"annotations/instances.json": b"{}"}, "Unpack it: of zip files only pictures"),
     "TIFF": (lambda: {"a.tif": b"II*\0" + bytes(200)}, "Unpack the zip file"),
 }
 

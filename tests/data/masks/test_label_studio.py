@@ -60,7 +60,7 @@ def test_brush_strokes_against_the_slow_decoder(longest):
     channels = np.repeat(rng.integers(0, 3, (6, 5, 4)), 4, axis=1).astype(np.uint8)  # runs and single values
     rle = encoded(channels.ravel().tolist(), longest=longest)
     assert decoded_slowly(rle) == channels.ravel().tolist()
-    np.testing.assert_array_equal(brushed(bytes(rle), 6, 20), channels[..., 3] > 0)
+    np.testing.assert_array_equal(brushed(bytes(rle), 6, 20)[0], channels[..., 3] > 0)
 
 
 def test_hostile_run_lengths(monkeypatch):
@@ -209,4 +209,4 @@ def test_what_cannot_be_drawn_is_counted(images, tmp_path):
     point = result("keypointlabels", "eye", x=3, y=4, width=1)
     path = export(tmp_path, task(1, "a.jpg", ROAD, point))
     (remark,) = LabelStudioMask(path, 1, SIZE).remarks()
-    assert (remark.kind, remark.text) == ("mask-boxes", "1 results without outline left out")
+    assert (remark.kind, remark.text) == ("mask-boxes", "1 result without outline left out")

@@ -104,6 +104,9 @@ def test_names_in_a_text_file(tmp_path):
     path.write_bytes(b"\xff" * 9)
     with pytest.raises(UserError, match=r"class names, one per line; found '.*names\.txt'"):
         read_classes(str(path))
+    path.write_text(f"Pixel Value, Class\n0,{'x' * 200_000}\n")
+    with pytest.raises(UserError, match=r"names\.txt': field larger"):
+        read_classes(str(path))
 
 
 def test_masks_of_another_size(folders):
