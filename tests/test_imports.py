@@ -24,7 +24,7 @@ FLOORS = (
     ("check",),
     ("training",),
     ("comparison", "figures", "prediction"),
-    ("report",),
+    ("report", "suggestion"),
     ("cli",),
 )
 # Libraries that each room may import.
@@ -42,6 +42,7 @@ OUTSIDE = {
     "figures": {"keras", "numpy", "matplotlib", "scipy"},
     "prediction": {"keras", "numpy", "PIL", "contourpy", "pycocotools", "pydantic", "scipy", "tifffile"},
     "report": {"numpy", "PIL", "jinja2"},
+    "suggestion": {"numpy", "PIL", "scipy", "tifffile"},
     "cli": {"keras", "numpy", "PIL", "click"},
 }
 INSIDE = {room: {room}.union(*FLOORS[:number]) for number, rooms in enumerate(FLOORS) for room in rooms}

@@ -16,6 +16,7 @@ from rankmatch_keras.cli.recipes import recipe as recipe
 from rankmatch_keras.cli.report import report
 from rankmatch_keras.cli.running import run
 from rankmatch_keras.cli.split import split
+from rankmatch_keras.cli.suggest import suggest
 from rankmatch_keras.cli.train import train
 from rankmatch_keras.environment import require_environment
 
@@ -29,7 +30,7 @@ def cli():
     """
 
 
-for _command in (train, evaluate, predict, export, report, compare, figures, split, check, doctor):
+for _command in (train, evaluate, predict, suggest, export, report, compare, figures, split, check, doctor):
     cli.add_command(_command)
 
 

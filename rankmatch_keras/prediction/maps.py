@@ -84,7 +84,18 @@ def _fill(maps, place, shares):
     if maps.confidence is not None:
         maps.confidence[place] = shares.max(-1)
     if maps.entropy is not None:
-        logs = np.log(np.maximum(shares, np.finfo(np.float32).tiny))
-        maps.entropy[place] = -(shares * logs).sum(-1) / np.log(shares.shape[-1])
-        second, best = np.moveaxis(np.partition(shares, -2, axis=-1)[..., -2:], -1, 0)
-        maps.margin[place] = best - second
+        maps.entropy[place], maps.margin[place] = entropy_and_margin(shares)
+
+
+def entropy_and_margin(shares):
+    """Return how unsure probabilities are: the entropy, 0..1, and the highest less the second.
+
+    Args:
+        shares: float (..., K), sums 1.
+
+    Returns:
+        Two float arrays (...); the entropy is divided by its maximum log K.
+    """
+    logs = np.log(np.maximum(shares, np.finfo(np.float32).tiny))
+    second, best = np.moveaxis(np.partition(shares, -2, axis=-1)[..., -2:], -1, 0)
+    return -(shares * logs).sum(-1) / np.log(shares.shape[-1]), best - second

@@ -83,14 +83,16 @@ def coco_file(images, class_names):
 
     Args:
         images: `(file name, (height, width), [(class id, annotation)])` of each image.
-        class_names: names of the K classes. A background is no category; then ids of categories are those of classes,
-            else one more.
+        class_names: names of the K classes. A background is no category unless it has annotations; then ids of
+            categories are those of classes, else one more.
 
     Returns:
         dict with JSON values.
     """
+    images = list(images)
     first = 1 if is_background(class_names[0]) else 0
-    categories = [{"id": k + 1 - first, "name": name} for k, name in enumerate(class_names) if k >= first]
+    used = {k for _, _, found in images for k, _ in found}
+    categories = [{"id": k + 1 - first, "name": name} for k, name in enumerate(class_names) if k >= first or k in used]
     content: dict[str, list[Any]] = {"images": [], "annotations": [], "categories": categories}
     for number, (name, (height, width), found) in enumerate(images, start=1):
         content["images"].append({"id": number, "file_name": name, "height": height, "width": width})

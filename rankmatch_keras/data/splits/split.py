@@ -151,7 +151,7 @@ def _find(
     samples, files = [], []
     for image, mask in pairs:
         picture = picture_below(root, image, path)
-        sample = known.get(_key(*picture))
+        sample = known.get(file_key(*picture))
         if sample is None:
             sample = Sample(picture_name(root, picture), ImageFile(*picture, channels))
             files.append(picture.path)
@@ -174,11 +174,16 @@ def _root(root: str | Path | None, like: SegmentationData | None) -> Path:
 
 
 def _by_file(samples: Iterable[Sample]) -> dict[tuple, Sample]:
-    return {_key(s.image.path, s.image.page): s for s in samples if isinstance(s.image, ImageFile)}
+    return {file_key(s.image.path, s.image.page): s for s in samples if isinstance(s.image, ImageFile)}
 
 
-def _key(path: Path, page: int | None) -> tuple:
-    # Folders are resolved, as one may be reached through a link; files are not: two links to one file are two images.
+def file_key(path: Path, page: int | None) -> tuple:
+    """Return what is equal for one picture however its folder is reached; two links to one file are two pictures.
+
+    Args:
+        path: its file.
+        page: its page in a TIFF stack, else None.
+    """
     return _real_folder(path.parent), path.name, page
 
 
@@ -197,7 +202,7 @@ def _conventions(samples: Iterable[Sample]) -> tuple[int | None, MaskEncoding]:
 def _require_training(samples: Iterable[Sample], dataset: SegmentationData) -> None:
     kept = _by_file([*dataset.val, *dataset.test])
     for sample in samples:
-        if isinstance(sample.image, ImageFile) and _key(sample.image.path, sample.image.page) in kept:
+        if isinstance(sample.image, ImageFile) and file_key(sample.image.path, sample.image.page) in kept:
             raise UserError(
                 "lists of training images",
                 f"'{sample.image}', which {dataset.name} keeps for validation or test",

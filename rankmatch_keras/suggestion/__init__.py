@@ -1,0 +1,1 @@
+"""Suggestion of the images to label next, with annotations to correct."""
