@@ -27,6 +27,8 @@ _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 def archive_of(path: str | Path) -> Path | None:
     """Return the zip file that a path leads into, or to; None for all other paths."""
+    if ".zip" not in str(path).lower():
+        return None  # a folder may hold a million names
     path = Path(path)
     return next((p for p in (path, *path.parents) if p.suffix.lower() == ".zip" and os.path.isfile(p)), None)
 
@@ -34,7 +36,8 @@ def archive_of(path: str | Path) -> Path | None:
 def is_file(path: str | Path) -> bool:
     """Return whether there is a file, on the disk or in a zip file."""
     archive = archive_of(path)
-    return os.path.isfile(path) if archive in (None, Path(path)) else _name(path, archive) in _members(archive)
+    on_disk = archive is None or archive == Path(path)
+    return os.path.isfile(path) if on_disk else _name(path, archive) in _members(archive)
 
 
 def is_folder(path: str | Path) -> bool:

@@ -103,7 +103,8 @@ def files_below(folder: str | Path, endings: tuple[str, ...], what: str) -> list
     Raises:
         UserError: see `pictures_by_name`.
     """
-    wanted = sorted(file for file in _all_below(folder, what) if file.suffix.lower() in endings)
+    wanted = [file for file in _all_below(folder, what) if file.suffix.lower() in endings]
+    wanted.sort(key=lambda file: file.parts)  # the order of paths, which compare slowly
     for file in wanted:
         if not is_file(file):
             found = "a link that leads nowhere" if file.is_symlink() else "no regular file"
@@ -137,7 +138,9 @@ def not_read(place: str | Path) -> str | None:
     return f"Not read in '{printable(place)}': {endings_of(files)}, such as '{printable(files[0])}'." if files else None
 
 
-def _without_previews(files: Sequence[Path], folder: Path) -> list[Path]:
+def _without_previews(files: Sequence[Path], folder: Path) -> Sequence[Path]:
+    if all(file.suffix.lower() in _FIRST_ENDINGS for file in files):
+        return files
     known = {_below(file, folder).rsplit(".", 1)[0] for file in files if file.suffix.lower() in _FIRST_ENDINGS}
     return [
         file
@@ -155,9 +158,10 @@ def _all_below(folder: str | Path, what: str) -> list[Path]:
             return files_in(Path(folder))
     files = []
     for base, folders, names in os.walk(folder, onerror=fail):
+        parent = Path(base)
         folders[:] = [name for name in folders if not name.startswith(".")]
-        files += [Path(base, name) for name in names if not name.startswith(".")]
-        for link in (Path(base, name) for name in folders):
+        files += [parent / name for name in names if not name.startswith(".")]
+        for link in (parent / name for name in folders):
             if link.is_symlink():
                 raise UserError(
                     f"folders and files of {what}",
@@ -259,10 +263,10 @@ def _pages(file: Path, name: str) -> dict[str, Picture]:
 def _name(file: Path, folder: Path) -> str:
     # Composed, because some file systems store accents as separate characters and others do not.
     name = unicodedata.normalize("NFC", _below(file, folder).rsplit(".", 1)[0])
-    if any(unicodedata.category(character) in _UNFIT for character in name):
+    if not name.isprintable() and any(unicodedata.category(character) in _UNFIT for character in name):
         raise UserError("file names of one line of text", f"{str(file)!r}", "Rename the file.")
     return name
 
 
 def _below(file: Path, folder: Path) -> str:
-    return file.relative_to(folder).as_posix()
+    return "/".join(file.parts[len(folder.parts) :])
