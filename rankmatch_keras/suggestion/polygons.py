@@ -12,7 +12,7 @@ from scipy import ndimage
 from rankmatch_keras.prediction.measures import measure_objects
 from rankmatch_keras.prediction.outlines import is_background, outline
 
-TOLERANCE = 0.75  # pixels between an outline and its polygon
+TOLERANCE = 1.0  # pixels between an outline and its polygon
 SPECK = 1e-4  # of an image's pixels: nobody wants to correct smaller objects one by one
 
 
