@@ -1,5 +1,5 @@
 # The command `rankmatch` with PyTorch; docs/install.md shows how to build and run it.
-FROM python:3.12.12-slim-bookworm
+FROM python:3.11.14-slim-bookworm
 
 # cpu, or cuda for NVIDIA GPUs: PyTorch's builds on PyPI bring the CUDA libraries along.
 ARG DEVICE=cpu
