@@ -16,10 +16,10 @@ from rankmatch_keras.training.configuration import OWN_DATA
 
 pytestmark = pytest.mark.once
 PROGRAM = re.compile(r"(?:^|\s)(?:rankmatch|-m rankmatch_keras)\s+(?=[a-z])([^\n|;&]+)")
-# Flags of other programs: torchrun, pip, pipx, uv, docker, the benchmarks, the scripts in data/ and tests/stress.
+# Flags of other programs: torchrun, labelme, pip, pipx, uv, docker, the benchmarks, the scripts in data/ and tests/stress.
 FOREIGN = {
     *("--standalone", "--nproc-per-node", "--max-restarts", "--no-deps", "--table", "--images", "--seed", "--only"),
-    *("--processes", "--no-shares", "--no-plain", "--backend", "--help", "--half", "--jit", "--precision"),
+    *("--processes", "--no-shares", "--no-plain", "--backend", "--help", "--half", "--jit", "--precision", "--output"),
 }
 
 
