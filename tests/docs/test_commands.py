@@ -16,7 +16,7 @@ from rankmatch_keras.training.configuration import OWN_DATA
 
 pytestmark = pytest.mark.once
 PROGRAM = re.compile(r"(?:^|\s)(?:rankmatch|-m rankmatch_keras)\s+(?=[a-z])([^\n|;&]+)")
-# Flags of other programs: torchrun, labelme, pip, pipx, uv, docker, the benchmarks, the scripts in data/ and tests/stress.
+# Flags of other programs: torchrun, LabelMe, pip, the benchmarks, the scripts in data/ and recipes/, tests/stress.
 FOREIGN = {
     *("--standalone", "--nproc-per-node", "--max-restarts", "--no-deps", "--table", "--images", "--seed", "--only"),
     *("--processes", "--no-shares", "--no-plain", "--backend", "--help", "--half", "--jit", "--precision", "--output"),
