@@ -20,6 +20,7 @@ PROGRAM = re.compile(r"(?:^|\s)(?:rankmatch|-m rankmatch_keras)\s+(?=[a-z])([^\n
 FOREIGN = {
     *("--standalone", "--nproc-per-node", "--max-restarts", "--no-deps", "--table", "--images", "--seed", "--only"),
     *("--processes", "--no-shares", "--no-plain", "--backend", "--help", "--half", "--jit", "--precision", "--output"),
+    "--directory",
 }
 
 
