@@ -36,8 +36,9 @@ def archive_of(path: str | Path) -> Path | None:
 def is_file(path: str | Path) -> bool:
     """Return whether there is a file, on the disk or in a zip file."""
     archive = archive_of(path)
-    on_disk = archive is None or archive == Path(path)
-    return os.path.isfile(path) if on_disk else _name(path, archive) in _members(archive)
+    if archive is None or archive == Path(path):
+        return os.path.isfile(path)
+    return _name(path, archive) in _members(archive)
 
 
 def is_folder(path: str | Path) -> bool:
