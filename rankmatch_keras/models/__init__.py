@@ -9,6 +9,7 @@ from rankmatch_keras.models.backbones import (
     create_backbone,
     measured_normalization,
     renormalized,
+    require_backbone,
 )
 from rankmatch_keras.models.deeplab_v3_plus import deeplab_v3_plus
 from rankmatch_keras.models.dilation import dilate
@@ -40,6 +41,7 @@ __all__ = [
     "measured_normalization",
     "predictor",
     "renormalized",
+    "require_backbone",
     "segmenter_from_keras_cv",
     "start_from",
     "with_tree",

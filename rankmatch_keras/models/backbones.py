@@ -1,5 +1,6 @@
 """Backbones by name (keras.applications, keras-cv, our own), and the image normalization that they expect."""
 
+import importlib.util
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from rankmatch_keras.models.copies import adapt_first_convolution
 from rankmatch_keras.models.deeplab_v3_plus import checked_output_stride
 from rankmatch_keras.models.dilation import dilate, size_aware_padding
 from rankmatch_keras.models.loading import load_weights
+from rankmatch_keras.models.preset_folders import is_folder
 
 # In units of 0..255. Caffe's means belong to weights that were trained on unscaled BGR images.
 CAFFE: dict[str, Any] = {"mean": (123.68, 116.779, 103.939), "std": (1.0, 1.0, 1.0), "reverse_channels": True}
@@ -82,7 +84,7 @@ def backbone_normalization(name):
     """Return the image normalization that the pretrained weights of a backbone expect.
 
     Args:
-        name: a name that `create_backbone` knows.
+        name: a name that `create_backbone` knows, or a preset of keras-hub.
 
     Returns:
         dict of mean and std (three floats each, RGB, in units of 0..255) and reverse_channels (bool: RGB to
@@ -91,7 +93,29 @@ def backbone_normalization(name):
     Raises:
         UserError: unknown name.
     """
-    return dict(_spec(name).normalization)
+    if name in BACKBONES:
+        return dict(BACKBONES[name].normalization)
+    require_backbone(name)
+    return _keras_hub(name).normalization(name)
+
+
+def require_backbone(name: str) -> None:
+    """Check that a backbone is a name that `create_backbone` knows, or a preset of keras-hub: a name or a folder.
+
+    Raises:
+        UserError: it is not; the nearest name is suggested. Or keras-hub is needed and not installed.
+    """
+    if name not in BACKBONES:
+        _keras_hub(name).require_preset(name)
+
+
+def _keras_hub(name):
+    """Return the module of keras-hub's networks, to which a name that is not of `BACKBONES` may belong."""
+    if importlib.util.find_spec("keras_hub") is None and not is_folder(name):
+        _spec(name)
+    from rankmatch_keras.models import keras_hub
+
+    return keras_hub
 
 
 def measured_normalization(name, mean, std):
@@ -169,7 +193,11 @@ def _between(first, second, channels):
 def _spec(name):
     if name in BACKBONES:
         return BACKBONES[name]
-    raise UserError(f"a backbone of {', '.join(BACKBONES)}", f"{name!r}", did_you_mean(name, BACKBONES))
+    raise UserError(
+        f"a backbone of {', '.join(BACKBONES)}",
+        f"{name!r}",
+        did_you_mean(name, BACKBONES, "Choose one of them; for presets see docs/models.md."),
+    )
 
 
 def _with_weights(spec, name, weights):

@@ -10,12 +10,13 @@ from pathlib import Path
 import keras
 
 from rankmatch_keras.errors import UserError, did_you_mean
-from rankmatch_keras.models.backbones import IMAGENET, MINUS_ONE_TO_ONE
+from rankmatch_keras.models.backbones import BACKBONES, IMAGENET, MINUS_ONE_TO_ONE
 from rankmatch_keras.models.copies import call_copy, clone_with, copy_layer
 from rankmatch_keras.models.deeplab_v3_plus import ATROUS_RATES, build_decoder, deeplab_v3_plus
 from rankmatch_keras.models.dilation import InfinitePadding2D, dilate
-from rankmatch_keras.models.fixed_size import INSTALL, PYRAMIDS, TOKENS, FixedSizeMaps, grid_step
+from rankmatch_keras.models.fixed_size import INSTALL, FixedSizeMaps, grid_step
 from rankmatch_keras.models.loading import load_weights
+from rankmatch_keras.models.preset_folders import CLASSES, CONVERTER, RESNETS, is_folder, require_safe
 from rankmatch_keras.models.segmenter import Segmenter
 
 try:
@@ -23,11 +24,18 @@ try:
 except ImportError as error:
     raise UserError("keras-hub", f"it cannot be imported ({error})", INSTALL) from error
 
-RESNETS = ("ResNetBackbone",)
-CLASSES = RESNETS + PYRAMIDS + TOKENS
 
-
-def segmenter(backbone, num_classes, weights=None, image_size=None, output_stride=16, name=None, **decoder):
+def segmenter(
+    backbone,
+    num_classes,
+    weights=None,
+    image_size=None,
+    output_stride=16,
+    channels=3,
+    pretrained=True,
+    name=None,
+    **decoder,
+):
     """Build a segmenter on an encoder of keras-hub.
 
     ResNets take images of any size. Transformers are built for one size S x S and resize other images to it and the
@@ -42,6 +50,8 @@ def segmenter(backbone, num_classes, weights=None, image_size=None, output_strid
         image_size: S of a transformer that is built here from a configuration or preset; S - 1 must be a multiple of
             the patch size (MiT: 32). None takes it from the configuration's `image_shape`.
         output_stride: 8, 16 or 32 for a ResNet; transformers keep their own.
+        channels: those of the images: the backbone's own, or 1, which it gets three times.
+        pretrained: whether a preset comes with its weights.
         name: name of the model, None for the backbone's class.
         **decoder: projection_filters, aspp_filters, decoder_filters, pool_norm of `build_decoder`.
 
@@ -49,26 +59,82 @@ def segmenter(backbone, num_classes, weights=None, image_size=None, output_strid
         `Segmenter` with "logits" (B, H, W, K) and "features" (B, h, w, D).
 
     Raises:
-        UserError: an unknown class, an impossible image size or stride, weights that are unavailable or do not fit.
+        UserError: an unknown class, an impossible image size or stride, weights that are unavailable or do not fit,
+            images of other channels.
     """
-    backbone = _backbone(backbone, image_size)
+    backbone = _backbone(backbone, image_size, pretrained)
     if weights is not None:
         load_weights(backbone, weights)
     kind = type(backbone).__name__
     name = name or kind.removesuffix("Backbone").lower()
     if kind in RESNETS:
-        return deeplab_v3_plus(_resnet_encoder(backbone, output_stride), num_classes, name=name, **decoder)
+        encoder = _for_channels(_resnet_encoder(backbone, output_stride), channels)
+        return deeplab_v3_plus(encoder, num_classes, name=name, **decoder)
     image = keras.Input((None, None, backbone.image_shape[-1]), name="image")
     encoder = keras.Model(image, FixedSizeMaps(backbone, name="maps")(image), name=f"{name}_encoder")
+    encoder = _for_channels(encoder, channels)
     low, high = encoder.output["low"].shape[-1], encoder.output["high"].shape[-1]
     return Segmenter(encoder, build_decoder(low, high, num_classes, rates=ATROUS_RATES[16], **decoder), name=name)
+
+
+def preset_names() -> tuple[str, ...]:
+    """Return the names that keras-hub downloads."""
+    return tuple(name for kind in CLASSES for name in getattr(keras_hub.models, kind).presets)
+
+
+def require_preset(preset) -> None:
+    """Check that a preset is a name that keras-hub knows, or a folder that may be used.
+
+    Raises:
+        UserError: it is neither.
+    """
+    if is_folder(preset):
+        require_safe(preset)
+    elif str(preset) not in (names := preset_names()):
+        begun = [name for name in names if name.startswith(str(preset))]
+        otherwise = "docs/models.md has more; a folder needs the config.json of save_to_preset."
+        raise UserError(
+            f"a backbone of {', '.join(BACKBONES)}, a preset of keras-hub such as {names[0]}, or a preset's folder",
+            f"{str(preset)!r}",
+            f"Did you mean {begun[0]}?" if begun else did_you_mean(preset, (*BACKBONES, *names), otherwise),
+        )
+
+
+def crop_of(preset, side: int) -> int:
+    """Return the side of the crops nearest to the given one that a preset takes without resizing.
+
+    Raises:
+        UserError: the preset is unavailable.
+    """
+    empty = _empty(preset)
+    kind = type(empty).__name__
+    if kind in RESNETS:
+        return side
+    if kind == "ViTBackbone":
+        return FixedSizeMaps(empty).image_size
+    step = grid_step(kind, empty.get_config())
+    return step * max(2, round((side - 1) / step)) + 1
+
+
+def image_size_for(preset, crop: int) -> int | None:
+    """Return the `image_size` of `segmenter` for crops of a side: that side, or None where any size will do.
+
+    Raises:
+        UserError: the preset is unavailable, or takes other crops; the nearest is named.
+    """
+    if type(_empty(preset)).__name__ in RESNETS:
+        return None
+    nearest = crop_of(preset, crop)
+    if nearest != crop:
+        raise UserError(f"a --crop that {preset} takes unresized", f"{crop}", f"Take --crop {nearest}.")
+    return crop
 
 
 def normalization(backbone):
     """Return the image normalization that a backbone expects; keras-hub's backbones contain none themselves.
 
     Args:
-        backbone: as in `segmenter`. A preset has an image converter, which is read; otherwise the normalization is
+        backbone: as in `segmenter`. A preset's image converter is read; where there is none, the normalization is
             that of the class's published weights: ViT -1..1, all others ImageNet's mean and standard deviation.
 
     Returns:
@@ -76,8 +142,10 @@ def normalization(backbone):
         `ChannelNormalization`.
 
     Raises:
-        UserError: an unknown class, or a preset that is unavailable or has no converter.
+        UserError: an unknown class, or a preset that is unavailable.
     """
+    if isinstance(backbone, (str, Path)) and is_folder(backbone) and not (Path(backbone) / CONVERTER).exists():
+        backbone = {"class_name": require_safe(backbone)}
     if not isinstance(backbone, (str, Path)):
         kind = backbone.get("class_name") if isinstance(backbone, dict) else type(backbone).__name__
         return dict(MINUS_ONE_TO_ONE if _known(kind) == "ViTBackbone" else IMAGENET)
@@ -103,10 +171,10 @@ def _known(kind):
     return kind
 
 
-def _backbone(source, image_size):
+def _backbone(source, image_size, pretrained):
     """Return the backbone of a configuration or preset, for images of `image_size`."""
     if isinstance(source, (str, Path)):
-        return _from_preset(source, image_size)
+        return _from_preset(source, image_size, pretrained)
     if not isinstance(source, dict):
         kind = _known(type(source).__name__)
         if image_size is not None and (kind in RESNETS or image_size != FixedSizeMaps(source).image_size):
@@ -145,11 +213,10 @@ def _image_shape(kind, config, image_size):
     return (side, side, (config.get("image_shape") or (None, None, 3))[-1])
 
 
-def _from_preset(preset, image_size):
+def _from_preset(preset, image_size, pretrained):
     if image_size is None:
-        return _checked(_preset(keras_hub.models.Backbone, preset))
-    # Without weights, for its class and patch size.
-    empty = _checked(_preset(keras_hub.models.Backbone, preset, load_weights=False))
+        return _checked(_preset(keras_hub.models.Backbone, preset, load_weights=pretrained))
+    empty = _empty(preset)
     kind = type(empty).__name__
     if kind == "ViTBackbone" and FixedSizeMaps(empty).image_size != image_size:
         raise UserError(
@@ -158,7 +225,12 @@ def _from_preset(preset, image_size):
             remedy="keras-hub's ViT cannot interpolate its position embedding: leave image_size out.",
         )
     shape = _image_shape(kind, empty.get_config(), image_size)
-    return _preset(keras_hub.models.Backbone, preset, image_shape=shape)
+    return _preset(keras_hub.models.Backbone, preset, load_weights=pretrained, image_shape=shape)
+
+
+def _empty(preset):
+    """Return the backbone of a preset without its weights, for its class and patch size."""
+    return _checked(_preset(keras_hub.models.Backbone, preset, load_weights=False))
 
 
 def _checked(backbone):
@@ -168,6 +240,8 @@ def _checked(backbone):
 
 def _preset(cls, preset, **kwargs):
     """Return `cls.from_preset`; only a name that is not a local folder makes keras-hub download."""
+    if is_folder(preset):
+        require_safe(preset)
     try:
         return cls.from_preset(str(preset), **kwargs)
     # Downloads and broken folders raise errors of any type.
@@ -181,6 +255,22 @@ def _preset(cls, preset, **kwargs):
 
 def _line(error):
     return " ".join(str(error).split())[:200]
+
+
+def _for_channels(encoder, channels):
+    """Return the encoder for images of its own channels, or of one, which it gets three times."""
+    own = encoder.input_shape[-1]
+    if channels == own:
+        return encoder
+    if (channels, own) != (1, 3):
+        raise UserError(
+            f"images of {own} channels, or of one, for a network of keras-hub",
+            f"images of {channels}",
+            "Take a backbone of another library, e.g. --backbone resnet50.",
+        )
+    image = keras.Input((None, None, 1), name="image")
+    colors = keras.layers.Concatenate(name="gray_as_colors")([image] * 3)
+    return keras.Model(image, encoder(colors), name=encoder.name)
 
 
 def _resnet_encoder(backbone, output_stride):
