@@ -47,6 +47,7 @@ if TYPE_CHECKING:
         split_id,
         with_val_list,
     )
+    from rankmatch_keras.data.views.own import read_augmentation
 
 __all__ = [
     "ADE20K",
@@ -86,6 +87,7 @@ __all__ = [
     "legend_of",
     "open_data",
     "parents_of",
+    "read_augmentation",
     "read_coco",
     "read_colors",
     "read_image",
@@ -125,6 +127,7 @@ _MODULES = {
     ),
     "masks.coco": ("CocoMask", "read_coco"),
     "masks.labelme": ("LabelMeMask", "labelme_classes"),
+    "views.own": ("read_augmentation",),
     "sets.arrays": ("from_arrays",),
     "sets.hierarchies": ("Hierarchy", "parents_of"),
     "sets.lists": ("read_list",),

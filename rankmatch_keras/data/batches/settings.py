@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from rankmatch_keras.data.sets.pixel_statistics import ImageFormat
+from rankmatch_keras.data.views.own import OwnAugmentation
 from rankmatch_keras.data.views.policies import strong_policy
 from rankmatch_keras.data.views.sampling import ViewSettings
 from rankmatch_keras.errors import UserError
@@ -47,6 +48,7 @@ class BatchSettings:
         hue: shift of hue in place of the policy's own, or None.
         parallel_calls: number of examples made at the same time.
         pseudo_labels: whether the masks of the unlabeled samples are read, as pseudo-labels.
+        augmentation: a person's own function for each image and mask, or None.
     """
 
     crop: tuple[int, int]
@@ -63,6 +65,7 @@ class BatchSettings:
     hue: float | None
     parallel_calls: int
     pseudo_labels: bool = False
+    augmentation: OwnAugmentation | None = None
 
     def views(self, image_format: ImageFormat) -> ViewSettings:
         """Return the settings of the views of images of a format."""

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, cast
 
 import numpy as np
 import tensorflow as tf
@@ -14,6 +14,7 @@ from rankmatch_keras.data.sets.pixel_statistics import ImageFormat, image_format
 from rankmatch_keras.data.sets.samples import Sample
 from rankmatch_keras.data.views import weak_tensorflow
 from rankmatch_keras.data.views.examples import Example, labeled_example, unlabeled_example
+from rankmatch_keras.data.views.own import OwnAugmentation
 from rankmatch_keras.data.views.policies import Policy, StrongFactors
 from rankmatch_keras.data.views.sampling import LABELED, UNLABELED, ExampleFactors, WeakGeometry, sample_example
 from rankmatch_keras.data.views.sampling_tensorflow import sample_in_graph
@@ -36,11 +37,11 @@ def make_batches(labeled: Source, unlabeled: Source | None, settings: BatchSetti
             channels or type, or the normalization has another number of channels.
     """
     keep_tensorflow_off_gpus()
-    images = _numbered(labeled, True, (settings.seed, LABELED))
+    images = _numbered(labeled, True, settings, LABELED)
     views = _Views(settings, images.format)
     dataset = _batched(images, settings, settings.labeled, views.labeled)
     if isinstance(unlabeled, tf.data.Dataset) or unlabeled:
-        others = _numbered(unlabeled, settings.pseudo_labels, (settings.seed, UNLABELED))
+        others = _numbered(unlabeled, settings.pseudo_labels, settings, UNLABELED)
         require_same_format(images.format, others.format)
         both = tf.data.Dataset.zip(dataset, _batched(others, settings, settings.unlabeled, views.unlabeled))
         dataset = _map(both, lambda a, b: {**a, **b}, None)
@@ -72,11 +73,19 @@ class ListImages:
     Args:
         samples: the list.
         with_masks: whether masks are read.
-        seed: decides the order.
+        seed: decides the order; the run's and the stream's.
+        augmentation: a person's own function for each image and mask, or None.
     """
 
-    def __init__(self, samples: Sequence[Sample], with_masks: bool, seed: tuple[int, ...]):
+    def __init__(
+        self,
+        samples: Sequence[Sample],
+        with_masks: bool,
+        seed: tuple[int, int],
+        augmentation: OwnAugmentation | None = None,
+    ):
         self.order = SampleOrder(samples, seed)
+        self.augmentation = augmentation
         self.with_masks = with_masks
         self.format = image_format(samples)
 
@@ -95,12 +104,24 @@ class ListImages:
     def _read(self, n: tf.Tensor) -> tuple[tf.Tensor, ...]:
         # Python readers: the pixels are those of evaluation, and Pillow decodes outside Python's lock.
         dtype, channels = tf.as_dtype(self.format.dtype), self.format.channels
+        if self.augmentation is not None:
+            image, *masks = tf.numpy_function(
+                self._augmented, [n], [dtype, *[tf.int32] * self.with_masks], stateful=False
+            )
+            masks = [tf.ensure_shape(mask, (None, None)) for mask in masks]
+            return n, tf.ensure_shape(image, (None, None, channels)), *masks
         image = tf.numpy_function(lambda n: self.order[n].read_image(), [n], dtype, stateful=False)
         image = tf.ensure_shape(image, (None, None, channels))
         if not self.with_masks:
             return n, image
         mask = tf.numpy_function(lambda n: self.order[n].read_mask(), [n], tf.int32, stateful=False)
         return n, image, tf.ensure_shape(mask, (None, None))
+
+    def _augmented(self, n: np.ndarray) -> tuple[Any, ...]:
+        sample, (seed, stream) = self.order[int(n)], self.order.seed
+        mask = sample.read_mask() if self.with_masks else None
+        pair = cast(OwnAugmentation, self.augmentation)(sample.read_image(), mask, seed, stream == LABELED, int(n))
+        return pair if self.with_masks else pair[:1]
 
 
 class DatasetImages:
@@ -147,13 +168,13 @@ class DatasetImages:
         return n, image, mask[..., 0] if mask.shape.rank == 3 else tf.ensure_shape(mask, (None, None))
 
 
-def _numbered(source: Source, with_masks: bool, seed: tuple[int, ...]) -> NumberedImages:
+def _numbered(source: Source, with_masks: bool, settings: BatchSettings, stream: int) -> NumberedImages:
     """Return the numbered images of a list, whose order the seed decides, or of a dataset, which keeps its own."""
     if isinstance(source, tf.data.Dataset):
         return DatasetImages(source, with_masks)
     if with_masks:
         require_masks(source)
-    return ListImages(source, with_masks, seed)
+    return ListImages(source, with_masks, (settings.seed, stream), settings.augmentation)
 
 
 class _Views:

@@ -9,6 +9,7 @@ import numpy as np
 from rankmatch_keras.data.batches.pipelines import TF_DATA, choose_pipeline, default_parallel_calls
 from rankmatch_keras.data.batches.settings import BatchRows, BatchSettings
 from rankmatch_keras.data.sets.samples import Sample
+from rankmatch_keras.data.views.own import OwnAugmentation
 from rankmatch_keras.data.views.policies import require_policy
 from rankmatch_keras.errors import UserError
 
@@ -38,6 +39,7 @@ def training_batches(
     parallel_calls: int | None = None,
     pipeline: str = "auto",
     rows: Callable[[int], Iterable[int]] | None = None,
+    augmentation: OwnAugmentation | None = None,
 ) -> Union["tf.data.Dataset", "WorkerBatches"]:
     """Make the dataset of training batches.
 
@@ -79,6 +81,7 @@ def training_batches(
         rows: if several processes train together: a function from the number of images of the whole batch to the
             rows that this process makes, in the order of the batch that it hands out (`Distribution.rows`). Batch sizes
             are those of all processes together; only the process's own rows are read.
+        augmentation: a function of one's own (`data.read_augmentation`) for each image and mask, before the weak view.
 
     Returns:
         A `tf.data.Dataset`, or with "workers" an iterable `keras.utils.PyDataset`; `fit` takes both on every backend.
@@ -92,7 +95,7 @@ def training_batches(
     Raises:
         UserError: an argument is out of its range, there is no labeled sample, or one lacks its mask; labeled and
             unlabeled images differ in channels or type, or the normalization has another number of channels; the
-            pipeline is not installed, or "workers" is given a `tf.data.Dataset`.
+            pipeline is not installed; "workers" or an augmentation is given a `tf.data.Dataset`.
     """
     size = (crop, crop) if isinstance(crop, (int, np.integer)) else (int(crop[0]), int(crop[1]))
     unlabeled_batch_size = batch_size if unlabeled_batch_size is None else unlabeled_batch_size
@@ -116,12 +119,16 @@ def training_batches(
         hue=hue,
         parallel_calls=parallel_calls,
         pseudo_labels=pseudo_labels,
+        augmentation=augmentation,
     )
+    if augmentation is not None:
+        _refuse_datasets("an augmentation", "Give lists of samples.", labeled, unlabeled)
     if choose_pipeline(pipeline) == TF_DATA:
         from rankmatch_keras.data.batches.tf_data import make_batches
 
         return make_batches(labeled, unlabeled, settings)
-    _refuse_datasets(labeled, unlabeled)
+    remedy = "Choose the pipeline 'tf.data', which needs `pip install rankmatch-keras[tensorflow]`."
+    _refuse_datasets("the input pipeline 'workers'", remedy, labeled, unlabeled)
     from rankmatch_keras.data.batches.worker_batches import WorkerBatches
 
     return WorkerBatches(labeled, unlabeled, settings)
@@ -135,15 +142,11 @@ def _own_rows(batch_size: int, rows: Callable[[int], Iterable[int]] | None) -> B
     return BatchRows(batch_size, tuple(own))
 
 
-def _refuse_datasets(*sources: Any) -> None:
+def _refuse_datasets(where: str, remedy: str, *sources: Any) -> None:
     """Raise a UserError if a source needs TensorFlow."""
     tf = sys.modules.get("tensorflow")  # unless it is imported there are no datasets
     if tf is not None and any(isinstance(source, tf.data.Dataset) for source in sources):
-        raise UserError(
-            "lists of samples for the input pipeline 'workers'",
-            "a tf.data.Dataset",
-            "Choose the pipeline 'tf.data', which needs `pip install rankmatch-keras[tensorflow]`.",
-        )
+        raise UserError(f"lists of samples for {where}", "a tf.data.Dataset", remedy)
 
 
 def _check_positive(**values: int) -> None:

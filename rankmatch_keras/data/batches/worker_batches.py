@@ -50,6 +50,7 @@ class WorkerBatches(keras.utils.PyDataset):
             Normalization.of(settings.normalization, formats[0].channels),
             settings.views(formats[0]),
             settings.pseudo_labels,
+            settings.augmentation,
         )
         self._pool: Pool | None = None
         self._pending: dict[int, list[Future]] = {}

@@ -11,6 +11,7 @@ from rankmatch_keras.data.sets.samples import Sample
 from rankmatch_keras.data.views import weak_numpy
 from rankmatch_keras.data.views.examples import Example, labeled_example, unlabeled_example
 from rankmatch_keras.data.views.no_data import filled, without_data
+from rankmatch_keras.data.views.own import OwnAugmentation
 from rankmatch_keras.data.views.policies import StrongFactors
 from rankmatch_keras.data.views.sampling import ViewSettings, WeakGeometry, sample_example
 from rankmatch_keras.data.views.strong_numpy import strong_view
@@ -26,12 +27,14 @@ class WorkerExamples:
         normalization: of the views.
         views: ranges of the random numbers.
         pseudo_labels: whether the masks of the unlabeled images are read.
+        augmentation: a person's own function for each image and mask, or None.
     """
 
     image_format: ImageFormat
     normalization: Normalization
     views: ViewSettings
     pseudo_labels: bool = False
+    augmentation: OwnAugmentation | None = None
 
     def __call__(self, labeled: bool, number: int, sample: Sample) -> Example:
         """Return example `number` of the labeled or of the unlabeled stream.
@@ -43,8 +46,10 @@ class WorkerExamples:
         found = ImageFormat.of(image, sample)
         if found != self.image_format:
             raise UserError(f"images of {self.image_format}", f"{found} in '{sample.image}'", "Convert one kind.")
-        factors = sample_example(self.views, labeled, number, image.shape[:2])
         mask = _read_mask(sample, image) if labeled or self.pseudo_labels else None
+        if self.augmentation is not None:
+            image, mask = self.augmentation(image, mask, self.views.seed, labeled, number)
+        factors = sample_example(self.views, labeled, number, image.shape[:2])
         missing = without_data(image)
         if missing is not None:
             image, missing = filled(image, self.normalization.mean), missing.astype(np.int32)
