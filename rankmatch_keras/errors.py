@@ -44,6 +44,10 @@ class NonFiniteLoss(RuntimeError):
     """The loss became infinite or NaN: the run cannot go on."""
 
 
+class Interrupted(KeyboardInterrupt):
+    """An interrupt from the keyboard after which a run has saved everything; its text says where and how to go on."""
+
+
 class WorkerLost(RuntimeError):
     """Another process of a distributed run is gone: this one cannot go on.
 

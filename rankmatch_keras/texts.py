@@ -62,6 +62,14 @@ def counted(number: int, what: str) -> str:
     return f"{number:d} {what}" if number == 1 else f"{number:d} {what}{'es' if what.endswith('s') else 's'}"
 
 
+def about(seconds: float) -> str:
+    """Write a time as a person would: "about 40 s", "about 25 min", "about 2 h 10 min"."""
+    minutes = round(seconds / 60)
+    if seconds < 90:
+        return f"about {max(1, round(seconds))} s"
+    return f"about {minutes} min" if minutes < 120 else f"about {minutes // 60} h {minutes % 60} min"
+
+
 def say(text: object = "", error: bool = False) -> None:
     """Print for a person: every line `printable`, and escaped where the terminal lacks a character.
 

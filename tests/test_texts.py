@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rankmatch_keras.errors import UserError
-from rankmatch_keras.texts import counted, printable, say, shown
+from rankmatch_keras.texts import about, counted, printable, say, shown
 
 pytestmark = pytest.mark.once
 PACKAGE = Path(__file__).resolve().parents[1] / "rankmatch_keras"
@@ -79,3 +79,11 @@ def test_everything_is_printed_by_say(path):
     """The one function that prints, so that no name reaches a terminal as it is."""
     called = [ast.unparse(node.func) for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
     assert not {"click.echo", "echo", "click.secho", "print"} & {*called} or path.name == "texts.py"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.2, "1 s"), (89.4, "89 s"), (90, "2 min"), (1500, "25 min"), (7170, "2 h 0 min"), (9000, "2 h 30 min")],
+)
+def test_times_are_written_as_a_person_would(seconds, text):
+    assert about(seconds) == f"about {text}"

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 
 import click
 
-from rankmatch_keras.errors import NonFiniteLoss, UserError, WorkerLost
+from rankmatch_keras.errors import Interrupted, NonFiniteLoss, UserError, WorkerLost
 from rankmatch_keras.texts import say
 
 SAFE = "A training run keeps its last whole epoch: continue with --resume."
@@ -72,7 +72,8 @@ def _run(command, arguments, name):
         if isinstance(error.__cause__, EOFError):  # which click takes for Ctrl-D
             _end(f"Error: {_too_short(error.__cause__, safe)}", 2)
         _end_at_once_next_time(130)
-        _end(f"Interrupted{stays}", 130)
+        saved = next((cause for cause in (error, error.__cause__) if isinstance(cause, Interrupted)), None)
+        _end(f"Interrupted{stays}" if saved is None else f"Interrupted; {saved}", 130)
     except SystemExit as stop:
         if stop.code == 130:  # a command has its own words for an interrupt
             _end_at_once_next_time(130)

@@ -15,7 +15,7 @@ HELP = """Train on your own images, on a known data set, or by a recipe.
 Examples:
   rankmatch train --images photos --masks masks --unlabeled more_photos --out runs/first
   rankmatch train --images photos --masks masks --unlabeled more_photos \\
-      --val-images photos2 --val-masks masks2 --minutes 120 --crop 321 --out runs/second
+      --val-images photos2 --val-masks masks2 --time-budget 2h --crop 321 --out runs/second
   rankmatch train --images photos --masks masks --method supervised --out runs/labels-alone
   rankmatch train --dataset Cityscapes --data cityscapes --labels 186 --out runs/city
   rankmatch train --config runs/first/run.yaml --seed 1 --out runs/again

@@ -66,6 +66,8 @@ def _common_facts(record):
     options = record.config.get("options", {})
     chosen = {CATALOG[name].flag: options[name] for name in SHARED if name in options}
     protocol = {f"evaluation {name}": value for name, value in record.config.get("protocol", {}).items()}
+    changes = [(change.get("step"), change.get("now")) for change in record.config.get("changes", ())]
+    chosen["duration after a resume"] = changes or None
     return {"data set": data.get("loader"), **arguments, "classes": data.get("classes"), **protocol, **chosen}
 
 

@@ -1,20 +1,20 @@
-"""Keras callbacks: evaluation, checkpoints and resuming, progress lines, and a stop on a non-finite loss."""
+"""Keras callbacks: evaluation, snapshots, what is said of the progress, and a stop on a non-finite loss."""
 
-import csv
 import functools
-import hashlib
 import math
+import statistics
 import time
 
 import keras
 
-from rankmatch_keras.backend.distribution import check_equal_weights, running
+from rankmatch_keras.backend.distribution import running
 from rankmatch_keras.errors import NonFiniteLoss
-from rankmatch_keras.texts import printable, say
-from rankmatch_keras.training.records import as_state
-from rankmatch_keras.training.state import Damaged, load_state, save_state
+from rankmatch_keras.texts import about, printable, say
 
 SNAPSHOTS = 3
+# A step on all images over one on labels alone: labeled images and one strong view forward and backward, which is about
+# three passes each, and the weak view forward.
+COST_OF_ALL = 7 / 3
 
 
 class StopOnNonFinite(keras.callbacks.Callback):
@@ -106,114 +106,6 @@ class Evaluation(keras.callbacks.Callback):
         say(f" - mean IoU {100 * scores.mean_iou:.2f} %")
 
 
-class Checkpoint(keras.callbacks.Callback):
-    """Files of a run after each epoch: its state, its history, its last and its best predictor.
-
-    Every file is written under a temporary name and then renamed, so that a crash loses at most the current epoch.
-    In the run directory: `state.npz` (to resume), `history.csv`, `last.keras`, `best.keras`, and of state and best
-    predictor the one before, so that a damaged state costs an epoch and not the run. Put this callback after
-    `Evaluation`, which brings the score. With several processes only the first one writes but all read, so the
-    directory must be on storage that they share.
-
-    Args:
-        run: the run directory, see `training.Run`.
-        predictor: the inference model that shares the trained weights.
-        monitor: logged value by which a predictor is the best; larger is better.
-    """
-
-    def __init__(self, run, predictor, monitor: str = "mean_iou"):
-        super().__init__()
-        self.run = run
-        self.predictor = predictor
-        self.monitor = monitor
-        self.history: list[dict[str, float]] = []
-        self.best = -math.inf
-        self._best_file: str | None = None
-        self._epoch_start = 0.0
-
-    def restore(self, method) -> int:
-        """Restore the last saved state into a compiled method.
-
-        Args:
-            method: a `Method` compiled with the options of the original run.
-
-        Returns:
-            Number of epochs done, for `initial_epoch` of `fit`; 0 where nothing was saved yet.
-        """
-        record, path = self._load(method)
-        if record is None:
-            return 0
-        self.history, self.best, self._best_file = record["history"], record["best"], record.get("best_file")
-        running().on_main(lambda: self._go_back_to(path))
-        return record["epochs"]
-
-    def _load(self, method):
-        """Load the last state that can be read; return its record and its file."""
-        damage = None
-        for path in (self.run.state, self.run.previous_state):
-            if not path.exists():
-                continue
-            try:
-                record = as_state(load_state(path, method), path)
-            except Damaged as error:
-                damage = damage or error
-                continue
-            if path == self.run.previous_state:
-                reason = damage.found if damage else f"there is no {self.run.state.name}"
-                say(f"Going on from {path}, after epoch {record['epochs']}, as {reason}.")
-            return record, path
-        if damage:
-            raise damage
-        return None, None
-
-    def _go_back_to(self, path):
-        """Make the other files those of the state that was loaded."""
-        if path != self.run.state:
-            self.run.state.unlink(missing_ok=True)  # or it would soon take the place of the one that can be read
-        if self._best_file not in (None, _digest(self.run.best)):
-            if self._best_file == _digest(self.run.previous_best):
-                self.run.previous_best.replace(self.run.best)
-        self._write_history()
-
-    def on_epoch_begin(self, epoch, logs=None):
-        """Start the clock of the epoch."""
-        self._epoch_start = time.perf_counter()
-
-    def on_epoch_end(self, epoch, logs=None):
-        """Write the files of the epoch; the state last, since it vouches for the others."""
-        values = {name: float(value) for name, value in (logs or {}).items()}
-        seconds = time.perf_counter() - self._epoch_start
-        self.history.append({"epoch": epoch + 1, **values, "seconds": round(seconds, 3)})
-        check_equal_weights(running(), self.model)
-        running().on_main(lambda: self._save(epoch, values))
-
-    def _save(self, epoch, values):
-        score = values.get(self.monitor, math.nan)
-        if score > self.best:
-            self.best = score
-            self._save_predictor(self.run.best, keep=self.run.previous_best)
-            self._best_file = _digest(self.run.best)
-        self._save_predictor(self.run.last)
-        history = [{name: _plain(value) for name, value in row.items()} for row in self.history]
-        record = {"epochs": epoch + 1, "best": _plain(self.best), "best_file": self._best_file, "history": history}
-        save_state(self.run.state, self.model, record, keep=self.run.previous_state)
-        self._write_history()
-
-    def _save_predictor(self, path, keep=None):
-        with self.run.replacing(path, keep) as temporary:
-            self.predictor.save(temporary)
-
-    def _write_history(self):
-        columns = list(dict.fromkeys(name for row in self.history for name in row))
-        with (
-            self.run.replacing(self.run.history) as temporary,
-            temporary.open("w", newline="", encoding="utf-8") as file,
-        ):
-            writer = csv.DictWriter(file, columns)
-            writer.writeheader()
-            writer.writerows(self.history)
-
-
 class Snapshots(keras.callbacks.Callback):
     """Predictors after 1/3, 2/3 and all of the epochs, rounded up: `snapshot-1.keras` to `snapshot-3.keras`.
 
@@ -222,17 +114,19 @@ class Snapshots(keras.callbacks.Callback):
     Args:
         run: the run directory.
         predictor: the inference model that shares the trained weights.
+        epochs: epochs of the whole run.
     """
 
-    def __init__(self, run, predictor):
+    def __init__(self, run, predictor, epochs: int):
         super().__init__()
         self.run = run
         self.predictor = predictor
+        self.epochs = epochs
 
     def on_epoch_end(self, epoch, logs=None):
         """Save where a third is done."""
         for number in range(1, SNAPSHOTS + 1):
-            if epoch + 1 == math.ceil(self.params["epochs"] * number / SNAPSHOTS):
+            if epoch + 1 == math.ceil(self.epochs * number / SNAPSHOTS):
                 running().on_main(functools.partial(self._save, self.run.snapshot(number)))
 
     def _save(self, path):
@@ -274,14 +168,41 @@ class ProgressLines(keras.callbacks.Callback):
         return f" of {steps}, {each * (steps - batch - 1) / 60:.1f} minutes to go in this epoch" if steps else ""
 
 
-def _plain(value):
-    """Return the value; as text where it is NaN or infinite, which JSON lacks."""
-    return value if math.isfinite(value) else str(value)
+class TimeToGo(keras.callbacks.Callback):
+    """A line after the first steps, on labels alone and on all images: about how long the training will still take.
 
+    Args:
+        duration: the length of the run.
+        burn_in: its epochs on labeled images alone.
+        steps: optimizer steps before the line.
+    """
 
-def _digest(path):
-    """Return a fingerprint of a file; `None` where there is none."""
-    if not path.exists():
-        return None
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    def __init__(self, duration, burn_in: int, steps: int = 20):
+        super().__init__()
+        self.duration = duration
+        self.burn_in = burn_in
+        self.steps = steps
+        self._epoch = 0
+        self._now = 0.0
+        self._seconds: dict[bool, list[float]] = {True: [], False: []}  # of each batch, by whether labels are alone
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Start the clock."""
+        self._epoch, self._now = epoch, time.perf_counter()
+
+    def on_train_batch_end(self, batch, logs=None):
+        """Print the line when it is time."""
+        before, self._now = self._now, time.perf_counter()
+        alone, batches = self._epoch < self.burn_in, getattr(self.model, "batches_per_step", 1)
+        seconds = self._seconds[alone]
+        seconds.append(self._now - before)
+        if len(seconds) != self.steps * batches:
+            return
+        each = batches * statistics.median(seconds)  # which the compilation in the first one does not move
+        left = self.params["steps"] // batches - (batch + 1) // batches
+        later = (self.burn_in if alone else self.duration.epochs) - self._epoch - 1
+        left += self.duration.steps_per_epoch * later
+        if alone:
+            left += COST_OF_ALL * self.duration.steps_per_epoch * (self.duration.epochs - self.burn_in)
+        if left > 0:
+            say(f"\n{about(left * each).capitalize()} of training to go, evaluations aside.")

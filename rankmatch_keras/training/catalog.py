@@ -22,7 +22,8 @@ class About:
         group: heading in the help.
         help: one sentence.
         flag: `"always"`; `"own data"`: recipes fix it; `"never"`: the program sets it.
-        on_resume: `"same"` as when the run began, or `"free"` to change (where it computes, not what).
+        on_resume: `"same"` as when the run began; `"free"` to change (where it computes, not what); `"recorded"`: may
+            change, and the record says from which step on.
         in_comparison: `"same"` in all runs of one table; `"free"` to differ; `"named"`: rows that differ in it say so;
             `"per method"`: likewise, and every method of a comparison may have its own value.
         of_method: whether it is an option of the method, which `--set` can give too.
@@ -32,7 +33,7 @@ class About:
     group: str
     help: str
     flag: Literal["always", "own data", "never"] = "always"
-    on_resume: Literal["same", "free"] = "same"
+    on_resume: Literal["same", "free", "recorded"] = "same"
     in_comparison: Literal["same", "free", "named", "per method"] = "same"
     of_method: bool = False
     smoke: Any = KEEP

@@ -12,6 +12,7 @@ from rankmatch_keras.errors import UserError, did_you_mean
 from rankmatch_keras.files import replacing
 from rankmatch_keras.training.catalog import KEEP, Option, names_where, parse_assignments, same_text
 from rankmatch_keras.training.options import CATALOG, Options
+from rankmatch_keras.training.training_options import DURATIONS
 from rankmatch_keras.training.yaml_files import read_mapping
 
 # What `--recipe` sets; docs/recipe.md says what was tried. All of it can be changed one by one.
@@ -36,7 +37,6 @@ RECIPES: dict[str, dict[str, Any]] = {
         "decoder_filters": 64,
         "crop": None,
         "batch": 4,
-        "minutes": 30,
         "optimizer": "adamw",
         "learning_rate": 3e-4,
         "l2": 0.01,
@@ -70,6 +70,12 @@ def read_options(defaults: Mapping[str, Any], given: Mapping[str, Any], file: Pa
     defaults = _standard_form(defaults, "the recipe")
     from_file = {} if file is None else _standard_form(read_file(file), str(file))
     given = _standard_form(given, "the options")
+    if from_file.get("augment") not in (None, given.get("augment")):
+        raise UserError(
+            "--augment on the command line, since its code would run here",
+            f"{from_file['augment']} in {file} alone",
+            "Give it again if you trust that file, or remove it.",
+        )
     values = {**with_recipe(defaults, {**from_file, **given}.get("recipe")), **from_file}
     if {**values, **given}.get("smoke"):
         values |= {name: option.about.smoke for name, option in CATALOG.items() if option.about.smoke is not KEEP}
@@ -118,6 +124,8 @@ def write_file(path: Path, options: Options) -> None:
         for name, value in options.as_dict().items()
         if name not in NOT_REPEATED
     }
+    if values["steps"] is not None:
+        values["time_budget"] = None  # which it became
     for name in ("classes", "weights", "second_weights"):
         file = values[name]
         if file is not None and Path(file).is_file():
@@ -173,10 +181,8 @@ def _standard_form(values: Mapping[str, Any], where: str) -> dict[str, Any]:
             )
     values = {name: _plain(CATALOG[name], value) for name, value in values.items()}
     parse_assignments(values.get("set", ()))
-    if values.get("steps") is not None and values.get("epochs") is None:
-        values["epochs"] = None
-    elif values.get("epochs") is not None and values.get("steps") is None:
-        values["steps"] = None
+    if any(values.get(name) is not None for name in DURATIONS):
+        values |= {name: None for name in DURATIONS if name not in values}  # it takes the place of an earlier one
     return _unfold(values, where)
 
 
@@ -188,6 +194,11 @@ def _plain(option: Option, value: Any) -> Any:
         raise UserError(f"{_expected(option)} as {option.flag}", str(value).lower(), "Correct it.")
     if option.name in ("weights", "second_weights") and value == "random":
         return None
+    if option.name == "backbone" and isinstance(value, str) and (Path(value) / "config.json").is_file():
+        return str(Path(value).resolve())
+    if option.name == "augment" and isinstance(value, str):
+        file, sign, function = value.rpartition(":")
+        return f"{Path(file).absolute()}{sign}{function}" if file else value
     if option.kind is not str or isinstance(value, str):
         return value
     if isinstance(value, bool) and "on" in option.choices:

@@ -8,6 +8,7 @@ import numpy as np
 from rankmatch_keras import check, data, methods, models
 from rankmatch_keras.backend.distribution import running
 from rankmatch_keras.data.sets.pixel_statistics import class_pixels
+from rankmatch_keras.data.views.own import OwnAugmentation
 from rankmatch_keras.errors import UserError
 from rankmatch_keras.layers import ChannelNormalization
 from rankmatch_keras.texts import counted, say
@@ -124,6 +125,7 @@ def build_batches(
     normalization: ChannelNormalization,
     options: Options,
     start_step: int,
+    augmentation: OwnAugmentation | None = None,
 ):
     """Make this process's part of the training batches; without unlabeled images where there are only labels to use.
 
@@ -133,6 +135,7 @@ def build_batches(
         normalization: the model's own.
         options: the run's options; every optimizer step takes `accumulate` batches.
         start_step: optimizer steps already done.
+        augmentation: the person's own.
     """
     unlabeled = None if options.method == "supervised" or method.labels_only else split.unlabeled
     pseudo_labels = options.method == "selftraining"
@@ -154,5 +157,6 @@ def build_batches(
         pseudo_labels=pseudo_labels,
         pipeline=options.pipeline,
         rows=running().rows,
+        augmentation=augmentation,
     )
     return running().batches(batches)

@@ -15,7 +15,7 @@ from rankmatch_keras.training.run_folder import Run
 
 
 def build_segmenter(dataset: data.SegmentationData, split: data.Split, options: Options) -> models.Segmenter:
-    """Build DeepLabV3+ on the chosen backbone, for the channels and classes of the data.
+    """Build the network on the chosen backbone, for the channels and classes of the data.
 
     Raises:
         UserError: keras-cv's class is asked for where it is not installed, or with its fixed sizes changed; the run
@@ -23,13 +23,34 @@ def build_segmenter(dataset: data.SegmentationData, split: data.Split, options: 
     """
     channels = data.image_format(split.labeled).channels
     weights = None if options.start_from else options.weights
-    backbone = models.create_backbone(options.backbone, weights, options.output_stride, channels)
-    segmenter = _network(backbone, dataset.num_classes, options)
+    if options.backbone in models.BACKBONES:
+        backbone = models.create_backbone(options.backbone, weights, options.output_stride, channels)
+        segmenter = _network(backbone, dataset.num_classes, options)
+    else:
+        segmenter = _on_preset(weights, channels, dataset.num_classes, options)
     if options.start_from is not None:
         start = options.start_from
         models.start_from(segmenter, start if start.suffix == ".keras" else Run(start).last)
         say(f"Warm start from the network of {start}")
     return segmenter
+
+
+def _on_preset(weights, channels, num_classes, options) -> models.Segmenter:
+    """Build the network on a preset of keras-hub; `imagenet` stands for the weights that it comes with."""
+    own = weights == "imagenet"
+    say(f"Network: {options.backbone} of keras-hub, decoder of DeepLabV3+")
+    return models.keras_hub.segmenter(
+        options.backbone,
+        num_classes,
+        weights=None if own else weights,
+        image_size=models.keras_hub.image_size_for(options.backbone, options.side),
+        output_stride=options.output_stride,
+        channels=channels,
+        pretrained=own,
+        aspp_filters=options.aspp_filters,
+        decoder_filters=options.decoder_filters,
+        pool_norm=options.pool_norm,
+    )
 
 
 def start_of(options: Options) -> dict[str, Any] | None:
@@ -127,9 +148,16 @@ def build_method(
     )
 
 
-def build_optimizer(options: Options, steps: int) -> keras.optimizers.Optimizer:
-    """Build the optimizer, whose learning rate decays over `steps` optimizer steps."""
-    learning_rate = learning_rate_schedule(options.learning_rate, steps, options.decay, options.warm_up)
+def build_optimizer(options: Options, steps: int, begun_with: int | None = None) -> keras.optimizers.Optimizer:
+    """Build the optimizer.
+
+    Args:
+        options: the run's options.
+        steps: optimizer steps of the whole run, over which the learning rate decays.
+        begun_with: those that it began with, of which `warm_up` is a fraction; `steps` by default.
+    """
+    warm_up = round(options.warm_up * (begun_with or steps))
+    learning_rate = learning_rate_schedule(options.learning_rate, steps, options.decay, warm_up)
     # Keras' optimizers take no accumulation as None.
     batches = options.accumulate if options.accumulate > 1 else None
     common: dict[str, Any] = {"gradient_accumulation_steps": batches, "global_clipnorm": options.clip}

@@ -94,14 +94,14 @@ class WarmUp(keras.optimizers.schedules.LearningRateSchedule):
         return cls(keras.optimizers.schedules.deserialize(config["schedule"]), config["steps"])
 
 
-def learning_rate_schedule(learning_rate: float, steps: int, decay: str = "poly", warm_up: float = 0.0):
+def learning_rate_schedule(learning_rate: float, steps: int, decay: str = "poly", warm_up: int = 0):
     """Make a schedule that falls to 0 at the end of the run.
 
     Args:
         learning_rate: the largest rate.
         steps: optimizer steps of the whole run.
         decay: `"poly"`, see `polynomial_decay`, or `"cosine"`: `learning_rate * (1 + cos(pi * step / steps)) / 2`.
-        warm_up: fraction of the run over which it first grows from 0.
+        warm_up: optimizer steps over which it first grows from 0.
 
     Returns:
         A Keras learning-rate schedule.
@@ -110,8 +110,7 @@ def learning_rate_schedule(learning_rate: float, steps: int, decay: str = "poly"
         schedule = keras.optimizers.schedules.CosineDecay(learning_rate, steps)
     else:
         schedule = polynomial_decay(learning_rate, steps)
-    first = round(warm_up * steps)
-    return WarmUp(schedule, first) if first > 1 else schedule
+    return WarmUp(schedule, warm_up) if warm_up > 1 else schedule
 
 
 def polynomial_decay(learning_rate: float, steps: int, power: float = 0.9):

@@ -21,11 +21,11 @@ from rankmatch_keras.errors import UserError
 from rankmatch_keras.training.catalog import About, catalog_of, parse_assignments
 from rankmatch_keras.training.data_options import DATA, SPLIT, DataOptions
 from rankmatch_keras.training.method_options import METHOD, MethodOptions
+from rankmatch_keras.training.training_options import TRAINING, TrainingOptions
 
 JIT: dict[str, Any] = {"auto": "auto", "on": True, "off": False}
-NETWORK, TRAINING, SCORING, MACHINE, RUN = (
+NETWORK, SCORING, MACHINE, RUN = (
     "Network",
-    "Training",
     "Scoring during and after training",
     "Backend and devices",
     "Run",
@@ -34,15 +34,11 @@ GROUPS = (DATA, SPLIT, RUN, METHOD, NETWORK, TRAINING, SCORING, MACHINE)  # orde
 
 _engine = functools.partial(About, MACHINE, on_resume="free", in_comparison="free")
 _free = functools.partial(About, in_comparison="free")
-_per_method = functools.partial(About, in_comparison="per method")
 
 
 @pydantic.dataclasses.dataclass(frozen=True, config=pydantic.ConfigDict(extra="forbid", allow_inf_nan=False))
-class Options(MethodOptions, DataOptions):
+class Options(MethodOptions, DataOptions, TrainingOptions):
     """Everything a person can choose for a training run; a recipe has its own defaults.
-
-    The duration is given once: as `steps`, or as `epochs` (passes over the unlabeled images), which `schedule` turns
-    into steps.
 
     Raises:
         pydantic.ValidationError: a value has the wrong type or is out of range; `configuration.read_options` turns it
@@ -54,7 +50,8 @@ class Options(MethodOptions, DataOptions):
         str,
         About(
             NETWORK,
-            "Encoder: mobilenet_v2, resnet50, resnet101, kerascv_resnet50, kerascv_resnet101 or tiny.",
+            "Encoder: mobilenet_v2, resnet50, resnet101, kerascv_resnet50, kerascv_resnet101, tiny, or a preset of "
+            "keras-hub by name or folder.",
             smoke="tiny",
         ),
     ] = "mobilenet_v2"
@@ -91,78 +88,6 @@ class Options(MethodOptions, DataOptions):
         bool,
         About(NETWORK, "Batch-normalize ASPP's pooled image, as the articles do; small batches train better without."),
     ] = True
-    crop: Annotated[
-        int | None,
-        Ge(32),
-        About(
-            TRAINING,
-            "Side of the training crops; a multiple of 16 plus 1 aligns best. Default: from the images.",
-            smoke=65,
-        ),
-    ] = 321
-    batch: Annotated[int, Ge(1), About(TRAINING, "Labeled and unlabeled images per step, each.", smoke=2)] = 2
-    steps: Annotated[
-        int | None,
-        Ge(1),
-        About(TRAINING, "Optimizer steps; default: from the number of images, as --minutes allow.", smoke=2),
-    ] = None
-    minutes: Annotated[
-        float | None, Ge(0.0), About(TRAINING, "Longest duration that is chosen without --steps or --epochs.")
-    ] = None
-    epochs: Annotated[
-        int | None,
-        Ge(1),
-        About(TRAINING, "Duration in passes over the unlabeled images, instead of --steps.", smoke=None),
-    ] = None
-    interval: Annotated[
-        int | None,
-        Ge(1),
-        About(TRAINING, "Steps between evaluations and checkpoints; default: a twelfth of the run.", smoke=1),
-    ] = None
-    optimizer: Annotated[
-        Literal["sgd", "adamw"],
-        _per_method(
-            TRAINING, "Momentum SGD as in the articles, or AdamW, with one learning rate and --l2 as weight decay."
-        ),
-    ] = "sgd"
-    learning_rate: Annotated[
-        float,
-        Ge(0.0),
-        _per_method(TRAINING, "Largest learning rate of the encoder; it decays to 0 at the end of the run."),
-    ] = 0.001
-    decay: Annotated[
-        Literal["poly", "cosine"],
-        _per_method(TRAINING, "How it decays: poly (power 0.9), as in the articles, or cosine."),
-    ] = "poly"
-    warm_up: Annotated[
-        float, Ge(0.0), Le(0.5), _per_method(TRAINING, "Fraction of the run over which it first grows from 0.")
-    ] = 0.0
-    clip: Annotated[
-        float | None, Ge(0.0), _per_method(TRAINING, "Largest norm of the gradient of all weights; longer ones shrink.")
-    ] = None
-    head_multiplier: Annotated[
-        float,
-        Ge(0.0),
-        _per_method(TRAINING, "Learning rate of the decoder over that of the encoder, with --optimizer sgd."),
-    ] = 10.0
-    l2: Annotated[float, Ge(0.0), _per_method(TRAINING, "Factor of the L2 penalty on all weights.")] = 1e-4
-    burn_in: Annotated[
-        float,
-        Ge(0.0),
-        Le(0.9),
-        _per_method(TRAINING, "Fraction of the run on labeled images alone, at its beginning."),
-    ] = 0.0
-    fall_back: Annotated[
-        bool,
-        _per_method(TRAINING, "Return to labels alone if unlabeled images lower the validation score after --burn-in."),
-    ] = False
-    patience: Annotated[
-        int | None,
-        Ge(1),
-        _per_method(TRAINING, "Stop after so many evaluations without a better validation score, after the burn-in."),
-    ] = None
-    min_scale: Annotated[float, Ge(0.1), About(TRAINING, "Smallest factor of the random resize.")] = 0.5
-    max_scale: Annotated[float, Le(10.0), About(TRAINING, "Largest factor of the random resize.")] = 2.0
     val_limit: Annotated[
         int | None,
         Ge(1),
@@ -212,7 +137,6 @@ class Options(MethodOptions, DataOptions):
     sync_batch_norm: Annotated[bool, About(MACHINE, "Take batch statistics over all replicas.")] = True
     precision: Annotated[Literal[PRECISIONS], About(MACHINE, "Precision of convolutions, not of losses.")] = "float32"
     jit: Annotated[Literal[tuple(JIT)], _engine("Compile the step; auto: whatever is faster.")] = "auto"
-    accumulate: Annotated[int, Ge(1), About(TRAINING, "Batches averaged for one optimizer step.")] = 1
     deterministic: Annotated[bool, _engine("Same bits in every run on one machine; may be slower.")] = False
     seed: Annotated[int, Ge(0), Le(2**32 - 1), _free(RUN, "Decides labeled images, weights, batches and dropout.")] = 0
     resume: Annotated[bool, _free(RUN, "Continue the run in --out.", on_resume="free")] = False
@@ -283,45 +207,6 @@ class Options(MethodOptions, DataOptions):
         if not self.burn_in or self.method in ("supervised", "selftraining"):
             return 0
         return min(max(1, round(self.burn_in * epochs)), epochs - 1)
-
-    def check_duration(self) -> None:
-        """Check that no two durations are given, and that the steps divide into intervals.
-
-        Raises:
-            UserError: otherwise.
-        """
-        if self.epochs is not None and self.steps is not None:
-            raise UserError("one duration", f"--steps {self.steps} and --epochs {self.epochs}", "Give one of them.")
-        if self.steps is None or self.interval is None or self.epochs is not None:
-            return
-        interval = min(self.interval, self.steps)
-        if self.steps % interval:
-            raise UserError(
-                "--steps that divide into intervals of --interval steps",
-                f"{self.steps} steps and {interval} an interval",
-                f"Take {self.steps // interval * interval} steps, or another interval.",
-            )
-
-    def schedule(self, num_unlabeled: int) -> tuple[int, int]:
-        """Resolve the duration.
-
-        Args:
-            num_unlabeled: number of unlabeled images (of labeled ones where there are no others).
-
-        Returns:
-            `(epochs, optimizer steps per epoch)`; the run is evaluated and saved after each epoch.
-
-        Raises:
-            UserError: both durations are given, or the steps do not divide into intervals.
-            ValueError: no duration; `fitting.fitted_duration` chooses one.
-        """
-        self.check_duration()
-        if self.epochs is not None:
-            return self.epochs, max(1, num_unlabeled // (self.batch * self.accumulate))
-        if self.steps is None or self.interval is None:
-            raise ValueError("Expected a duration. Received: neither steps with an interval nor epochs")
-        interval = min(self.interval, self.steps)
-        return self.steps // interval, interval
 
 
 def _plain(value):

@@ -9,7 +9,8 @@ import keras
 
 from rankmatch_keras import methods
 from rankmatch_keras.texts import say
-from rankmatch_keras.training.callbacks import Checkpoint
+from rankmatch_keras.training.checkpoint import Checkpoint
+from rankmatch_keras.training.duration import Duration
 from rankmatch_keras.training.options import Options
 
 PROBATION = 3  # evaluations in a row that must be worse
@@ -108,8 +109,7 @@ def fit(
     method: methods.Method,
     options: Options,
     checkpoint: Checkpoint,
-    epochs: int,
-    steps_per_epoch: int,
+    duration: Duration,
     batches: Callable[[int], Any],
     callbacks: list[keras.callbacks.Callback],
     done: int = 0,
@@ -122,13 +122,12 @@ def fit(
         method: the compiled method.
         options: the run's options.
         checkpoint: has the history, which decides about the phases.
-        epochs: epochs of the whole run.
-        steps_per_epoch: optimizer steps of each.
+        duration: the length of the whole run.
         batches: makes the batches of the method's present phase, from an optimizer step on.
         callbacks: the callbacks.
         done: epochs done before.
     """
-    burn_in = options.burn_in_epochs(epochs)
+    burn_in, epochs, steps_per_epoch = duration.burn_in(options), duration.epochs, duration.steps_per_epoch
     if options.fall_back and burn_in:
         callbacks = [*callbacks, FallBack(checkpoint, burn_in)]
     while done < epochs:
@@ -141,12 +140,13 @@ def fit(
         if burn_in:
             kind = "labeled" if method.labels_only else "all"
             say(f"Training on {kind} images up to step {end * steps_per_epoch}")
-        if fallen == done:
+        within = checkpoint.steps_within  # of an epoch that was interrupted: the rest of it goes first
+        if fallen == done and not within:
             method.start_again(checkpoint.run.best)
         method.fit(
-            batches(done * steps_per_epoch),
-            epochs=end,
-            steps_per_epoch=steps_per_epoch * options.accumulate,
+            batches(done * steps_per_epoch + within),
+            epochs=done + 1 if within else end,
+            steps_per_epoch=(steps_per_epoch - within) * options.accumulate,
             initial_epoch=done,
             shuffle=False,  # the batches come in their own seeded order
             # A bar leaves a line per step where the output goes to a file: there one line per epoch, and

@@ -90,6 +90,25 @@ class Resumption(TypedDict, total=False):
 
 
 @pydantic.with_config(_OPEN)
+class Change(TypedDict):
+    """Another duration that a run was resumed with: when, from which optimizer step on, and what was and is."""
+
+    time: NotRequired[str]
+    step: int
+    was: dict[str, int | None]
+    now: dict[str, int | None]
+
+
+@pydantic.with_config(_OPEN)
+class RecordedAugmentation(TypedDict):
+    """The file of a person's own augmentation, its function and its hash."""
+
+    file: str
+    function: str
+    sha256: str
+
+
+@pydantic.with_config(_OPEN)
 class RunRecord(TypedDict):
     """Content of `config.json`."""
 
@@ -100,6 +119,8 @@ class RunRecord(TypedDict):
     start: NotRequired[RecordedStart | None]
     protocol: NotRequired[RecordedProtocol]
     resumed: NotRequired[list[Resumption]]
+    changes: NotRequired[list[Change]]
+    augmentation: NotRequired[RecordedAugmentation | None]
 
 
 @pydantic.with_config(_OPEN)
@@ -114,9 +135,15 @@ class CostRecord(TypedDict, total=False):
 
 @pydantic.with_config(_OPEN)
 class StateRecord(TypedDict):
-    """Record in a state: epochs done, best score, digest of the best predictor's file, and the history."""
+    """Record in a state: epochs done, best score, digest of the best predictor's file, and the history.
+
+    An interrupt leaves an epoch unfinished: optimizer steps, seconds and running means of that one.
+    """
 
     epochs: int
+    steps: NotRequired[int]
+    seconds: NotRequired[float]
+    metrics: NotRequired[list[float]]
     best: float
     best_file: NotRequired[str | None]
     history: list[dict[str, int | float]]

@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import datetime
 import errno
 import importlib.metadata
 import os
@@ -19,9 +18,8 @@ from rankmatch_keras.errors import UserError
 from rankmatch_keras.evaluation.scores import write_json
 from rankmatch_keras.files import TEMPORARY, remove_temporaries, replacing
 from rankmatch_keras.training import fingerprints
-from rankmatch_keras.training.catalog import names_where
-from rankmatch_keras.training.options import CATALOG
 from rankmatch_keras.training.records import CONFIG, read_config, read_rows
+from rankmatch_keras.training.resumed_record import continued_record, require_same
 
 PACKAGES = ("rankmatch-keras", "keras", "keras-cv", "tensorflow-cpu", "tensorflow", "torch", "jax", "numpy", "pillow")
 LOCK = ".lock"
@@ -138,6 +136,7 @@ class Run:
         facts: dict[str, Any] | None = None,
         resume: bool = False,
         images: fingerprints.Fingerprints | None = None,
+        step: int = 0,
     ) -> "Run":
         """Make the directory of a new run, or open that of a run to resume.
 
@@ -147,6 +146,7 @@ class Run:
             facts: the rest of the record: split id, class names, backend, ...
             resume: whether to continue a run that is there already.
             images: fingerprints of the images; a run that is resumed must have the same.
+            step: optimizer steps done; another duration counts from there.
 
         Returns:
             The run.
@@ -159,12 +159,15 @@ class Run:
         run.require_new(resume)
         if run.config.exists():
             before = read_config(run.folder)
-            _check_same_run(run, before, content)
+            require_same(before, content, run.folder)
             if images is not None:
                 fingerprints.require_same(run.images, images)
             lock(run.folder)
             remove_temporaries(run.folder, below=True)
-            write_json(run.config, {**before, "resumed": [*before.get("resumed", ()), _resumption(content)]})
+            record = continued_record(before, content, step)
+            if record.get("changes") != before.get("changes"):
+                run.scores.unlink(missing_ok=True)  # with another duration it is no longer finished
+            write_json(run.config, record)
             run._write_images(images)
             _begun.add(run.folder)
             return run
@@ -283,34 +286,8 @@ def lock(folder: Path) -> None:
     _locks[place] = descriptor
 
 
-def _resumption(content):
-    """Return the facts that may differ from when the run began."""
-    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    names = names_where(CATALOG, on_resume="free")
-    free = {name: content["options"].get(name) for name in names if name in content["options"]}
-    return {"time": now, "backend": content.get("backend"), "options": free, "versions": content["versions"]}
-
-
 def _unusable(folder, error):
     reason = getattr(error, "strerror", None) or error
     return UserError(
         "an output folder that can be written", f"{str(folder)[:80]!r} ({reason})", "Choose another --out."
     )
-
-
-def _check_same_run(run, before, now):
-    # Facts and options that a record lacks are younger than the run.
-    options, chosen = before["options"], now["options"]
-    names = ({*options} & {*chosen}) - {*names_where(CATALOG, on_resume="free")}
-    pairs = [(name, options[name], chosen[name]) for name in sorted(names)]
-    if isinstance(before.get("data"), dict) and "data" in now:
-        pairs += [("data set", before["data"].get("loader"), now["data"].get("loader"))]
-        if "hierarchy" in before["data"]:
-            pairs += [("hierarchy", before["data"]["hierarchy"], now["data"].get("hierarchy"))]
-    changed = [f"{name} was {str(old)[:200]}, is {str(new)[:200]}" for name, old, new in pairs if old != new]
-    if changed:
-        raise UserError(
-            "the options that the run was started with",
-            f"{', '.join(changed)} in {run.folder}",
-            "Resume without changes.",
-        )

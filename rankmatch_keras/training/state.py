@@ -19,6 +19,7 @@ from rankmatch_keras.errors import UserError
 from rankmatch_keras.files import replacing
 from rankmatch_keras.texts import say
 
+LARGEST_RECORD = 64 << 20  # bytes, most of them the history
 REMEDY = "Restore it from a copy, or start a new run."
 
 
@@ -76,6 +77,18 @@ def load_state(path, method) -> dict[str, Any]:
     return record
 
 
+def read_record(path) -> Any:
+    """Return the record of a saved state, without its arrays; `None` where it cannot be read."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if archive.getinfo("record.npy").file_size > LARGEST_RECORD:
+                return None
+        with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as file:
+            return json.loads(str(file["record"]))
+    except Exception:  # see `load_state`, which says what is wrong
+        return None
+
+
 def _variables(method):
     """Return all variables by position and name, random seeds and metrics included."""
     variables = [*method.variables, *method.optimizer.variables]
@@ -84,7 +97,7 @@ def _variables(method):
 
 def _check_size(path, variables):
     """Refuse an archive that unpacks to more than twice what the method has, and a history of 64 MB."""
-    room = 2 * sum(4 * math.prod(variable.shape) for variable in variables.values()) + (64 << 20)
+    room = 2 * sum(4 * math.prod(variable.shape) for variable in variables.values()) + LARGEST_RECORD
     with zipfile.ZipFile(path) as archive:
         size = sum(entry.file_size for entry in archive.infolist())
     if size > room:

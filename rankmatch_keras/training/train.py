@@ -4,6 +4,7 @@ import dataclasses
 import os
 import shutil
 import sys
+import time
 from pathlib import Path
 
 import keras
@@ -13,36 +14,36 @@ from rankmatch_keras import data, evaluation, models
 from rankmatch_keras.backend.distribution import Distribution, check_divisible, distribute, running
 from rankmatch_keras.backend.numerics import make_deterministic, set_precision
 from rankmatch_keras.data.batches.pipelines import is_installed
+from rankmatch_keras.data.views.own import read_augmentation
 from rankmatch_keras.environment import check_environment
 from rankmatch_keras.errors import UserError
 from rankmatch_keras.files import replacing
 from rankmatch_keras.texts import say
+from rankmatch_keras.training.assembly import Assembly
 from rankmatch_keras.training.callbacks import (
-    Checkpoint,
     Evaluation,
     NothingLearned,
     ProgressLines,
     Snapshots,
     StopOnNonFinite,
+    TimeToGo,
 )
+from rankmatch_keras.training.checkpoint import Checkpoint
 from rankmatch_keras.training.configuration import OWN_DATA, read_options, require_fitting_method, write_file
 from rankmatch_keras.training.cost import Cost
 from rankmatch_keras.training.dataset import open_dataset
+from rankmatch_keras.training.duration import Duration, duration_of
 from rankmatch_keras.training.fingerprints import fingerprints
-from rankmatch_keras.training.fitting import fitted, fitted_duration
-from rankmatch_keras.training.hierarchies import parents_in, recorded, with_hierarchy
-from rankmatch_keras.training.inputs import (
-    build_batches,
-    checked,
-    choose_split,
-    class_weights_of,
-    normalization_of,
-)
-from rankmatch_keras.training.model import build_method, build_optimizer, build_segmenter, start_of
+from rankmatch_keras.training.fitting import fitted
+from rankmatch_keras.training.hierarchies import recorded, with_hierarchy
+from rankmatch_keras.training.inputs import checked, choose_split
+from rankmatch_keras.training.interruption import Interruption, StopOnInterrupt
+from rankmatch_keras.training.model import start_of
 from rankmatch_keras.training.options import Options
 from rankmatch_keras.training.phases import fit
 from rankmatch_keras.training.pseudo_label_health import PseudoLabelHealth
 from rankmatch_keras.training.results import report, say_kept, score
+from rankmatch_keras.training.resumption import continued, done
 from rankmatch_keras.training.run_folder import Run
 from rankmatch_keras.training.self_training import train_in_stages
 
@@ -105,6 +106,7 @@ def train(
         >>> trained.predict("new_photo.jpg").shape  # doctest: +SKIP
         (480, 640)
     """
+    begin = time.perf_counter()
     check_environment()
     if isinstance(dataset, str):
         values["dataset"], dataset = dataset, None
@@ -120,39 +122,52 @@ def train(
     distribution = start(options)
     run, resume = Run(options.folder), options.resume or distribution.restarted
     distribution.on_main(lambda: run.require_new(resume))
+    if resume and run.config.exists():
+        options = continued(options)
+    return _trained(assembled(options, dataset, begin), score_before)
+
+
+def assembled(options: Options, dataset: data.SegmentationData | None, begin: float) -> Assembly:
+    """Open the data of a run, check all that it will read, and choose what the options leave open.
+
+    Args:
+        options: the run's options.
+        dataset: its data; by default what the options name.
+        begin: when the run began, by `time.perf_counter`.
+    """
+    models.require_backbone(options.backbone)
+    augmentation = None if options.augment is None else read_augmentation(options.augment)
     dataset = with_hierarchy(open_dataset(options) if dataset is None else dataset, options)
     dataset, split = checked(dataset, choose_split(dataset, options), options)
-    options = fitted(options, split)
-    normalization = normalization_of(options, split)
-    class_weights = class_weights_of(options, dataset, split)
+    if augmentation is not None:
+        augmentation = dataclasses.replace(augmentation, num_classes=dataset.num_classes)
+        augmentation.try_on(split.labeled[0])
+        say(f"Images pass your own {augmentation} before the other views.")
+    return Assembly.of(fitted(options, split), dataset, split, augmentation).with_duration(begin)
 
-    with distribution.scope():
-        segmenter = build_segmenter(dataset, split, options)
-        options = fitted_duration(options, split, segmenter)
-        epochs, steps_per_epoch = options.schedule(len(split.unlabeled) or len(split.labeled))
-        method = build_method(segmenter, options, epochs * steps_per_epoch, class_weights, parents_in(dataset))
-        slices = data.image_format(split.labeled).slices
-        predictor = models.predictor(method.evaluated, normalization, options.output_stride, slices=slices)
-        method.compile(build_optimizer(options, epochs * steps_per_epoch), options.jit_compile)
-    distribution.prepare(method, options.sync_batch_norm)
 
-    run = open_run(options, dataset, split)
+def _trained(assembly: Assembly, score_before: bool) -> Trained:
+    options, dataset, split = assembly.options, assembly.dataset, assembly.split
+    duration = duration_of(options, len(split.unlabeled) or len(split.labeled))
+    method, predictor = assembly.make(duration)
+    run = open_run(assembly, duration)
     validation = validation_evaluator(dataset, split, options)
-    before = validation.evaluate(distribution.local(predictor)) if score_before else None
+    before = validation.evaluate(running().local(predictor)) if score_before else None
     checkpoint = Checkpoint(run, predictor)
     done = checkpoint.restore(method)
     running().on_main(lambda: write_file(run.options, options))  # not before a run to resume has taken them
-    fit(
-        method,
-        options,
-        checkpoint,
-        epochs,
-        steps_per_epoch,
-        batches=lambda step: build_batches(method, split, normalization, options, start_step=step),
-        callbacks=_callbacks(dataset, split, options, predictor, validation, checkpoint),
-        done=done,
-    )
-    say_kept(run, options, options.burn_in_epochs(epochs))
+    with Interruption() as interruption:
+        callbacks = _callbacks(dataset, split, options, predictor, validation, checkpoint, duration)
+        fit(
+            method,
+            options,
+            checkpoint,
+            duration,
+            batches=lambda step: assembly.batches(method, step),
+            callbacks=[*callbacks, StopOnInterrupt(interruption, checkpoint, duration)],
+            done=done,
+        )
+    say_kept(run, options, duration.burn_in(options))
     scores = score(run, dataset, split, options)
     report(run, dataset, {"IoU %": scores} if before is None else {"before": before, "after": scores})
     return Trained(run, scores, models.load_predictor(run.chosen), before)
@@ -196,14 +211,15 @@ def _silence():
         os.dup2(nowhere.fileno(), 1)
 
 
-def open_run(options: Options, dataset: data.SegmentationData, split: data.Split) -> Run:
+def open_run(assembly: Assembly, duration: Duration) -> Run:
     """Make the run directory with its full record; the last thing before training.
 
     Args:
-        options: the run's options.
-        dataset: its data; the record says how it was opened, so that `rankmatch evaluate` can open it again.
-        split: which images are labeled.
+        assembly: the run's options and data; the record says how these were opened, so that `rankmatch evaluate` can
+            open them again.
+        duration: its length.
     """
+    options, dataset, split = assembly.options, assembly.dataset, assembly.split
     origin = dataset.origin
     facts = {
         "backend": keras.backend.backend(),
@@ -221,6 +237,7 @@ def open_run(options: Options, dataset: data.SegmentationData, split: data.Split
             "skipped": list(split.skipped),
         },
         "start": start_of(options),
+        "augmentation": assembly.augmentation and assembly.augmentation.record(),
         "protocol": dataclasses.asdict(options.chosen_protocol(dataset.protocol)),
     }
 
@@ -229,7 +246,9 @@ def open_run(options: Options, dataset: data.SegmentationData, split: data.Split
         parts = {"labeled": split.labeled, "validation": dataset.val}
         if options.needs_unlabeled:
             parts["unlabeled"] = split.unlabeled
-        run = Run.create(options.folder, options.as_dict(), facts, resume, fingerprints(parts))
+        epochs, steps = done(Run(options.folder))
+        step = epochs * duration.steps_per_epoch + steps
+        run = Run.create(options.folder, options.as_dict(), facts, resume, fingerprints(parts), step)
         # The record names files of the run and of its data alone, see `training.reopening`.
         for file, copy in ((options.val_list, run.val_list), (options.legend, run.legend)):
             if file is not None and not copy.exists():
@@ -258,7 +277,7 @@ def validation_evaluator(dataset: data.SegmentationData, split: data.Split, opti
     )
 
 
-def _callbacks(dataset, split, options, predictor, validation, checkpoint) -> list[keras.callbacks.Callback]:
+def _callbacks(dataset, split, options, predictor, validation, checkpoint, duration) -> list[keras.callbacks.Callback]:
     """Return the callbacks in the order in which they must run.
 
     They stop on a broken loss, warn where nothing is learned, measure cost, show progress, evaluate, check
@@ -268,13 +287,14 @@ def _callbacks(dataset, split, options, predictor, validation, checkpoint) -> li
         StopOnNonFinite(),
         NothingLearned(),
         Cost(),
+        TimeToGo(duration, duration.burn_in(options)),
         *([] if sys.stdout.isatty() else [ProgressLines()]),
         Evaluation(validation, predictor),
         PseudoLabelHealth(
             checkpoint.run, _samples_with_hidden_masks(dataset, split, options), dataset.class_names, predictor
         ),
         *_tensorboard(checkpoint.run),
-        *([Snapshots(checkpoint.run, predictor)] if options.stage == 1 else ()),
+        *([Snapshots(checkpoint.run, predictor, duration.epochs)] if options.stage == 1 else ()),
         checkpoint,
     ]
 

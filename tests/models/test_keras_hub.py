@@ -1,7 +1,9 @@
+import json
 import os
 import subprocess
 import sys
 
+import h5py
 import keras
 import numpy as np
 import pytest
@@ -229,6 +231,110 @@ def test_missing_preset(tmp_path):
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(UserError, match="save_to_preset"):
         hub.segmenter(tmp_path, 3)
+
+
+def saved(kind, folder, **config):
+    keras.utils.set_random_seed(0)
+    config = {name: value for name, value in {**CONFIGS[kind], **config}.items() if name != "class_name"}
+    backbone = getattr(keras_hub.models, CONFIGS[kind]["class_name"])(**config)
+    backbone.save_to_preset(folder)
+    return backbone
+
+
+def test_names_and_folders_are_known_before_anything_is_loaded(tmp_path):
+    saved("mit", tmp_path / "preset", image_shape=(96, 96, 3))
+    for name in ("tiny", "mit_b0_ade20k_512", "dinov3_vit_small_lvd1689m", str(tmp_path / "preset")):
+        models.require_backbone(name)
+    for name, near in (
+        ("mit_b0", "mit_b0_"),
+        ("dinov3_vit_smal", "dinov3_vit_small_"),
+        ("resnet5O", "resnet50"),
+    ):
+        with pytest.raises(UserError, match=f"found '{name}'. Did you mean {near}"):
+            models.require_backbone(name)
+    for name in ("hf://somebody/model", str(tmp_path), "zzzz"):
+        with pytest.raises(UserError, match="or a preset's folder; found .* docs/models.md"):
+            models.require_backbone(name)
+
+
+def test_crops_and_channels_of_presets(tmp_path):
+    saved("mit", tmp_path / "mit", image_shape=(96, 96, 3))
+    saved("resnet", tmp_path / "resnet")
+    assert [hub.crop_of(tmp_path / "mit", side) for side in (33, 81, 100, 193)] == [65, 65, 97, 193]
+    assert hub.crop_of(tmp_path / "resnet", 81) == 81 and hub.image_size_for(tmp_path / "resnet", 81) is None
+    with pytest.raises(UserError, match="a --crop that .*mit takes unresized; found 80. Take --crop 65"):
+        hub.image_size_for(tmp_path / "mit", 80)
+    assert models.backbone_normalization(str(tmp_path / "mit"))["mean"] == (123.675, 116.28, 103.53)
+    gray, colors = (
+        hub.segmenter(tmp_path / "mit", 2, image_size=65, channels=channels, aspp_filters=8, decoder_filters=8)
+        for channels in (1, 3)
+    )
+    x = images(65, 65)[..., :1]
+    np.testing.assert_allclose(
+        numbers(gray.encode(ops.convert_to_tensor(x), training=False)["high"]),
+        numbers(colors.encode(ops.convert_to_tensor(np.repeat(x, 3, -1)), training=False)["high"]),
+        atol=1e-5,
+    )
+    with pytest.raises(UserError, match="images of 3 channels, or of one, .*found images of 6"):
+        hub.segmenter(tmp_path / "mit", 2, image_size=65, channels=6)
+
+
+def test_presets_with_their_weights_or_without(tmp_path):
+    backbone = saved("mit", tmp_path / "preset", image_shape=(96, 96, 3))
+    first = numbers(backbone.weights[0])
+    own, random = (
+        numbers(hub.segmenter(tmp_path / "preset", 2, image_size=65, pretrained=flag).encoder.weights[0])
+        for flag in (True, False)
+    )
+    np.testing.assert_array_equal(own, first)
+    assert np.abs(random - first).max() > 0
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda config: config.update(registered_name="builtins>eval"), "a preset of ResNetBackbone, MiTBackbone"),
+        (lambda config: config.update(class_name="CLIPBackbone"), "a preset of .*found 'CLIPBackbone'"),
+        (
+            lambda config: config.update(module="os"),
+            "Keras and keras-hub alone; found 'MiTBackbone' of 'os'",
+        ),
+        (
+            lambda config: config["config"].update(dtype={"module": "keras", "class_name": "Lambda", "config": {}}),
+            "objects of Keras and keras-hub alone; found 'Lambda'",
+        ),
+        (lambda config: config["config"].update(x="x" * (1 << 20)), "larger than 1 MiB"),
+    ],
+)
+def test_presets_that_hold_anything_else_are_refused(change, message, tmp_path):
+    saved("mit", tmp_path, image_shape=(96, 96, 3))
+    config = json.loads((tmp_path / "config.json").read_text())
+    change(config)
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    for use in (models.require_backbone, lambda name: hub.segmenter(name, 2, image_size=65)):
+        with pytest.raises(UserError, match=message):
+            use(str(tmp_path))
+
+
+def test_weights_of_a_preset_that_lie_elsewhere_are_refused(tmp_path):
+    saved("mit", tmp_path, image_shape=(96, 96, 3))
+    with h5py.File(tmp_path / "model.weights.h5", "a") as file:
+        file["elsewhere"] = h5py.ExternalLink("/etc/passwd", "/")
+    with pytest.raises(UserError):
+        models.require_backbone(str(tmp_path))
+
+
+def test_a_run_on_a_preset_by_flag(tmp_path, write_lucchi, rankmatch):
+    saved("mit", tmp_path / "preset", image_shape=(96, 96, 3))
+    tree, run = write_lucchi(tmp_path / "tree", train=4), tmp_path / "run"
+    flags = ["--dataset", "Lucchi", "--data", tree, "--labels", 2, "--smoke", "--method", "supervised", "--out", run]
+    code, out, err = rankmatch("train", *flags, "--backbone", tmp_path / "preset", "--weights", "imagenet")
+    assert code == 0 and "of keras-hub, decoder of DeepLabV3+" in out, err
+    options = json.loads((run / "config.json").read_text())["options"]
+    assert options["backbone"] == str(tmp_path / "preset") and options["weights"] == "imagenet"
+    assert load_predictor(run / "last.keras").input_shape[-1] == 1
+    code, _, err = rankmatch("train", *flags[:-1], tmp_path / "other", "--backbone", "mit_b0")
+    assert code == 2 and "Did you mean mit_b0_" in err and "Traceback" not in err
 
 
 def test_weights_of_another_network(tmp_path):

@@ -3,10 +3,14 @@
 import functools
 
 import pytest
+from short_runs import SHORT
 from small_network import small_segmenter
 
+import rankmatch_keras
 from rankmatch_keras import data, methods, models, training
 from rankmatch_keras.layers import ChannelNormalization
+from rankmatch_keras.training import results
+from rankmatch_keras.training import train as train_module
 
 RANKMATCH = functools.partial(methods.RankMatch, seed=0, num_agents=8, threshold=0.6)
 
@@ -58,3 +62,28 @@ class Job:
 def make_job(image_tree, tmp_path):
     """Makes a job that writes into a folder of the given name."""
     return lambda name, **arguments: Job(image_tree, tmp_path / name, **arguments)
+
+
+@pytest.fixture
+def train(image_tree):
+    """Trains on the tree by the recipe for short runs."""
+
+    def run(out, **values):
+        return rankmatch_keras.train(
+            dataset="Lucchi", data=image_tree, recipe="practical", out=out, **{**SHORT, **values}
+        )
+
+    return run
+
+
+@pytest.fixture
+def no_pictures(monkeypatch):
+    """Spares runs the drawing at their end."""
+    monkeypatch.setattr(results, "draw_or_say", lambda *given, **named: None)
+
+
+@pytest.fixture
+def also(monkeypatch):
+    """Adds callbacks to the runs that follow, in place of those added before."""
+    usual = train_module._callbacks
+    return lambda *more: monkeypatch.setattr(train_module, "_callbacks", lambda *given: [*usual(*given), *more])

@@ -13,6 +13,8 @@ from rankmatch_keras.callbacks import Checkpoint, Evaluation, ProgressLines, Sto
 from rankmatch_keras.errors import NonFiniteLoss
 from rankmatch_keras.evaluation import Scores
 from rankmatch_keras.training import Run
+from rankmatch_keras.training.callbacks import TimeToGo
+from rankmatch_keras.training.duration import Duration
 
 
 class Evaluator:
@@ -134,3 +136,31 @@ def test_it_reads_the_logs_of_fit(capsys):
     *between, end = capsys.readouterr().out.splitlines()
     assert [line.split(",")[0] for line in between] == ["step 1 of 2", "step 2 of 2"]
     assert "loss" in between[0] and end.startswith("2/2 - ")
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(
+    ("burn_in", "accumulate", "said"),
+    [
+        (0, 1, [(20, "About 19 min")]),  # 4 s x (300 - 20)
+        # On labels alone 4 s x (50 - 20 + 7/3 x 250) = 2453 s; on all images 12 s x (300 - 50 - 20).
+        (1, 1, [(20, "About 41 min"), (70, "About 46 min")]),
+        (0, 2, [(20, "About 37 min")]),  # twice the batches
+    ],
+)
+def test_the_time_to_go_is_said_once_for_each_kind_of_step(burn_in, accumulate, said, monkeypatch, capsys):
+    clock = [0.0]
+    monkeypatch.setattr(time, "perf_counter", lambda: clock[0])
+    callback = TimeToGo(Duration(epochs=6, steps_per_epoch=50, begun_with=6), burn_in)
+    callback.set_model(type("Model", (), {"batches_per_step": accumulate})())
+    callback.set_params({"steps": 50 * accumulate})
+    lines = []
+    for epoch in range(6):
+        clock[0] += 100.0  # an evaluation
+        callback.on_epoch_begin(epoch)
+        for batch in range(50 * accumulate):
+            clock[0] += 90.0 if epoch == batch == 0 else 4.0 if epoch < burn_in or not burn_in else 12.0
+            callback.on_train_batch_end(batch)
+            if out := capsys.readouterr().out.strip():
+                lines.append((epoch * 50 + (batch + 1) // accumulate, out))
+    assert lines == [(step, f"{text} of training to go, evaluations aside.") for step, text in said]

@@ -43,8 +43,13 @@ def names_of_smoke():
 def test_what_may_change_on_resume_does_not_change_the_result():
     assert set(names_where(CATALOG, on_resume="free")) == {
         *("dataset", "out", "resume", "stages", "pseudo_label_images"),
+        "time_budget",  # the steps that it became are what counts
         *("pipeline", "network", "distribute", "replicas", "jit", "deterministic"),
     }
+
+
+def test_a_duration_may_change_and_is_recorded():
+    assert set(names_where(CATALOG, on_resume="recorded")) == {"steps", "epochs"}
 
 
 OF_CLASSES = ("class_weights", "hierarchy")
@@ -57,7 +62,7 @@ OF_SHORT_RUNS = ("decay", "warm_up", "clip", "burn_in", "fall_back", "patience")
         (
             "named",
             {
-                *("preset", "box_source", "class_weights", "strong", "hue", "hierarchy"),
+                *("preset", "box_source", "class_weights", "strong", "hue", "hierarchy", "augment"),
                 *names_where(CATALOG, of_method=True),
             },
         ),

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from rankmatch_keras.errors import UserError
-from rankmatch_keras.training.callbacks import Checkpoint
+from rankmatch_keras.training.checkpoint import Checkpoint
 from rankmatch_keras.training.state import load_state, save_state
 
 

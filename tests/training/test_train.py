@@ -4,11 +4,10 @@ import json
 import math
 import re
 
-import keras
 import numpy as np
 import pytest
+from short_runs import StopAfter, weights_of
 
-import rankmatch_keras
 from rankmatch_keras import data, evaluation, training
 from rankmatch_keras.data.sets.samples import Sample
 from rankmatch_keras.errors import UserError
@@ -16,38 +15,6 @@ from rankmatch_keras.training import fitting, inputs, phases, results
 from rankmatch_keras.training import train as train_module
 from rankmatch_keras.training.configuration import OWN_DATA, RECIPES, read_options
 from rankmatch_keras.training.run_folder import Run
-
-SMALL = {"backbone": "tiny", "aspp_filters": 8, "decoder_filters": 8, "crop": 33, "batch": 2, "labels": 3}
-SHORT = {**SMALL, "steps": 4, "interval": 1, "burn_in": 0.5, "pipeline": "workers", "pseudo_label_images": 0}
-
-
-def weights_of(run):
-    model = keras.saving.load_model(run.last, compile=False)
-    return [keras.ops.convert_to_numpy(variable) for variable in model.variables]
-
-
-class StopAfter(keras.callbacks.Callback):
-    """Ends the program after an epoch, as Ctrl-C would."""
-
-    def __init__(self, epoch):
-        super().__init__()
-        self.stop = epoch
-
-    def on_epoch_end(self, epoch, logs=None):
-        if epoch + 1 == self.stop:
-            raise KeyboardInterrupt
-
-
-@pytest.fixture
-def train(image_tree):
-    """Trains on the tree by the recipe for short runs."""
-
-    def run(out, **values):
-        return rankmatch_keras.train(
-            dataset="Lucchi", data=image_tree, recipe="practical", out=out, **{**SHORT, **values}
-        )
-
-    return run
 
 
 @pytest.mark.once
@@ -74,19 +41,6 @@ def test_a_run_that_stops_in_any_phase_resumes_to_the_same(epoch, fall_back, tra
     assert [row["supervised"] for row in rows[0]] == pytest.approx([row["supervised"] for row in rows[1]], rel=1e-5)
 
 
-@pytest.mark.once
-def test_what_a_run_chooses_is_recorded_and_stays_on_resume(image_tree, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(fitting, "STEPS", (2, 4))
-    values = {**SHORT, "crop": None, "steps": None, "interval": None, "recipe": "practical"}
-    arguments = {"dataset": "Lucchi", "data": image_tree, "out": tmp_path / "run", **values}
-    rankmatch_keras.train(**arguments)
-    assert "4 steps, evaluated every 1, about " in capsys.readouterr().out
-    recorded = json.loads((tmp_path / "run/config.json").read_text())["options"]
-    assert (recorded["crop"], recorded["steps"], recorded["interval"], recorded["weights"]) == (49, 4, 1, None)
-    monkeypatch.setattr(fitting, "STEPS", (3, 3))  # as on another machine
-    rankmatch_keras.train(**arguments, resume=True)
-
-
 @pytest.mark.parametrize(("side", "crop"), [(128, 129), (48, 49), (20, 33), (480, 193)])
 def test_crops_follow_the_images(side, crop):
     samples = (Sample("a", _Array(np.zeros((side, 2 * side, 3), np.uint8)), None),)
@@ -101,23 +55,6 @@ class _Array:
 
     def read(self):
         return self.array
-
-
-@pytest.mark.parametrize(("minutes", "steps", "interval"), [(None, 900, 75), (1.0, 24, 2), (0.05, 1, 1)])
-def test_the_duration_follows_images_and_minutes(minutes, steps, interval, monkeypatch, capsys):
-    monkeypatch.setattr(fitting, "seconds_per_step", lambda options, segmenter: 2.5)
-    split = data.Split((None,) * 5, (None,) * 120, "id")
-    options = read_options(OWN_DATA, {"minutes": minutes})
-    found = fitting.fitted_duration(options, split, None)
-    assert (found.steps, found.interval) == (steps, interval)
-    assert f"{steps} steps, evaluated every {interval}, about " in capsys.readouterr().out
-
-
-def test_a_given_duration_stays():
-    options = read_options(OWN_DATA, {"steps": 10})
-    assert fitting.fitted_duration(options, None, None).interval == 1  # divides the steps
-    options = read_options(OWN_DATA, {"epochs": 3})
-    assert fitting.fitted_duration(options, None, None) == options
 
 
 def test_recipes_are_defaults_that_all_else_overrides():

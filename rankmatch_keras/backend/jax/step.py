@@ -75,6 +75,11 @@ def prepare(networks, optimizer):
         use_jax_kernels(network)
 
 
+def synchronize(method):
+    """Give the variables the values of the last step, which `fit` keeps apart; for callbacks between two steps."""
+    method.jax_state_sync()
+
+
 def prepare_prediction(predictor):
     """Do nothing: prediction compiles like training."""
 

@@ -59,6 +59,10 @@ def prepare(networks, optimizer):
         use_tensorflow_kernels(network)
 
 
+def synchronize(method):
+    """Do nothing: the variables hold the values of the last step."""
+
+
 def prepare_prediction(predictor):
     """Make a model's predict function with XLA off, unless there is one; the model keeps its own setting.
 

@@ -83,6 +83,10 @@ def prepare(networks, optimizer):
     use_torch_update(optimizer)
 
 
+def synchronize(method):
+    """Do nothing: the variables hold the values of the last step."""
+
+
 def prepare_prediction(predictor):
     """Do nothing: prediction needs no compilation."""
 
