@@ -42,6 +42,23 @@ def check_environment():
         )
 
 
+def require_extra(module: str, extra: str, what: str) -> None:
+    """Check that the library for a kind of file is installed.
+
+    Args:
+        module: its name when it is imported.
+        extra: the extra of this package that brings it.
+        what: the files, in the plural.
+
+    Raises:
+        UserError: it is not.
+    """
+    if importlib.util.find_spec(module) is None:
+        raise UserError(
+            f"{module} installed, which reads {what}", "none", f"Run `pip install 'rankmatch-keras[{extra}]'`."
+        )
+
+
 def chosen_backend() -> tuple[str, str]:
     """Return the name of the backend that Keras will take, and what chose it."""
     if "KERAS_BACKEND" in os.environ:

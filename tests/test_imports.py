@@ -51,6 +51,8 @@ INSIDE = {room: {room}.union(*FLOORS[:number]) for number, rooms in enumerate(FL
 ALSO = {
     os.path.join("models", "exported.py"): {"onnxruntime", "ai_edge_litert", "tensorflow", "torch"},
     os.path.join("models", "keras_2", "files.py"): {"tensorflow", "google"},
+    os.path.join("data", "readers", "videos.py"): {"imageio_ffmpeg"},
+    os.path.join("prediction", "joined.py"): {"imageio_ffmpeg"},
     os.path.join("data", "batches", "tf_data.py"): {"tensorflow"},
     os.path.join("data", "batches", "training_batches.py"): {"tensorflow"},
     os.path.join("data", "views", "sampling_tensorflow.py"): {"tensorflow"},

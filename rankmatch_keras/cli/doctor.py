@@ -26,6 +26,7 @@ PARTS = (
     ("batches by tf.data, keras-cv's networks", ("keras-cv",), "tensorflow"),
     ("files of ONNX (export)", ("onnx", "onnxscript", "tf2onnx", "onnxruntime"), "export"),
     ("files of TensorFlow Lite (export)", ("ai-edge-litert",), "export"),
+    ("videos", ("imageio-ffmpeg",), "video"),
     ("encoders of keras-hub", ("keras-hub",), None),
 )
 

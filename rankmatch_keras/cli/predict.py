@@ -9,12 +9,12 @@ from rankmatch_keras.texts import say
 
 PATH = click.Path(path_type=Path)
 STYLES = ("contour+tint", "contour", "tint", "mask")  # written out: their home imports NumPy
-KINDS = "masks,overlays,probabilities,uncertainty,polygons,table"
+KINDS = "masks,overlays,probabilities,uncertainty,polygons,table,stack"
 
 
 @click.command(short_help="Segment a folder of images.")
 @click.argument("run", type=PATH)
-@click.option("--images", type=PATH, required=True, help="Folder of images, an image, or a TIFF stack.")
+@click.option("--images", type=PATH, required=True, help="Folder of images, an image, a TIFF stack, or a video.")
 @click.option("--out", type=PATH, required=True, help="New folder for the results.")
 @click.option(
     "--save", default="masks,overlays", show_default=True, metavar="KINDS", help=f"Some of {KINDS.replace(',', ', ')}."
@@ -49,7 +49,8 @@ def predict(run, images, out, save, overlay, weights, scales, window_batch, devi
 
     \b
     rankmatch predict runs/l10 --images photos --out segmented
-    rankmatch predict runs/l10 --images volume.tif --out segmented --save masks,table
+    rankmatch predict runs/l10 --images volume.tif --out segmented --save stack,table
+    rankmatch predict runs/l10 --images clip.mp4 --out segmented
     rankmatch predict runs/l10 --images photos --out segmented --flip --scales 0.75,1,1.25
     rankmatch predict cells.keras --images tiles --out segmented --mode sliding_window --crop 513
     rankmatch predict runs/l10 --images photos --out segmented --resume --skip-bad

@@ -10,8 +10,11 @@ from typing import Any
 import numpy as np
 import pydantic
 
+from rankmatch_keras import evaluation
+from rankmatch_keras.data.readers.images import image_info
 from rankmatch_keras.data.readers.json_files import read_json
 from rankmatch_keras.data.readers.scenes import open_scene
+from rankmatch_keras.data.readers.videos import Frame
 from rankmatch_keras.data.sets.protocol import Protocol
 from rankmatch_keras.errors import UserError
 from rankmatch_keras.evaluation import progress_bar, weights_hash, write_json
@@ -19,6 +22,7 @@ from rankmatch_keras.evaluation.evaluator import rate
 from rankmatch_keras.evaluation.overlays import STYLES
 from rankmatch_keras.files import TEMPORARY, remove_temporaries
 from rankmatch_keras.prediction.georeference import read_georeference
+from rankmatch_keras.prediction.joined import require_one_size, save_stack, save_video, volumes
 from rankmatch_keras.prediction.maps import predict_maps
 from rankmatch_keras.prediction.measures import CLASS_COLUMNS, OBJECT_COLUMNS, write_table
 from rankmatch_keras.prediction.outlines import coco_file
@@ -118,6 +122,8 @@ def segment_folder(predictor, samples, out, class_names, settings, window_batch=
         UserError: the folder holds something else; an image cannot be used; or all are bad.
     """
     require_free(out, resume)
+    if "stack" in settings.save and not skip_bad:
+        require_one_size(samples)
     _begin(out, {"weights": weights_hash(predictor), "classes": list(class_names), **asdict(settings)})
     waiting = [sample for sample in samples if not _done(out, sample).exists()]
     start, show, bad = time.monotonic(), progress_bar("segmented"), []
@@ -131,6 +137,7 @@ def segment_folder(predictor, samples, out, class_names, settings, window_batch=
         show(number, len(samples))
     finished = [sample for sample in samples if _done(out, sample).exists()]
     _join(out, finished, class_names, settings)
+    _join_volumes(out, samples, finished, settings)
     new, seconds = len(waiting) - len(bad), time.monotonic() - start
     before = f" ({len(samples) - len(waiting)} done before)" if len(waiting) < len(samples) else ""
     speed = f", {rate(new, seconds)}" if new else ""
@@ -164,7 +171,11 @@ def _segment(predictor, sample, out, class_names, settings, window_batch):
         confidence=bool(measured),
         missing=None if place is None else place.without_data(image),
     )
-    known = save(out, sample.name, sample.shown(image), maps, class_names, settings.save, settings.overlay, place)
+    kinds = settings.save
+    if _is_joined(sample, settings):
+        evaluation.save_mask_png(_done(out, sample).with_suffix(".png"), maps.classes)
+        kinds = tuple(kind for kind in kinds if kind != "stack" and not (kind == "overlays" and _is_frame(sample)))
+    known = save(out, sample.name, sample.shown(image), maps, class_names, kinds, settings.overlay, place)
     write_compact(_done(out, sample), {**file, **known})
 
 
@@ -219,6 +230,30 @@ def _join(out, samples, class_names, settings):
         others = int(np.count_nonzero(pixels)) - len(shares)
         more = f" and {counted(others, 'more class')}" if others else ""
         say(f"Pixels: {', '.join(shares)}{more}")
+
+
+def _join_volumes(out, samples, finished, settings):
+    """Write the stacks of slices and the videos of frames."""
+    masks = {sample.name: _done(out, sample).with_suffix(".png") for sample in finished}
+    for name, members in volumes([sample for sample in samples if _is_joined(sample, settings)]).items():
+        known = [masks[member.name] for member in members if member.name in masks]
+        if not known:
+            continue
+        size = image_info(known[0])[:2]
+        if "stack" in settings.save:
+            save_stack(out / "stack" / f"{name}.tif", members, masks, size)
+        if "overlays" in settings.save and _is_frame(members[0]):
+            say(f"Writing overlays/{name}.mp4")
+            save_video(out / "overlays" / f"{name}.mp4", members, masks, size, settings.overlay)
+
+
+def _is_frame(sample):
+    return isinstance(sample.image, Frame)
+
+
+def _is_joined(sample, settings):
+    """Return whether an image is part of a file that is written at the end, from the masks of all."""
+    return "stack" in settings.save or (_is_frame(sample) and "overlays" in settings.save)
 
 
 def _done(out, sample):

@@ -14,7 +14,7 @@ from rankmatch_keras.files import replacing
 from rankmatch_keras.prediction.measures import measure_classes, measure_objects
 from rankmatch_keras.prediction.outlines import annotation, feature, is_background
 
-KINDS = ("masks", "overlays", "probabilities", "uncertainty", "polygons", "table")
+KINDS = ("masks", "overlays", "probabilities", "uncertainty", "polygons", "table", "stack")
 USUAL = ("masks", "overlays")
 TILE = (256, 256)  # of TIFF files with a georeference, as GIS programs like them
 

@@ -73,7 +73,7 @@ def test_everything_that_can_be_saved(run_folder, photos, tmp_path, rankmatch):
     out = tmp_path / "seen"
     code, said, err = rankmatch("predict", run_folder, "--images", photos, "--out", out, "--save", ",".join(KINDS))
     assert code == 0, err
-    assert "3 images, " in said and "polygons and table in" in said
+    assert "3 images, " in said and "table and stack in" in said
     expected = probabilities(photo(2))
     classes = expected.argmax(-1)
     np.testing.assert_array_equal(pixels(out / "masks/sub/c.png"), classes)
@@ -214,7 +214,7 @@ def test_a_scene_is_never_in_memory_as_a_whole(run_folder, tmp_path, rankmatch, 
 
 
 MISTAKES = {
-    "nothing there": (["--images", "nowhere"], "Expected a folder of images, an image, or a TIFF stack; found nothing"),
+    "nothing there": (["--images", "nowhere"], "Expected a folder of images, an image, a TIFF stack, or a video; found nothing"),
     "unknown kind": (["--save", "masks,tables"], "found 'tables'. Correct --save"),
     "unknown scales": (["--scales", "big"], "scales as numbers"),
     "unknown device": (["--device", "gpu:77"], "found 'gpu:77' ("),

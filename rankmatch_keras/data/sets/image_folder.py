@@ -19,6 +19,7 @@ from rankmatch_keras.data.readers.guards import only_readable
 from rankmatch_keras.data.readers.images import image_info
 from rankmatch_keras.data.readers.slices import image_files
 from rankmatch_keras.data.readers.sources import ImageFile
+from rankmatch_keras.data.readers.videos import VIDEO_ENDINGS, Frame, count_frames
 from rankmatch_keras.data.sets.samples import Sample, SegmentationData, seeded_order
 from rankmatch_keras.data.sets.slices import IGNORED, MISSING, are_slices, block, labeled_and_unlabeled
 from rankmatch_keras.errors import UserError
@@ -135,18 +136,25 @@ def images_to_segment(place: str | Path, channels: int | None = 3, context: int 
     """Make one sample without mask per picture of a folder or stack, or of a single image.
 
     Args:
-        place: see `pictures_by_name`, or an image file.
+        place: see `pictures_by_name`, or an image file, or a video.
         channels: see `ImageFile`.
         context: see `image_folder`.
 
     Raises:
-        UserError: see `pictures_by_name`.
+        UserError: see `pictures_by_name` and `count_frames`.
     """
     place = Path(place)
+    if place.is_file() and place.suffix.lower() in VIDEO_ENDINGS:
+        if context:
+            raise UserError("slices for a network that looks at their neighbors", f"the video {place}", "Give a stack.")
+        numbers = range(count_frames(place))
+        return tuple(Sample(f"{place.stem}/{number:06d}", Frame(place, number, channels)) for number in numbers)
     if place.is_file() and place.suffix.lower() not in TIFF_ENDINGS:
         found = {place.stem: Picture(place)}
     elif not os.path.exists(place):
-        raise UserError("a folder of images, an image, or a TIFF stack", f"nothing at '{place}'", "Check --images.")
+        raise UserError(
+            "a folder of images, an image, a TIFF stack, or a video", f"nothing at '{place}'", "Check --images."
+        )
     else:
         found = pictures_by_name(place)
     return tuple(Sample(name, image) for name, image in image_files(found, channels, context).items())
