@@ -60,7 +60,7 @@ def compare(words, methods, labels, seeds, jobs, devices, out):
     rankmatch compare runs/a runs/b runs/c --out runs/abc
     """
     # All imports now: the package may change before the last run ends.
-    from rankmatch_keras.comparison import charts, tables  # noqa: F401
+    from rankmatch_keras.comparison import charts, csv_files, latex, markdown  # noqa: F401
     from rankmatch_keras.comparison.measures import Comparison
 
     if methods is None:
@@ -218,7 +218,9 @@ def _remember(out, words):
 
 def _write(out, comparison):
     from rankmatch_keras.comparison.charts import save_class_chart, save_learning_curves
-    from rankmatch_keras.comparison.tables import to_latex, to_markdown, write_tables
+    from rankmatch_keras.comparison.csv_files import write_tables
+    from rankmatch_keras.comparison.latex import to_latex
+    from rankmatch_keras.comparison.markdown import to_markdown
     from rankmatch_keras.evaluation.plots import draw_or_say
 
     text = to_markdown(comparison)

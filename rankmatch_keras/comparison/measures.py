@@ -169,6 +169,11 @@ class Comparison:
         return [record for record in self.records if record.scores is None]
 
     @property
+    def seeds(self) -> list[int]:
+        """The seeds of the runs, ascending."""
+        return sorted({record.seed for record in self.records})
+
+    @property
     def has_baseline(self) -> bool:
         """Whether supervised training is one of several methods."""
         return BASELINE in self.methods and len(self.methods) > 1

@@ -4,9 +4,9 @@ from functools import partial
 import pytest
 
 from rankmatch_keras.comparison.comparability import require_comparable
+from rankmatch_keras.comparison.markdown import to_markdown
 from rankmatch_keras.comparison.measures import Comparison
 from rankmatch_keras.comparison.records import labels_of, read_record, read_runs
-from rankmatch_keras.comparison.tables import to_markdown
 from rankmatch_keras.errors import UserError
 
 pytestmark = pytest.mark.once
