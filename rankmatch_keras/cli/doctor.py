@@ -28,6 +28,8 @@ PARTS = (
     ("files of TensorFlow Lite (export)", ("ai-edge-litert",), "export"),
     ("videos", ("imageio-ffmpeg",), "video"),
     ("encoders of keras-hub", ("keras-hub",), None),
+    ("log in Weights & Biases (--log wandb)", ("wandb",), "wandb"),
+    ("log in MLflow (--log mlflow)", ("mlflow", "mlflow-skinny"), "mlflow"),
 )
 
 

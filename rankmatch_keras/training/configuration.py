@@ -1,5 +1,6 @@
 """Options from recipe defaults, configuration files and flags, and the `run.yaml` that repeats a run."""
 
+import importlib.util
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -48,6 +49,7 @@ OWN_DATA: dict[str, Any] = {"recipe": "practical"}  # defaults of `rankmatch tra
 FLAGS = tuple(name for name, option in CATALOG.items() if option.about.flag != "never")
 # Options with a flag that are the method's too: `--set` is another way to give them.
 IN_BOTH = (*names_where(CATALOG, of_method=True), "preset", "seed", "hierarchy")
+TRACKERS = ("wandb", "mlflow")  # which `--log` knows; their packages are extras of the same names
 # A run of its own chooses these.
 NOT_REPEATED = ("out", "resume", "smoke", *names_where(CATALOG, flag="never"))
 
@@ -95,6 +97,7 @@ def read_options(defaults: Mapping[str, Any], given: Mapping[str, Any], file: Pa
             "Give --statistics all.",
         )
     require_fitting_method(options, {*from_file, *given})
+    _require_trackers(options.log)
     return options
 
 
@@ -168,6 +171,25 @@ def require_fitting_method(options: Options, given: set[str]) -> None:
     if options.second_backbone is None and options.second_weights is not None:
         raise UserError("--second-backbone with --second-weights", "the weights alone", "Give both.")
     check_hierarchy(options)
+
+
+def tracker_names(text: str | None) -> list[str]:
+    """Return the names that `--log` has, with commas in between."""
+    return list(dict.fromkeys(name.strip() for name in (text or "").split(",") if name.strip()))
+
+
+def _require_trackers(text: str | None) -> None:
+    for name in tracker_names(text):
+        if name not in TRACKERS:
+            raise UserError(
+                f"{' or '.join(TRACKERS)} as --log",
+                repr(name),
+                did_you_mean(name, TRACKERS, "Leave it out: every run writes history.csv."),
+            )
+        if importlib.util.find_spec(name) is None:
+            raise UserError(
+                f"the installed package of --log {name}", "none", f"Run `pip install 'rankmatch-keras[{name}]'`."
+            )
 
 
 def _standard_form(values: Mapping[str, Any], where: str) -> dict[str, Any]:

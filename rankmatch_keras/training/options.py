@@ -105,6 +105,14 @@ class Options(MethodOptions, DataOptions, TrainingOptions):
             smoke=2,
         ),
     ] = 8
+    log: Annotated[
+        str | None,
+        _free(
+            RUN,
+            "Log each epoch elsewhere too: wandb, mlflow, or both with a comma.",
+            on_resume="free",
+        ),
+    ] = None
     keep: Annotated[
         Literal["last", "best"],
         About(

@@ -13,13 +13,13 @@ from rankmatch_keras.training.run_folder import Run
 PICTURES = 6
 
 
-def score(run: Run, dataset: data.SegmentationData, split: data.Split, options: Options) -> evaluation.Scores:
-    """Score the predictor that the run keeps on the test set, or on the validation set where there is none.
+def final_evaluator(dataset: data.SegmentationData, split: data.Split, options: Options) -> evaluation.Evaluator:
+    """Make the evaluator of the test set, or of the validation set where there is none.
 
     All images are scored; with `--smoke` no more than `--val-limit`.
     """
     name, samples = ("test", dataset.test) if dataset.test else ("val", dataset.val)
-    evaluator = evaluation.Evaluator(
+    return evaluation.Evaluator(
         samples,
         dataset.class_names,
         options.chosen_protocol(dataset.protocol),
@@ -27,7 +27,12 @@ def score(run: Run, dataset: data.SegmentationData, split: data.Split, options: 
         provenance={"set": f"{dataset.name} {name}", "split": split.id, "seed": options.seed},
         processes=running(),
     )
-    say(f"Scoring {counted(evaluator.limit or len(samples), 'image')} of {dataset.name} {name} ...")
+
+
+def score(run: Run, evaluator: evaluation.Evaluator) -> evaluation.Scores:
+    """Score the predictor that the run keeps."""
+    images = counted(evaluator.limit or len(evaluator.samples), "image")
+    say(f"Scoring {images} of {evaluator.provenance['set']} ...")
     progress = evaluation.progress_bar("scored") if running().is_main else None
     scores = evaluator.evaluate(running().local(models.load_predictor(run.chosen)), progress=progress)
     missed = [name for name, iou in zip(scores.class_names, scores.iou, strict=True) if iou == 0.0]
@@ -85,7 +90,7 @@ def _report(run, dataset, scores):
     # The run is finished: what fails from here on is only a picture.
     draw_or_say("curves.png", evaluation.save_curves, run.folder / "curves.png", run.history, title=run.folder.name)
     draw_or_say("predictions.png", _save_predictions, run, dataset, last.protocol)
-    say(f"Models, scores, learning curves and pictures are in {run.folder}; `rankmatch report` makes a page of them")
+    say(f"Models, scores, learning curves and pictures are in {run.folder}")
 
 
 def _save_predictions(run, dataset, protocol):

@@ -13,7 +13,6 @@ import numpy as np
 from rankmatch_keras import data, evaluation, models
 from rankmatch_keras.backend.distribution import Distribution, check_divisible, distribute, running
 from rankmatch_keras.backend.numerics import make_deterministic, set_precision
-from rankmatch_keras.data.batches.pipelines import is_installed
 from rankmatch_keras.data.views.own import read_augmentation
 from rankmatch_keras.environment import check_environment
 from rankmatch_keras.errors import UserError
@@ -42,10 +41,12 @@ from rankmatch_keras.training.model import start_of
 from rankmatch_keras.training.options import Options
 from rankmatch_keras.training.phases import fit
 from rankmatch_keras.training.pseudo_label_health import PseudoLabelHealth
-from rankmatch_keras.training.results import report, say_kept, score
+from rankmatch_keras.training.results import final_evaluator, report, say_kept, score
 from rankmatch_keras.training.resumption import continued, done
 from rankmatch_keras.training.run_folder import Run
 from rankmatch_keras.training.self_training import train_in_stages
+from rankmatch_keras.training.tensorboard import tensorboard
+from rankmatch_keras.training.trackers import log_scores, trackers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,13 +56,17 @@ class Trained:
     Attributes:
         run: its run directory.
         scores: scores on the test set, or on the validation set where there is none.
-        before: scores on the validation set before training, where asked for.
         model: the predictor; raw images `(B, H, W, C)` in, class probabilities `(B, H, W, K)` out.
+        dataset: its data.
+        evaluator: what scored it, with the scores of single images.
+        before: scores on the validation set before training, where asked for.
     """
 
     run: Run
     scores: evaluation.Scores
     model: keras.Model
+    dataset: data.SegmentationData
+    evaluator: evaluation.Evaluator
     before: evaluation.Scores | None = None
 
     def predict(self, image) -> np.ndarray:
@@ -156,21 +161,24 @@ def _trained(assembly: Assembly, score_before: bool) -> Trained:
     checkpoint = Checkpoint(run, predictor)
     done = checkpoint.restore(method)
     running().on_main(lambda: write_file(run.options, options))  # not before a run to resume has taken them
-    with Interruption() as interruption:
-        callbacks = _callbacks(dataset, split, options, predictor, validation, checkpoint, duration)
-        fit(
-            method,
-            options,
-            checkpoint,
-            duration,
-            batches=lambda step: assembly.batches(method, step),
-            callbacks=[*callbacks, StopOnInterrupt(interruption, checkpoint, duration)],
-            done=done,
-        )
-    say_kept(run, options, duration.burn_in(options))
-    scores = score(run, dataset, split, options)
+    with trackers(run, options) as logs:
+        with Interruption() as interruption:
+            callbacks = _callbacks(dataset, split, options, predictor, validation, checkpoint, duration)
+            fit(
+                method,
+                options,
+                checkpoint,
+                duration,
+                batches=lambda step: assembly.batches(method, step),
+                callbacks=[*callbacks, *logs, StopOnInterrupt(interruption, checkpoint, duration)],
+                done=done,
+            )
+        say_kept(run, options, duration.burn_in(options))
+        evaluator = final_evaluator(dataset, split, options)
+        scores = score(run, evaluator)
+        log_scores(logs, scores, duration.epochs)
     report(run, dataset, {"IoU %": scores} if before is None else {"before": before, "after": scores})
-    return Trained(run, scores, models.load_predictor(run.chosen), before)
+    return Trained(run, scores, models.load_predictor(run.chosen), dataset, evaluator, before)
 
 
 def start(options: Options) -> Distribution:
@@ -293,7 +301,7 @@ def _callbacks(dataset, split, options, predictor, validation, checkpoint, durat
         PseudoLabelHealth(
             checkpoint.run, _samples_with_hidden_masks(dataset, split, options), dataset.class_names, predictor
         ),
-        *_tensorboard(checkpoint.run),
+        *tensorboard(checkpoint.run, dataset, predictor, options.chosen_protocol(dataset.protocol)),
         *([Snapshots(checkpoint.run, predictor, duration.epochs)] if options.stage == 1 else ()),
         checkpoint,
     ]
@@ -306,13 +314,3 @@ def _samples_with_hidden_masks(dataset, split, options):
     unlabeled = {sample.name for sample in split.unlabeled}
     known = [sample for sample in dataset.train if sample.mask is not None and sample.name in unlabeled]
     return evaluation.evenly_spaced(known, options.pseudo_label_images)
-
-
-def _tensorboard(run):
-    """Return the log of the first process, where TensorFlow, which writes it on every backend, is installed."""
-    if not running().is_main:
-        return []
-    if not is_installed("tensorflow"):
-        say("No TensorBoard log, which needs TensorFlow; history.csv holds the same numbers.")
-        return []
-    return [keras.callbacks.TensorBoard(run.tensorboard, write_graph=False)]

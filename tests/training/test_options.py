@@ -42,7 +42,7 @@ def names_of_smoke():
 
 def test_what_may_change_on_resume_does_not_change_the_result():
     assert set(names_where(CATALOG, on_resume="free")) == {
-        *("dataset", "out", "resume", "stages", "pseudo_label_images"),
+        *("dataset", "out", "resume", "stages", "pseudo_label_images", "log"),
         "time_budget",  # the steps that it became are what counts
         *("pipeline", "network", "distribute", "replicas", "jit", "deterministic"),
     }
