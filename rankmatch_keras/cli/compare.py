@@ -5,13 +5,11 @@ from pathlib import Path
 
 import click
 
+from rankmatch_keras.cli.report import NAME
 from rankmatch_keras.cli.train import require_recipe
 from rankmatch_keras.errors import UserError
 from rankmatch_keras.files import remove_temporaries, replacing
 from rankmatch_keras.texts import counted, say
-
-PLAN = "compare.json"
-TABLE = "table.md"
 
 
 @click.command(context_settings={"ignore_unknown_options": True}, short_help="Put several methods into one table.")
@@ -33,8 +31,9 @@ TABLE = "table.md"
 @click.option(
     "--devices", metavar="A,B,...", help="Accelerators, as CUDA_VISIBLE_DEVICES names them; each run sees one."
 )
+@click.option("--report/--no-report", default=True, show_default=True, help="Write report.html of the comparison too.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for runs, tables and charts.")
-def compare(words, methods, labels, seeds, jobs, devices, out):
+def compare(words, methods, labels, seeds, jobs, devices, report, out):
     """Train several methods with several seeds, and put their scores into tables and charts.
 
     Every method, number of labels and seed is one run in OUT/runs, a process of its own with otherwise equal flags.
@@ -44,7 +43,8 @@ def compare(words, methods, labels, seeds, jobs, devices, out):
     method `supervised` is the baseline of the differences. Given run directories, the tables are made of these; runs
     that differ in more than the method are refused.
 
-    In OUT: table.md, table.tex, table.csv, pairs.csv (paired tests), runs.csv, curves and classes as PNG and SVG.
+    In OUT: report.html, table.md, table.tex, table.csv, pairs.csv (paired tests), runs.csv, curves and classes as PNG
+    and SVG.
 
     \b
     rankmatch compare recipes/lucchi.py --data lucchi --methods supervised,unimatch,rankmatch --labels 5,10,20 \\
@@ -61,6 +61,7 @@ def compare(words, methods, labels, seeds, jobs, devices, out):
     """
     # All imports now: the package may change before the last run ends.
     from rankmatch_keras.comparison import charts, csv_files, latex, markdown  # noqa: F401
+    from rankmatch_keras.comparison.folder import TABLE
     from rankmatch_keras.comparison.measures import Comparison
 
     if methods is None:
@@ -69,6 +70,8 @@ def compare(words, methods, labels, seeds, jobs, devices, out):
         records = _made(words, methods, labels, seeds, jobs, devices, out)
     comparison = Comparison(records)
     _write(out, comparison)
+    if report:
+        _write_report(out, comparison)
     if comparison.failed:
         say(f"{len(comparison.failed)} of {counted(len(records), 'run')} have no score; {TABLE} says why.", error=True)
         raise SystemExit(1)
@@ -92,7 +95,7 @@ def _made(words, methods, labels, seeds, jobs, devices, out):
     """Return the records of the requested runs, trained where they are missing."""
     from rankmatch_keras.comparison.execution import execute
     from rankmatch_keras.comparison.grid import make_grid, read_labels, read_methods, read_seeds, require_free
-    from rankmatch_keras.comparison.records import ALL
+    from rankmatch_keras.comparison.records import ALL, recorded
 
     if not words:
         raise UserError("a recipe, or flags that name the data", "none", "Give e.g. recipes/lucchi.py --data DIR.")
@@ -105,27 +108,18 @@ def _made(words, methods, labels, seeds, jobs, devices, out):
     plan = make_grid(choices, counts, read_seeds(seeds), out / "runs")
     _require_valid(plan, words)
     _take(out)
-    _remember(out, words)
+    _remember(out, {"words": list(words), "methods": methods, "labels": labels, "seeds": seeds})
     skipped = [choice.label for choice in choices if choice.needs_unlabeled] if ALL in counts else []
     if skipped:
         say(f"All labels: no runs of {', '.join(skipped)}, for want of unlabeled images.")
+    own_recipe = _training_command(words)[0] is None  # which may not know the flag
     try:
-        failures = execute(plan, words, out / "logs", chosen, jobs, say)
+        shared = words if own_recipe else [*words, "--no-report"]
+        failures = execute(plan, shared, out / "logs", chosen, jobs, say)
     except KeyboardInterrupt:
         say("Interrupted; runs keep their last whole epoch: the same command continues them.", error=True)
         raise SystemExit(130) from None
-    return [_record(run, failures.get(run.folder)) for run in plan]
-
-
-def _record(run, failure):
-    """Return the record of a planned run; one that cannot be read is a failure, too, and does not stop the others."""
-    from rankmatch_keras.comparison.records import Record, read_record
-
-    identity = (run.folder, run.method.label, run.labels, run.seed)
-    try:
-        return read_record(*identity, failure)
-    except UserError as error:
-        return Record(*identity, error=failure or str(error))
+    return [recorded(run.folder, run.method.label, run.labels, run.seed, failures.get(run.folder)) for run in plan]
 
 
 def _require_valid(plan, words):
@@ -184,9 +178,10 @@ def _require_possible_with_all(options):
 
 def _require_free(out):
     """Check that the folder is new, empty or that of a comparison."""
+    from rankmatch_keras.comparison.folder import is_comparison
     from rankmatch_keras.training.run_folder import is_free
 
-    if not is_free(out) and not any((out / name).is_file() for name in (PLAN, TABLE)):
+    if not is_free(out) and not is_comparison(out):
         raise UserError("a new or empty folder as --out, or that of a comparison", f"{out}", "Choose another --out.")
 
 
@@ -199,26 +194,24 @@ def _take(out):
     remove_temporaries(out)  # the runs below have locks of their own
 
 
-def _remember(out, words):
-    """Record the flags that all runs share; refuse others than those of the runs that are there."""
-    from rankmatch_keras.comparison.records import read_plan
-    from rankmatch_keras.evaluation import write_json
+def _remember(out, plan):
+    """Record how the comparison is started; refuse other shared flags than those of the runs that are there."""
+    from rankmatch_keras.comparison.folder import PLAN, read_plan, write_plan
 
-    path = out / PLAN
-    before = read_plan(path)
-    if before is None:
-        write_json(path, {"words": list(words)})
-    elif before != list(words):
+    before = read_plan(out)
+    if before is not None and before["words"] != plan["words"]:
         raise UserError(
             "the recipe and flags that this comparison was started with",
-            f"`{' '.join(words)}` instead of `{' '.join(before)}` in {path}",
+            f"`{' '.join(plan['words'])}` instead of `{' '.join(before['words'])}` in {out / PLAN}",
             "Give the same ones, or choose another --out.",
         )
+    write_plan(out, plan)
 
 
 def _write(out, comparison):
     from rankmatch_keras.comparison.charts import save_class_chart, save_learning_curves
     from rankmatch_keras.comparison.csv_files import write_tables
+    from rankmatch_keras.comparison.folder import TABLE
     from rankmatch_keras.comparison.latex import to_latex
     from rankmatch_keras.comparison.markdown import to_markdown
     from rankmatch_keras.evaluation.plots import draw_or_say
@@ -234,3 +227,18 @@ def _write(out, comparison):
     say(f"\n{text}")
     drawn = f", {', '.join(path.name for path in charts)}" if charts else ""
     say(f"Written to {out}: {TABLE}, table.tex, table.csv, pairs.csv, runs.csv{drawn}")
+
+
+def _write_report(out, comparison):
+    """Write the report; it is worth no failure of a comparison whose tables are written."""
+    from rankmatch_keras.comparison.folder import command_of
+    from rankmatch_keras.evaluation.plots import draw_or_say
+
+    def write(path):
+        from rankmatch_keras.report import write_comparison_report  # with Keras, which the waiting did not need
+
+        command = command_of(out, comparison.records)
+        write_comparison_report(comparison, path, out.resolve().name, command)
+
+    if draw_or_say(NAME, write, out / NAME):
+        say(f"The report is {out / NAME}")

@@ -54,10 +54,13 @@ def run_flags(defaults: Mapping[str, Any], own_data: bool) -> list[click.Paramet
     config = click.Option(
         ["--config"], type=PATH, help="YAML file of options, such as the run.yaml of a run; flags override it."
     )
+    report = click.Option(
+        ["--report/--no-report"], default=True, show_default=True, help="Write the run as a page too, report.html."
+    )
     values = with_recipe(defaults)
     flags = [_flag(option, values.get(option.name, option.default)) for option in options]
     flags.sort(key=lambda flag: GROUPS.index(CATALOG[flag.name].about.group))
-    return [*flags, config]
+    return [*flags, config, report]
 
 
 def data_flags(command):

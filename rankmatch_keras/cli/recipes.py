@@ -8,9 +8,11 @@ from typing import Any
 import click
 
 from rankmatch_keras.cli.flags import GroupedCommand, given_values, run_flags
+from rankmatch_keras.cli.report import NAME
 from rankmatch_keras.cli.running import run
 from rankmatch_keras.environment import require_environment
 from rankmatch_keras.errors import UserError
+from rankmatch_keras.texts import say
 from rankmatch_keras.training.options import CATALOG, Options
 
 LAUNCHED = {"RANK", "WORLD_SIZE", "TF_CONFIG", "JAX_PROCESS_ID", "JAX_COORDINATOR_ADDRESS"}
@@ -49,7 +51,7 @@ class TrainingCommand(GroupedCommand):
         """
         from rankmatch_keras.training.configuration import read_options
 
-        names = [name for name in context.params if name != "config"]
+        names = [name for name in context.params if name in CATALOG]
         return read_options(self.defaults, given_values(context, names), context.params["config"])
 
     def read(self, arguments: Sequence[str]) -> Options:
@@ -106,7 +108,9 @@ def training_command(
         _require_output(context.params)  # before Keras is imported, which takes seconds
         from rankmatch_keras.training.train import train as train_model
 
-        (train or train_model)(context.command.options(context))
+        trained = (train or train_model)(context.command.options(context))
+        if context.params["report"]:
+            _write_report(trained)
 
     unknown = {*defaults} - {*CATALOG}
     if unknown:
@@ -136,3 +140,26 @@ def _require_output(values):
     # Processes that a launcher started may find what another one has written. Whether the file's is a path comes later.
     if isinstance(out, str | os.PathLike) and not LAUNCHED & {*os.environ}:
         Run(Path(out)).require_new(bool(resume))
+
+
+def _write_report(trained):
+    """Write the report of the run that a recipe returns, if it does; it is worth no failure of a finished run."""
+    from rankmatch_keras.backend.distribution import running
+    from rankmatch_keras.evaluation.plots import draw_or_say
+    from rankmatch_keras.training.train import Trained
+
+    def draw(out):
+        from rankmatch_keras.report import Scored, write_report
+
+        dataset, model = trained.dataset, running().local(trained.model)
+        part = "test" if dataset.test else "val"
+        network = trained.run.chosen.name
+        write_report(Scored(trained.run, model, network, dataset, part, trained.evaluator, trained.scores), out)
+
+    def write():
+        out = trained.run.folder / NAME
+        if draw_or_say(NAME, draw, out):
+            say(f"The report is {out}")
+
+    if isinstance(trained, Trained):
+        running().on_main(write)

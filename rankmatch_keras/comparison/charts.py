@@ -8,8 +8,9 @@ import numpy as np
 
 from rankmatch_keras.comparison.measures import LAST, Comparison, summarize
 from rankmatch_keras.comparison.records import ALL, BASELINE
+from rankmatch_keras.comparison.tables import labels_title
 from rankmatch_keras.evaluation.plots import legend_below, save_figure, tidy_axes
-from rankmatch_keras.texts import counted, printable, shown
+from rankmatch_keras.texts import printable, shown
 
 
 def save_learning_curves(folder: Path, comparison: Comparison) -> list[Path]:
@@ -37,7 +38,7 @@ def save_learning_curves(folder: Path, comparison: Comparison) -> list[Path]:
             ax.plot(x, mean, label=name, linewidth=1.8, linestyle=line, marker=marker, markersize=3, **style)
             if not ceiling:
                 ax.fill_between(x, mean - sd, mean + sd, color=style["color"], alpha=0.15, linewidth=0)
-        ax.set(title=_title(count), xlabel=_unit(comparison), ylabel="mean IoU, validation (%)")
+        ax.set(title=labels_title(count), xlabel=_unit(comparison), ylabel="mean IoU, validation (%)")
         ax.xaxis.get_major_locator().set_params(integer=True)
         tidy_axes(ax)
     _legend(figure, axes, _caption(comparison, "Mean IoU on validation images during training", "band"))
@@ -77,7 +78,7 @@ def save_class_chart(folder: Path, comparison: Comparison) -> list[Path]:
             style, ceiling = _style(comparison, method), labels != count
             style |= {"label": _name(method, ceiling), "markerfacecolor": "white" if ceiling else style["color"]}
             ax.errorbar([v.mean for v in values], y, xerr=sd, fmt="o", markersize=4, linewidth=1.2, **style)
-        ax.set(title=_title(count), xlabel="IoU (%)", xlim=(0, 100), yticks=range(len(names)))
+        ax.set(title=labels_title(count), xlabel="IoU (%)", xlim=(0, 100), yticks=range(len(names)))
         ax.set_yticklabels([shown(name, "picture") for name in names])
         ax.invert_yaxis()
         ax.axhline(0.5, color="0.6", linewidth=0.8)
@@ -132,10 +133,6 @@ def _curves(comparison, count):
 
 def _unit(comparison):
     return "step" if any(record.steps_per_epoch for record in comparison.finished) else "epoch"
-
-
-def _title(count):
-    return "" if count is None else "all images labeled" if count == ALL else counted(count, "labeled image")
 
 
 def _style(comparison, method):

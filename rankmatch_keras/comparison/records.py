@@ -5,10 +5,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-import pydantic
-from typing_extensions import TypedDict
-
-from rankmatch_keras.data.readers.json_files import read_json
 from rankmatch_keras.errors import UserError
 from rankmatch_keras.evaluation.scores import Scores
 from rankmatch_keras.training.catalog import names_where, same_text
@@ -23,13 +19,6 @@ Labels = int | Literal["all"] | None
 NAMED = names_where(CATALOG, in_comparison="named", of_method=False)
 OF_METHOD = names_where(CATALOG, of_method=True)
 PER_METHOD = names_where(CATALOG, in_comparison="per method")
-
-
-class _Plan(TypedDict):
-    words: list[str]
-
-
-_PLAN = pydantic.TypeAdapter(_Plan)
 
 
 @dataclass(frozen=True)
@@ -118,14 +107,12 @@ def read_record(folder: Path, label: str, labels: Labels, seed: int, error: str 
     )
 
 
-def read_plan(path: Path) -> list[str] | None:
-    """Read `compare.json`: recipe and flags that all runs of a comparison share; `None` where there is no file.
-
-    Raises:
-        UserError: the file is damaged.
-    """
-    remedy = "Restore it, or choose another --out."
-    return read_json(path, _PLAN, "the record of a comparison", remedy)["words"] if path.is_file() else None
+def recorded(folder: Path, label: str, labels: Labels, seed: int, failure: str | None = None) -> Record:
+    """Return the record of a run as `read_record`; one that cannot be read has failed too, and stops no others."""
+    try:
+        return read_record(folder, label, labels, seed, failure)
+    except UserError as error:
+        return Record(folder, label, labels, seed, error=failure or str(error))
 
 
 def read_runs(folders: Sequence[Path]) -> list[Record]:

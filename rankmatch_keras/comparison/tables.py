@@ -14,6 +14,7 @@ from rankmatch_keras.comparison.measures import (
     summarize,
 )
 from rankmatch_keras.comparison.records import ALL, BASELINE
+from rankmatch_keras.texts import counted
 
 PAIRED_METHODS = 6  # more methods are compared with the baseline only
 FAILED = "failed"
@@ -161,11 +162,42 @@ def cost_table(comparison: Comparison) -> Table | None:
     return _table(header, rows, [note]) if rows else None
 
 
+def class_tables(comparison: Comparison) -> list[tuple[str, Table]]:
+    """Make a table per number of labels, with its heading: a row per class, a column per method, IoU in percent."""
+    tables = []
+    for count in comparison.labels:
+        runs = {method: _scores_of(comparison, method, count) for method in comparison.methods}
+        runs = {method: scores for method, scores in runs.items() if scores}
+        if runs:
+            names = next(iter(runs.values()))[0].class_names
+            rows = [[Cell(name, name=True), *_class_cells(comparison, runs, k)] for k, name in enumerate(names)]
+            tables.append((labels_title(count), _table(("class", *runs), rows, ())))
+    return tables
+
+
+def run_table(comparison: Comparison) -> Table:
+    """Make the table of all runs, with the interval of each score over images."""
+    rows = []
+    for record in comparison.records:
+        scores = record.scores
+        numbers = [FAILED, ""] if scores is None else [f"{100 * scores.mean_iou:.2f}", _interval(scores)]
+        split = str(record.config.get("split", {}).get("id", ""))
+        cells = (column_name(comparison, record.labels), str(record.seed), *numbers)
+        rows.append([Cell(record.label, name=True), *map(Cell, cells), Cell(split, name=True)])
+    header = ("method", "labels", "seed", "mean IoU, %", "95 % interval", "split")
+    return _table(header, rows, ["Intervals are bootstrapped over images, for each run by itself."])
+
+
 def column_name(comparison: Comparison, count) -> str:
     """Return the heading of the column of a number of labels."""
     if count == ALL and comparison.num_all:
         return f"{ALL} ({comparison.num_all})"
     return "labels unknown" if count is None else str(count)
+
+
+def labels_title(count) -> str:
+    """Return the heading of what is shown of a number of labels; empty if it is unknown."""
+    return "" if count is None else "all images labeled" if count == ALL else counted(count, "labeled image")
 
 
 def _table(header, rows, notes):
@@ -193,3 +225,23 @@ def _seeds(comparison, summary):
 def _number(runs, name, combine, digits):
     values = [record.cost[name] for record in runs if record.cost.get(name) is not None]
     return f"{combine(values):.{digits}f}" if values else "-"
+
+
+def _scores_of(comparison, method, count):
+    return [record.scores for record in comparison.runs_of(method, count) if record.scores is not None]
+
+
+def _class_cells(comparison, runs, k):
+    """Return a cell per method with the IoU of class k."""
+    summaries = [summarize([100 * scores.iou[k] for scores in all_scores]) for all_scores in runs.values()]
+    best = max((one.mean for one in summaries if one.n), default=math.nan)
+    several = sum(one.n > 0 for one in summaries) > 1 and best > 0
+    return [
+        Cell(_spread(one, 1), several and one.mean == best, _seeds(comparison, one)) if one.n else Cell("–")
+        for one in summaries
+    ]
+
+
+def _interval(scores):
+    low, high = (100 * limit for limit in scores.mean_iou_interval)
+    return "" if math.isnan(low) else f"{low:.1f} to {high:.1f}"

@@ -50,7 +50,7 @@ class TensorBoard(keras.callbacks.TensorBoard):
         image = sample.read_image()
         classes = evaluation.predict_classes(running().local(self.predictor), image, self.protocol)
         step = max(1, image.shape[1] // WIDTH)
-        shown = evaluation.to_display(image[::step, ::step])
+        shown = evaluation.to_display(sample.shown(image)[::step, ::step])
         maps = (evaluation.overlay(shown, each[::step, ::step], self.palette) for each in (sample.read_mask(), classes))
         return np.concatenate([shown, *maps], axis=1)
 

@@ -47,8 +47,9 @@ def finished():
 def run_folder(finished, clean_tree, tmp_path_factory, rankmatch):
     if "folder" not in finished:
         folder = tmp_path_factory.mktemp("runs") / "first"
-        code, out, err = rankmatch(*smoke(clean_tree, folder, "--method", "unimatch"))
+        code, out, err = rankmatch(*smoke(clean_tree, folder, "--method", "unimatch", "--report"))
         assert code == 0, err
+        assert f"The report is {folder / 'report.html'}" in out.splitlines()[-1]
         finished.update(folder=folder, out=out)
     return finished["folder"]
 
@@ -67,6 +68,7 @@ def test_training_leaves_a_complete_run(run_folder, finished):
         "predictions.png",
         "previous.npz",
         "pseudo_labels.csv",
+        "report.html",
         "run.yaml",
         "scores.csv",
         "scores.json",

@@ -47,7 +47,7 @@ def command(scenes, out, *more):
         "0,",
         *more,
     ]
-    return [*words, "--out", out]
+    return [*words, "--no-report", "--out", out]
 
 
 def test_two_methods_are_compared_and_a_cut_off_run_goes_on(scenes, compared, rankmatch):
@@ -59,6 +59,7 @@ def test_two_methods_are_compared_and_a_cut_off_run_goes_on(scenes, compared, ra
     assert "| rankmatch[num_agents=8] |" in out and "Δ best other − supervised" in out
     names = {path.name for path in compared.iterdir()}
     assert {"table.md", "table.tex", "table.csv", "pairs.csv", "runs.csv", "curves.png", "classes.svg"} <= names
+    assert not [*compared.rglob("report.html")]  # neither of the comparison nor of its runs
     run = compared / "runs/rankmatch_num_agents=8-l3-s0"
     options = json.loads((run / "config.json").read_text())["options"]
     assert options["num_agents"] == 8 and options["set"] == [] and options["labels"] == 3
@@ -136,6 +137,13 @@ def test_figures_of_the_runs(compared, tmp_path, rankmatch):
     assert code == 2 and "Did you mean" in err and "Traceback" not in err
     code, out, err = rankmatch("compare", *(compared / "runs").iterdir(), "--out", tmp_path / "tables")
     assert code == 0 and "| supervised |" in out and "| method | 3 | all (8) | gap closed, % |" in out, err
+    page = (tmp_path / "tables/report.html").read_text(encoding="utf-8")
+    assert "gap closed, %" in page and out.splitlines()[-1] == f"The report is {tmp_path / 'tables/report.html'}"
+    code, _, err = rankmatch("report", compared, "--shown", 1, "--limit", 1)
+    page = (compared / "report.html").read_text(encoding="utf-8")
+    (compared / "report.html").unlink()
+    assert code == 0 and "rankmatch compare --dataset SampleScenes --data " in page, err
+    assert "--methods &#39;supervised,rankmatch[num_agents=8]&#39; --labels 3,all --seeds 0, --out NEW" in page
 
 
 MISTAKES = [

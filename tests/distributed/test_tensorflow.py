@@ -191,7 +191,7 @@ SMALL = "--method supervised --backbone tiny --crop 33 --aspp-filters 16 --decod
 def test_a_killed_worker_ends_the_run_and_it_can_be_resumed(workers, finish, write_lucchi, tmp_path):
     tree, out = write_lucchi(tmp_path / "tree", train=8), tmp_path / "run"
     command = ["-u", "-m", "rankmatch_keras", "train", "recipes/lucchi.py", "--data", tree, "--labels", 2, "--out", out]
-    command += ["--smoke", "--batch", 4, *SMALL, "--steps", 8, "--interval", 2]
+    command += ["--smoke", "--no-report", "--batch", 4, *SMALL, "--steps", 8, "--interval", 2]
     survivor, victim = workers(*command)
     wait_for(out / "state.npz", (survivor, victim))
     os.kill(victim.pid, signal.SIGKILL)

@@ -66,7 +66,10 @@ def train(tree, out, *more):
     ]
 
 
-SMALL = ("--smoke", "--crop", 33, "--batch", 4, "--aspp-filters", 16, "--decoder-filters", 8, "--val-limit", 2)
+SMALL = (
+    *("--smoke", "--no-report", "--crop", 33, "--batch", 4),
+    *("--aspp-filters", 16, "--decoder-filters", 8, "--val-limit", 2),
+)
 
 
 def wait_for(path, processes, seconds=120):

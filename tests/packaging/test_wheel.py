@@ -13,7 +13,7 @@ import pytest
 CHECKOUT = pathlib.Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.once
 # Finds the template by which `rankmatch report` writes its page.
-TEMPLATE = "import importlib.resources as r; print(r.files('rankmatch_keras') / 'report' / 'page.html')"
+TEMPLATE = "import importlib.resources as r; print(r.files('rankmatch_keras') / 'report' / 'base.html')"
 
 
 def run(*command, **settings):
@@ -50,6 +50,6 @@ def test_the_commands_work(installed):
 def test_it_holds_the_template(installed, checkout):
     template = pathlib.Path(installed("python", "-c", TEMPLATE).strip())
     assert "environment" in template.parts and checkout not in template.parents
-    assert template.read_text(encoding="utf-8") == (checkout / "rankmatch_keras/report/page.html").read_text(
+    assert template.read_text(encoding="utf-8") == (checkout / "rankmatch_keras/report/base.html").read_text(
         encoding="utf-8"
     )

@@ -12,10 +12,9 @@ import pytest
 from PIL import Image
 
 from rankmatch_keras import data, evaluation
-from rankmatch_keras.evaluation.evaluator import ImageScore
 from rankmatch_keras.layers import ChannelNormalization
 from rankmatch_keras.models.backbones import IMAGENET
-from rankmatch_keras.report.page import chosen
+from rankmatch_keras.report.images import chosen, most_wrong
 
 pytestmark = pytest.mark.once
 
@@ -51,6 +50,7 @@ def run_folder(tmp_path):
     (folder / "config.json").write_text(json.dumps(record))
     rows = ("epoch,loss,mean_iou,train_seconds,step_seconds", "1,2.0,0.1,60,0.5", "2,1.0,0.2,60,0.5")
     (folder / "history.csv").write_text("\n".join(rows))
+    (folder / "pseudo_labels.csv").write_text("epoch,threshold,kept,accuracy,accuracy_all\n1,0.9,0.5,0.8,0.7\n")
     return folder
 
 
@@ -73,6 +73,8 @@ def test_a_report_shows_the_scores_and_needs_nothing_else(run_folder, tmp_path, 
     assert not re.search(r"(src|href)=[\"'](?!data:)", page) and "http" not in page.replace("http-equiv", "")
     order = sorted(evaluator.image_scores, key=lambda one: one.mean_iou)
     names = re.findall(r"<figcaption>(\w+):", page)
+    assert "among the 8 images with the most wrong pixels" in page and page.count("taken for") == 1 + 2
+    assert "Pseudo-labels kept and right" in page
     assert names[0] == order[0].name and names[-1] == order[-1].name and len(names) == 3
     pictures = re.findall(r'<img src="data:image/webp;base64,([^"]+)" alt="Image of (\w+)">', page)
     first = np.asarray(Image.open(io.BytesIO(base64.b64decode(pictures[0][0]))), float)
@@ -104,6 +106,11 @@ def test_mistakes_are_one_line(run_folder, tmp_path, rankmatch):
     [(1, ["a", "c", "e"]), (2, ["ab", "c", "ed"]), (3, ["abc", "ed"]), (9, ["abcde"])],
 )
 def test_each_image_is_shown_once(number, expected):
-    values = dict(zip("edxcba", (0.9, 0.8, np.nan, 0.5, 0.2, 0.1), strict=True))
-    scores = [ImageScore(name, value, np.zeros(2)) for name, value in values.items()]
-    assert ["".join(one.name for one in some) for _, some in chosen(scores, number)] == expected
+    names, scores = "edxcba", (0.9, 0.8, np.nan, 0.5, 0.2, 0.1)
+    assert ["".join(names[place] for place in places) for _, places in chosen(scores, number)] == expected
+
+
+def test_the_images_with_the_most_wrong_pixels():
+    right, truth = np.array([[5, 0], [3, 3], [1, 0]]), np.array([[5, 0], [4, 4], [1, 9]])  # 0, 2 and 9 wrong ones
+    counts = np.stack([right, truth, truth], axis=1)
+    assert most_wrong(counts, 5) == [2, 1] and most_wrong(counts, 1) == [2]
