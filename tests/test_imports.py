@@ -49,6 +49,7 @@ INSIDE = {room: {room}.union(*FLOORS[:number]) for number, rooms in enumerate(FL
 # What single files may import beside that: TensorFlow and its protobuf read a SavedModel, and runtimes run exported
 # networks, inside functions; the other files are the input pipeline of tf.data, and the function that names its type.
 ALSO = {
+    os.path.join("models", "export_facts.py"): {"onnx"},
     os.path.join("models", "exported.py"): {"onnxruntime", "ai_edge_litert", "tensorflow", "torch"},
     os.path.join("models", "keras_2", "files.py"): {"tensorflow", "google"},
     os.path.join("data", "readers", "videos.py"): {"imageio_ffmpeg"},

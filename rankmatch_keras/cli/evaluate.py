@@ -33,7 +33,8 @@ PATH = click.Path(path_type=Path)
 @click.option("--scales", help="Add the probabilities of resized images, e.g. 0.75,1,1.25.")
 @click.option("--window-batch", type=click.IntRange(min=1), default=1, show_default=True, help="Windows per batch.")
 @click.option("--device", help="Where to compute, e.g. cpu, gpu or gpu:1; by default the first GPU, if there is one.")
-def evaluate(run, weights, root, part, images, masks, out, worst, limit, device, **how):
+@click.option("--skip-bad", is_flag=True, help="Leave out --images that cannot be scored, and name them.")
+def evaluate(run, weights, root, part, images, masks, out, worst, limit, device, skip_bad, **how):
     """Score a trained model: IoU, Dice, precision, recall and boundary IoU per class, their means, the worst images.
 
     RUN is the folder of a training run; with --images and --masks also a saved .keras file.
@@ -63,6 +64,8 @@ def evaluate(run, weights, root, part, images, masks, out, worst, limit, device,
         )
     if images is None and run.suffix == ".keras":
         raise UserError("images for a model without a run", "none", "Give --images and --masks.")
+    if images is None and skip_bad:
+        raise UserError("--skip-bad with --images and --masks", "--skip-bad alone", "A run leaves out what it skipped.")
     window_batch = how.pop("window_batch")
     with on_device(device):
         if images is None:
@@ -77,7 +80,7 @@ def evaluate(run, weights, root, part, images, masks, out, worst, limit, device,
             trained = load_trained(run, weights)
             if "classes" in reading:
                 reading["classes"] = tuple(read_class_names(reading["classes"]))
-            dataset = open_test_folder(trained, images, masks, **reading)
+            dataset = open_test_folder(trained, images, masks, skip_bad=skip_bad, **reading)
             for line in found_out(dataset):
                 say(line)
             samples, label = dataset.train, re.sub(r"[^\w.-]+", "_", images.resolve().name)

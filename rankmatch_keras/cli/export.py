@@ -46,11 +46,10 @@ def export(run, kind, out, size, images, weights):
     size = parsed_size(size)
     import keras
 
-    from rankmatch_keras import models
     from rankmatch_keras.files import replacing
     from rankmatch_keras.models.exported import ExportedPredictor, agreement
     from rankmatch_keras.models.exporting import FORMATS, write_exported, writer_of
-    from rankmatch_keras.training.run_folder import Run
+    from rankmatch_keras.prediction.models import load_trained
 
     require_new(out, FORMATS[kind].ending)
     installed = [name for name, module in MODULES.items() if importlib.util.find_spec(module)]
@@ -59,14 +58,14 @@ def export(run, kind, out, size, images, weights):
     if writer != running:
         write_by(writer, FORMATS[kind].title)
         return
-    file = run if run.suffix == ".keras" else getattr(Run(run), weights or Run(run).kept)
     with keras.device("cpu"):  # so that the file asks for no GPU
-        predictor = models.load_predictor(file)
+        trained = load_trained(run, weights)
+        predictor, names = trained.model, trained.class_names if trained.names_known else ()
         pictures = check_images(run, images, predictor)
         dtype = "uint8" if pictures[0].dtype == "uint8" else "float32"
         shown = list(at_sizes(pictures, size))
         with replacing(out) as temporary:
-            write_exported(predictor, kind, temporary, size, dtype)
+            write_exported(predictor, kind, temporary, size, dtype, names)
             share, difference = agreement(predictor, ExportedPredictor(temporary, kind), shown)
             if share < LEAST_EQUAL:
                 raise UserError(

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from rankmatch_keras.errors import UserError
+from rankmatch_keras.models.export_facts import PROPERTY, facts_in_files, parsed_facts
 from rankmatch_keras.models.exporting import FORMATS, require_modules
 
 ANY_SIDE = 33  # of an image that is run to read off the number of classes
@@ -27,6 +28,8 @@ class ExportedPredictor:
         input_shape: (1, H, W, C), with None for sides that may be any.
         output_shape: (1, H, W, K), of the probabilities.
         dtype: of the images.
+        class_names: names of the classes, if the file holds them; else empty.
+        slices: how many slices of a volume the channels are.
 
     Raises:
         UserError: it cannot be read, or its runtime is not installed.
@@ -41,9 +44,11 @@ class ExportedPredictor:
             raise UserError("an exported network", f"no file {path}", "Check the path, or export it.")
         require_modules(*filter(None, [FORMATS[kind].runtime]))
         try:
-            self.input_shape, self.dtype, self._run = RUNTIMES[kind](str(self.path))
+            self.input_shape, self.dtype, self._run, *facts = RUNTIMES[kind](str(self.path))
             probabilities = self._run(np.zeros([side or ANY_SIDE for side in self.input_shape], self.dtype))[1]
             self.output_shape = (*self.input_shape[:3], np.shape(probabilities)[3])
+            text = facts[0] if facts else facts_in_files(self.path)
+            self.class_names, self.slices = parsed_facts(text, self.output_shape[3], self.input_shape[3])
         except Exception as error:  # each runtime has errors of its own
             reason = " ".join(str(error).split())[:160] or type(error).__name__
             raise UserError(
@@ -130,7 +135,8 @@ def _onnx(path):
     (image,) = session.get_inputs()
     dtype = {"tensor(uint8)": "uint8", "tensor(float)": "float32"}[image.type]
     shape = tuple(side if isinstance(side, int) else None for side in image.shape)
-    return shape, dtype, lambda x: session.run(["classes", "probabilities"], {image.name: x})
+    text = session.get_modelmeta().custom_metadata_map.get(PROPERTY, "")
+    return shape, dtype, lambda x: session.run(["classes", "probabilities"], {image.name: x}), text
 
 
 def _tflite(path):

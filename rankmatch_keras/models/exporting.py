@@ -10,6 +10,8 @@ from keras import ops
 
 from rankmatch_keras import backend
 from rankmatch_keras.errors import UserError
+from rankmatch_keras.models.export_facts import write_facts
+from rankmatch_keras.models.predictor import context_of
 
 INSTALL = "Run `pip install 'rankmatch-keras[export]'`."
 
@@ -75,7 +77,7 @@ def require_modules(*names):
         raise UserError(f"{' and '.join(missing)}, which this format takes", "none installed", INSTALL)
 
 
-def write_exported(predictor, kind, path, size=None, dtype="uint8"):
+def write_exported(predictor, kind, path, size=None, dtype="uint8", class_names=()):
     """Write a network in a format that the running backend can write.
 
     Args:
@@ -84,6 +86,7 @@ def write_exported(predictor, kind, path, size=None, dtype="uint8"):
         path: file or folder to write, with the ending of the format.
         size: `(height, width)` of all images, or None for any.
         dtype: of the images, "uint8" or "float32".
+        class_names: names of the classes, which the file keeps; empty where they are not known.
 
     Raises:
         UserError: a layer of the network cannot be written.
@@ -91,6 +94,7 @@ def write_exported(predictor, kind, path, size=None, dtype="uint8"):
     model = with_classes(predictor, size, dtype)
     try:
         backend.export.WRITERS[kind](model, path)
+        write_facts(kind, path, class_names, 2 * context_of(predictor) + 1)
     except (MemoryError, OSError):
         raise
     except Exception as error:  # exporters raise errors of many types

@@ -29,6 +29,7 @@ from rankmatch_keras.prediction.outlines import coco_file
 from rankmatch_keras.prediction.outputs import KINDS, USUAL, save, write_compact
 from rankmatch_keras.prediction.ranges import require_known_range
 from rankmatch_keras.prediction.scenes import segment_scene
+from rankmatch_keras.prediction.world_files import copy_world_file
 from rankmatch_keras.texts import counted, say
 from rankmatch_keras.training.run_folder import LOCK, lock
 
@@ -176,6 +177,8 @@ def _segment(predictor, sample, out, class_names, settings, window_batch):
         evaluation.save_mask_png(_done(out, sample).with_suffix(".png"), maps.classes)
         kinds = tuple(kind for kind in kinds if kind != "stack" and not (kind == "overlays" and _is_frame(sample)))
     known = save(out, sample.name, sample.shown(image), maps, class_names, kinds, settings.overlay, place)
+    if "masks" in kinds and place is None and page is None and path is not None:
+        copy_world_file(path, out / "masks" / f"{sample.name}.png")
     write_compact(_done(out, sample), {**file, **known})
 
 

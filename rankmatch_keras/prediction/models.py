@@ -24,7 +24,7 @@ class Trained:
         path: its file.
         class_names: names of its classes; numbers where they are not known.
         record: the record of its run, a `RunRecord`; empty for a file elsewhere.
-        names_known: whether the names are those of the run.
+        names_known: whether the names are those of the run, or of an exported file.
     """
 
     model: Any
@@ -55,7 +55,7 @@ def load_trained(place: Path, weights: str | None = None) -> Trained:
             "Give the .keras file of a training run.",
         )
     count = model.output_shape[-1]
-    names = tuple(record.get("data", {}).get("classes", ()))
+    names = tuple(record.get("data", {}).get("classes", ())) or getattr(model, "class_names", ())
     known = len(names) == count
     return Trained(model, path, names if known else numbered(count), record, known)
 

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 from typing import Any, cast
 
-from rankmatch_keras import data
+from rankmatch_keras import check, data
 from rankmatch_keras.data.readers.sources import ImageFile
 from rankmatch_keras.errors import UserError
 from rankmatch_keras.models.predictor import context_of
@@ -24,6 +24,7 @@ def open_test_folder(
     masks: Path,
     classes: tuple[str, ...] | None = None,
     legend: Path | None = None,
+    skip_bad: bool = False,
     **reading: Any,
 ) -> data.SegmentationData:
     """Open images and masks to score a model on.
@@ -34,6 +35,7 @@ def open_test_folder(
         masks: their masks, see `data.ImageFolder`.
         classes: names of the classes; by default those of the run, else as many as the model has.
         legend: what colors mean; by default that of the run.
+        skip_bad: whether to leave out pairs that cannot be used, and name them.
         **reading: how else masks are read, as arguments of `data.ImageFolder`; `AS_TRAINED` by default as in the run.
 
     Returns:
@@ -58,7 +60,13 @@ def open_test_folder(
     as_trained = {name: recorded[name] for name in AS_TRAINED if recorded.get(name) is not None}
     context = context_of(trained.model)
     opened = data.ImageFolder(
-        images, masks, classes=names or count, legend=meaning, context=context, **as_trained | reading
+        images,
+        masks,
+        classes=names or count,
+        legend=meaning,
+        context=context,
+        strict=not skip_bad,
+        **as_trained | reading,
     )
     if line := sparse_labels(opened):
         say(line)
@@ -67,5 +75,17 @@ def open_test_folder(
     samples = [
         dataclasses.replace(sample, image=picture) for sample, picture in zip(opened.train, pictures, strict=True)
     ]
+    if skip_bad:
+        samples = _usable(dataclasses.replace(opened, train=tuple(samples), unlabeled=()))
     require_known_range(trained.model, samples[0].read_image(), samples[0].image)
     return dataclasses.replace(opened, train=tuple(samples))
+
+
+def _usable(opened: data.SegmentationData) -> list[data.Sample]:
+    """Return the samples that can be scored; say of the others what is wrong with each."""
+    report = check.check(opened, thorough=False)
+    check.require_usable(report, skip_bad=True)
+    usable = check.without_bad(opened.train, report)
+    for error in (error for finding in report.findings for error in finding.errors):
+        say(f"Left out: {error}", error=True)
+    return list(usable)

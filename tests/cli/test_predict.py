@@ -214,7 +214,10 @@ def test_a_scene_is_never_in_memory_as_a_whole(run_folder, tmp_path, rankmatch, 
 
 
 MISTAKES = {
-    "nothing there": (["--images", "nowhere"], "Expected a folder of images, an image, a TIFF stack, or a video; found nothing"),
+    "nothing there": (
+        ["--images", "nowhere"],
+        "Expected a folder of images, an image, a TIFF stack, or a video; found nothing",
+    ),
     "unknown kind": (["--save", "masks,tables"], "found 'tables'. Correct --save"),
     "unknown scales": (["--scales", "big"], "scales as numbers"),
     "unknown device": (["--device", "gpu:77"], "found 'gpu:77' ("),
@@ -349,3 +352,27 @@ def test_masks_are_read_as_those_of_the_training(kind, run_folder, own_set, tmp_
     scores = json.loads((run / "evaluation-images-last.json").read_text())
     assert scores["class_names"] == list(names)
     assert scores["mean_iou"] == pytest.approx(mean_iou(np.stack(truths), found))
+
+
+def test_pairs_that_cannot_be_scored_are_left_out(run_folder, photos, tmp_path, rankmatch):
+    (tmp_path / "masks/sub").mkdir(parents=True)
+    for number, name in enumerate(("a", "b", "sub/c")):
+        Image.fromarray(probabilities(photo(number)).argmax(-1).astype(np.uint8)).save(tmp_path / f"masks/{name}.png")
+    (photos / "b.png").write_bytes(b"broken")
+    (tmp_path / "masks/sub/c.png").unlink()
+    command = ("evaluate", run_folder, "--images", photos, "--masks", tmp_path / "masks", "--out", tmp_path / "scores")
+    assert rankmatch(*command)[0] == 2
+    code, _, err = rankmatch(*command, "--skip-bad")
+    assert code == 0, err
+    assert len(err.splitlines()) == 2 and "found a file of another kind" in err and "sub/c.png'. Add it." in err
+    scores = json.loads((tmp_path / "scores/evaluation-photos-last.json").read_text())
+    assert scores["images"] == 1 and scores["mean_iou"] == 1
+
+
+def test_world_files_go_with_the_masks(run_folder, photos, tmp_path, rankmatch):
+    content = b"0.5\n0\n0\n-0.5\n1000\n2000\n"
+    (photos / "sub/c.pgw").write_bytes(content)
+    (photos / "a.wld").write_bytes(b"<html>")
+    code, _, err = rankmatch("predict", run_folder, "--images", photos, "--out", tmp_path / "seen", "--save", "masks")
+    assert code == 0 and (tmp_path / "seen/masks/sub/c.pgw").read_bytes() == content
+    assert "Not copied" in err and not (tmp_path / "seen/masks/a.pgw").exists()

@@ -11,10 +11,12 @@ from rankmatch_keras import backend
 from rankmatch_keras.errors import UserError
 from rankmatch_keras.layers.normalization import ChannelNormalization
 from rankmatch_keras.models import create_backbone, deeplab_v3_plus, exporting, load_predictor, predictor, start_from
+from rankmatch_keras.models.export_facts import parsed_facts
 from rankmatch_keras.models.exported import ExportedPredictor, agreement
 
 # Multiples of the stride plus 1 and others, both sides, so that nothing of one size is kept.
 SIZES = [(49, 33), (50, 61), (64, 48), (33, 33)]
+NAMES = ("ground", "cell", "=1+1", "\u00e9")
 KINDS = sorted(backend.export.WRITERS)
 
 
@@ -48,13 +50,15 @@ def exported(network, kind, folder, **options):
 
 @pytest.fixture(scope="module")
 def onnx_file(network, tmp_path_factory):
-    return exported(network, "onnx", tmp_path_factory.mktemp("onnx"))
+    return exported(network, "onnx", tmp_path_factory.mktemp("onnx"), class_names=NAMES)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_file_gives_the_network_s_classes_at_any_size(network, kind, tmp_path, request):
-    path = request.getfixturevalue("onnx_file") if kind == "onnx" else exported(network, kind, tmp_path)
+    path = request.getfixturevalue("onnx_file") if kind == "onnx" else None
+    path = path or exported(network, kind, tmp_path, class_names=NAMES)
     loaded = load_predictor(path)
+    assert loaded.class_names == NAMES and loaded.slices == 1
     assert isinstance(loaded, ExportedPredictor)
     assert loaded.input_shape == (1, None, None, 3) and loaded.dtype == "uint8"
     assert loaded.output_shape == (1, None, None, 4)
@@ -163,3 +167,14 @@ def test_a_file_of_another_network_is_noticed(network, tmp_path):
     assert agreement(network, other, [image]) == (1 - 17 / classes.size, 0.0)
     other.values = classes[1:], expected[1:]
     assert agreement(network, other, [image]) == (0.0, 1.0)
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", "[]", '{"classes": ["a"], "slices": 1}', '{"classes": ["a", 1], "slices": 1}', "[" * 99_999]
+    + ['{"classes": ["a", "b"], "slices": 2}', '{"classes": ["a", "b"], "slices": 5}'],
+)
+def test_facts_of_another_kind_are_none(text):
+    assert parsed_facts(text, 2, 3) == ((), 1)
+    assert parsed_facts('{"classes": ["a", "b"], "slices": 3}', 2, 3) == (("a", "b"), 3)
