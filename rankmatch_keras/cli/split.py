@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from rankmatch_keras.cli.flags import data_flags
+from rankmatch_keras.cli.flags import data_flags, given_values
 from rankmatch_keras.errors import UserError
 from rankmatch_keras.texts import counted, printable, say
 
@@ -16,6 +16,7 @@ _AMOUNT = re.compile(r"([0-9]{1,9})(?:/([0-9]{1,9}))?|([0-9]?\.[0-9]{1,12})")
 
 @click.command(short_help="Choose the images to label.")
 @data_flags
+@click.option("--like", metavar="RUN", type=click.Path(path_type=Path), help="Or a run whose data to take.")
 @click.option("--labels", type=click.IntRange(min=1), help="Number of labeled images.")
 @click.option("--fraction", metavar="FRACTION", help="Or the fraction of the training images, e.g. 1/16 or 0.0625.")
 @click.option("--val", metavar="N|FRACTION", help="Number or fraction of the training images to keep for validation.")
@@ -23,7 +24,7 @@ _AMOUNT = re.compile(r"([0-9]{1,9})(?:/([0-9]{1,9}))?|([0-9]?\.[0-9]{1,12})")
 @click.option("--groups", metavar="REGEX", help="Keep images with equal matches together, e.g. '^[^_]+'.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the random order.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the lists.")
-def split(labels, fraction, val, every, groups, seed, out, **flags):
+def split(like, labels, fraction, val, every, groups, seed, out, **flags):
     """Choose the images to label: every class covered, sets nested, images spaced, groups kept whole.
 
     Writes labeled.txt and unlabeled.txt, `image mask` per line relative to --data (or to the folder that holds all
@@ -37,6 +38,7 @@ def split(labels, fraction, val, every, groups, seed, out, **flags):
     rankmatch split --dataset CamVid --data camvid --fraction 1/16 --out splits/camvid-16
     rankmatch split --images slices --masks masks --labels 10 --every 5 --out splits/l10
     rankmatch split --images frames --masks masks --labels 40 --groups '^[^_]+' --val 0.2 --out splits/l40
+    rankmatch split --like runs/first --labels 20 --out splits/l20
     rankmatch train --dataset CamVid --data camvid --labeled-list splits/camvid-16/labeled.txt \\
         --unlabeled-list splits/camvid-16/unlabeled.txt --out runs/l16
     """
@@ -46,15 +48,12 @@ def split(labels, fraction, val, every, groups, seed, out, **flags):
     names = ("labeled", "unlabeled", "val")
     files = {name: out / f"{name}.txt" for name in names}
     _require_new(out, files.values())
-    from rankmatch_keras import data
     from rankmatch_keras.data.sets.lists import common_folder
     from rankmatch_keras.data.sets.pixel_statistics import class_pixels
     from rankmatch_keras.data.splits import require_unique, split_id
     from rankmatch_keras.data.splits.selection import group_names, select_images
-    from rankmatch_keras.training.dataset import loader_of
 
-    loader, arguments = loader_of(flags)
-    dataset = data.open_data(loader, **arguments)
+    dataset = _data(like, flags)
     require_unique([*dataset.train, *dataset.unlabeled], "among the training images")
     samples = {sample.name: sample for sample in dataset.train if sample.mask is not None}
     if not samples:
@@ -85,6 +84,23 @@ def split(labels, fraction, val, every, groups, seed, out, **flags):
         for name, word in zip(names, ("labeled", "unlabeled", "for validation"), strict=True)
     )
     say(f"{counts}; split {split_id(chosen['labeled'])}; lists in {out}, paths relative to {root}")
+
+
+def _data(like, flags):
+    """Open the data that the flags name, or a run's, from `--data` where they have moved."""
+    from rankmatch_keras import data
+    from rankmatch_keras.training.dataset import loader_of
+    from rankmatch_keras.training.records import read_config
+    from rankmatch_keras.training.reopening import open_data_of
+
+    if like is None:
+        loader, arguments = loader_of(flags)
+        return data.open_data(loader, **arguments)
+    others = given_values(click.get_current_context(), flags.keys() - {"data"})
+    if others:
+        flag = f"--{min(others).replace('_', '-')}"
+        raise UserError("--like RUN, or flags that name data", f"both, {flag} among them", f"Leave {flag} out.")
+    return open_data_of(like, read_config(like), flags["data"])
 
 
 def _require_new(out: Path, files) -> None:

@@ -1,3 +1,4 @@
+import json
 import re
 from pathlib import Path
 
@@ -185,3 +186,14 @@ def test_camvid(tmp_path):
     assert labeled[0][0].startswith("images/train/") and labeled[0][1].startswith("masks/train/")
     assert len(labeled) + len(read_list(tmp_path / "unlabeled.txt")) == 367
     assert "bicyclist" in out and "In no mask" not in out
+
+
+def test_the_data_of_a_run(frames):
+    loaded = {"loader": "ImageFolder", "arguments": {"images": str(frames / "images"), "masks": str(frames / "masks")}}
+    (frames / "run").mkdir()
+    (frames / "run/config.json").write_text(json.dumps({"options": {}, "data": loaded}))
+    run("--like", frames / "run", "--labels", 5, "--out", frames / "like")
+    run(*flags(frames), "--labels", 5, "--out", frames / "named")
+    assert (frames / "like/labeled.txt").read_text() == (frames / "named/labeled.txt").read_text()
+    with pytest.raises(UserError, match="both, --masks among them"):
+        run("--like", frames / "run", "--masks", frames / "masks", "--labels", 5, "--out", frames / "both")
