@@ -158,5 +158,6 @@ def build_batches(
         pipeline=options.pipeline,
         rows=running().rows,
         augmentation=augmentation,
+        strong_labeled=options.strong_labeled,
     )
     return running().batches(batches)

@@ -85,6 +85,9 @@ class MethodOptions:
     hue: Annotated[
         float | None, Ge(0.0), Le(0.5), _named("Largest shift of hue in them, a fraction of the color circle.")
     ] = None
+    strong_labeled: Annotated[
+        bool, _named("Make every second labeled view a strong one too; the articles make none.")
+    ] = False
     boxes: Annotated[
         Literal["cutmix", "cutout", "none"] | None,
         _of_method("Boxes in strong views: cutmix pastes other images, cutout hides pixels; default: cutmix."),

@@ -62,7 +62,7 @@ OF_SHORT_RUNS = ("decay", "warm_up", "clip", "burn_in", "fall_back", "patience")
         (
             "named",
             {
-                *("preset", "box_source", "class_weights", "strong", "hue", "hierarchy", "augment"),
+                *("preset", "box_source", "class_weights", "strong", "strong_labeled", "hue", "hierarchy", "augment"),
                 *names_where(CATALOG, of_method=True),
             },
         ),

@@ -49,6 +49,7 @@ class BatchSettings:
         parallel_calls: number of examples made at the same time.
         pseudo_labels: whether the masks of the unlabeled samples are read, as pseudo-labels.
         augmentation: a person's own function for each image and mask, or None.
+        strong_labeled: whether every second labeled view is made a strong one.
     """
 
     crop: tuple[int, int]
@@ -66,13 +67,16 @@ class BatchSettings:
     parallel_calls: int
     pseudo_labels: bool = False
     augmentation: OwnAugmentation | None = None
+    strong_labeled: bool = False
 
     def views(self, image_format: ImageFormat) -> ViewSettings:
         """Return the settings of the views of images of a format."""
         policy = strong_policy(
             self.strong, image_format.channels, image_format.dtype, self.hue, in_color=image_format.is_color
         )
-        return ViewSettings(self.seed, self.crop, self.scale, policy, self.strong_views, self.second_view)
+        return ViewSettings(
+            self.seed, self.crop, self.scale, policy, self.strong_views, self.second_view, self.strong_labeled
+        )
 
 
 @dataclass(frozen=True)

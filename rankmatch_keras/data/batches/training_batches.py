@@ -40,6 +40,7 @@ def training_batches(
     pipeline: str = "auto",
     rows: Callable[[int], Iterable[int]] | None = None,
     augmentation: OwnAugmentation | None = None,
+    strong_labeled: bool = False,
 ) -> Union["tf.data.Dataset", "WorkerBatches"]:
     """Make the dataset of training batches.
 
@@ -82,6 +83,7 @@ def training_batches(
             rows that this process makes, in the order of the batch that it hands out (`Distribution.rows`). Batch sizes
             are those of all processes together; only the process's own rows are read.
         augmentation: a function of one's own (`data.read_augmentation`) for each image and mask, before the weak view.
+        strong_labeled: whether every second labeled view is made a strong one.
 
     Returns:
         A `tf.data.Dataset`, or with "workers" an iterable `keras.utils.PyDataset`; `fit` takes both on every backend.
@@ -120,6 +122,7 @@ def training_batches(
         parallel_calls=parallel_calls,
         pseudo_labels=pseudo_labels,
         augmentation=augmentation,
+        strong_labeled=strong_labeled,
     )
     if augmentation is not None:
         _refuse_datasets("an augmentation", "Give lists of samples.", labeled, unlabeled)

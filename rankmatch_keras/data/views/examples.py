@@ -29,10 +29,13 @@ class PixelWork(Protocol):
 
 
 def labeled_example(work: PixelWork, factors: ExampleFactors, image: Any, mask: Any) -> Example:
-    """Return the weak view of a labeled image and of its mask."""
+    """Return the view of a labeled image, and its mask."""
     geometry = factors.view.geometry
+    view = work.weak_image(image, geometry)
+    for strong in factors.view.strong:
+        view = work.strong_view(view, strong)
     return {
-        "labeled_image": work.normalize(work.weak_image(image, geometry)),
+        "labeled_image": work.normalize(view),
         "labeled_mask": work.weak_mask(mask, geometry),
     }
 

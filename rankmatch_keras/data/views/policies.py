@@ -209,6 +209,15 @@ POLICIES: dict[str, ColorJitter | RandomOperations] = {
 }
 
 
+def unchanging(policy: Policy) -> Policy:
+    """Return a policy with the same kind of factors, which change nothing."""
+    if isinstance(policy, RandomOperations):
+        return RandomOperations(0, 0)
+    if isinstance(policy, ColorJitter):
+        return dataclasses.replace(policy, jitter_probability=0.0, gray_probability=0.0, blur_probability=0.0)
+    return dataclasses.replace(policy, jitter_probability=0.0, blur_probability=0.0)
+
+
 def require_policy(name: str) -> None:
     """Raise a UserError if there is no policy of that name."""
     if name not in POLICIES:

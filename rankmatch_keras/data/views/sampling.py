@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rankmatch_keras.data.views.policies import Policy, StrongFactors
+from rankmatch_keras.data.views.policies import Policy, StrongFactors, unchanging
 
 # Keys of the random streams. SECOND_VIEW is a second look at the unlabeled images.
 LABELED, UNLABELED, SECOND_VIEW = 1, 2, 3
@@ -61,6 +61,7 @@ class ViewSettings:
         policy: how strong views are made.
         strong_views: strong views per unlabeled image.
         second_view: whether the unlabeled images are looked at a second time.
+        strong_labeled: whether every second labeled view is made a strong one.
     """
 
     seed: int
@@ -69,6 +70,7 @@ class ViewSettings:
     policy: Policy
     strong_views: int
     second_view: bool
+    strong_labeled: bool = False
 
 
 def sample_example(settings: ViewSettings, labeled: bool, number: int, size: tuple[int, int]) -> ExampleFactors:
@@ -76,12 +78,16 @@ def sample_example(settings: ViewSettings, labeled: bool, number: int, size: tup
 
     Args:
         settings: ranges and seed.
-        labeled: whether it is an example of the labeled stream, which has a weak view alone.
+        labeled: whether it is an example of the labeled stream, which has one view: a weak one, or, with
+            `strong_labeled`, a strong one where its number is odd.
         number: number of the example in its stream.
         size: height and width of the image.
     """
     if labeled:
-        return ExampleFactors(_sample_view(settings, LABELED, number, size, 0), (), ())
+        # Weak ones get factors that change nothing: a graph has the same ones for all examples.
+        policy = settings.policy if number % 2 else unchanging(settings.policy)
+        views = int(settings.strong_labeled)
+        return ExampleFactors(_sample_view(settings, LABELED, number, size, views, policy), (), ())
     strong = settings.strong_views
     rngs = [generator(settings.seed, UNLABELED, number, _BOX + k) for k in range(1, strong + 1)]
     return ExampleFactors(
@@ -92,12 +98,17 @@ def sample_example(settings: ViewSettings, labeled: bool, number: int, size: tup
 
 
 def _sample_view(
-    settings: ViewSettings, stream: int, number: int, size: tuple[int, int], strong_views: int
+    settings: ViewSettings,
+    stream: int,
+    number: int,
+    size: tuple[int, int],
+    strong_views: int,
+    policy: Policy | None = None,
 ) -> ViewFactors:
     rngs = [generator(settings.seed, stream, number, _STRONG + k) for k in range(1, strong_views + 1)]
     rng = generator(settings.seed, stream, number, _GEOMETRY)
     geometry = sample_geometry(rng, size, settings.crop, settings.scale)
-    return ViewFactors(geometry, tuple(settings.policy.sample(rng) for rng in rngs))
+    return ViewFactors(geometry, tuple((policy or settings.policy).sample(rng) for rng in rngs))
 
 
 def generator(seed: int, stream: int, number: int, view: int) -> np.random.Generator:

@@ -96,6 +96,14 @@ def test_how_strong_views_are_made(pipeline):
     assert len(set(views)) == len(policies)
 
 
+def test_every_second_labeled_view_may_be_a_strong_one(pipeline):
+    (weak,), (strong,) = (arrays(batches(pipeline, steps=1, strong_labeled=value)) for value in (False, True))
+    np.testing.assert_array_equal(strong["labeled_mask"], weak["labeled_mask"])
+    np.testing.assert_allclose(strong["labeled_image"][::2], weak["labeled_image"][::2], atol=1e-3)
+    changed = np.abs(strong["labeled_image"] - weak["labeled_image"]).mean((1, 2, 3))
+    assert (changed[1::2] > 0.01).all()
+
+
 def test_a_run_can_start_at_any_step(pipeline):
     # Steps 4 and 5 lie in the second pass over the 8 unlabeled and in the third over the 3 labeled images.
     run = arrays(batches(pipeline, steps=6))

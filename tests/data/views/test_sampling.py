@@ -2,15 +2,18 @@ import itertools
 from dataclasses import replace
 
 import numpy as np
+import pytest
 
-from rankmatch_keras.data.views.policies import POLICIES
+from rankmatch_keras.data.views.policies import POLICIES, ChannelJitter
 from rankmatch_keras.data.views.sampling import (
+    LABELED,
     ViewSettings,
     generator,
     sample_box,
     sample_example,
     sample_geometry,
 )
+from rankmatch_keras.data.views.strong_numpy import strong_view
 
 SETTINGS = ViewSettings(3, (40, 48), (0.5, 2.0), POLICIES["jitter"], 2, True)
 
@@ -94,6 +97,17 @@ def test_parts_of_an_example_do_not_depend_on_which_others_are_wanted():
     labeled = sample_example(SETTINGS, True, 5, (90, 120))
     assert (labeled.view.strong, labeled.cutmix_boxes, labeled.second_view) == ((), (), ())
     assert labeled.view.geometry != whole.view.geometry
+
+
+@pytest.mark.parametrize("policy", [POLICIES["jitter"], POLICIES["intensity"], ChannelJitter(1, bounded=True)])
+def test_every_second_labeled_view_may_be_a_strong_one(policy):
+    settings = replace(SETTINGS, policy=policy, strong_labeled=True)
+    weak, strong = (sample_example(settings, True, n, (90, 120)).view for n in (4, 5))
+    assert weak.geometry == sample_example(SETTINGS, True, 4, (90, 120)).view.geometry
+    assert str(strong.strong) == str((policy.sample(generator(SETTINGS.seed, LABELED, 5, 1)),))
+    image = np.random.default_rng(0).integers(0, 256, (9, 7, 1 if isinstance(policy, ChannelJitter) else 3))
+    image = image.astype(np.float32)
+    np.testing.assert_array_equal(strong_view(image, policy, weak.strong[0]), image)
 
 
 def test_the_numbers_of_a_seed_stay_what_they_are():
