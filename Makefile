@@ -19,7 +19,7 @@ $(VENV)/demo-ready: pyproject.toml constraints.txt
 # torch by itself first: pip resolves its pinned build in seconds then, and never looks at those for GPUs.
 $(VENV)/test-ready: $(VENV)/demo-ready
 	$(INSTALL) torch
-	$(INSTALL) --editable ".[tensorflow,torch,jax,export,video,dev,docs]"
+	$(INSTALL) --editable ".[tensorflow,torch,jax,export,video,volumes,dev,docs]"
 	# Their own requirements would put other packages over tensorflow-cpu's files.
 	$(INSTALL) --no-deps keras-hub tf-keras tokenizers
 	touch $@

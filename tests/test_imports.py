@@ -52,6 +52,7 @@ ALSO = {
     os.path.join("models", "export_facts.py"): {"onnx"},
     os.path.join("models", "exported.py"): {"onnxruntime", "ai_edge_litert", "tensorflow", "torch"},
     os.path.join("models", "keras_2", "files.py"): {"tensorflow", "google"},
+    os.path.join("data", "readers", "nifti.py"): {"nibabel"},
     os.path.join("data", "readers", "videos.py"): {"imageio_ffmpeg"},
     os.path.join("prediction", "joined.py"): {"imageio_ffmpeg"},
     os.path.join("data", "batches", "tf_data.py"): {"tensorflow"},

@@ -27,6 +27,7 @@ PARTS = (
     ("files of ONNX (export)", ("onnx", "onnxscript", "tf2onnx", "onnxruntime"), "export"),
     ("files of TensorFlow Lite (export)", ("ai-edge-litert",), "export"),
     ("videos", ("imageio-ffmpeg",), "video"),
+    ("NIfTI volumes", ("nibabel",), "volumes"),
     ("encoders of keras-hub", ("keras-hub",), None),
     ("log in Weights & Biases (--log wandb)", ("wandb",), "wandb"),
     ("log in MLflow (--log mlflow)", ("mlflow", "mlflow-skinny"), "mlflow"),

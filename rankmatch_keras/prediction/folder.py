@@ -11,6 +11,7 @@ import numpy as np
 import pydantic
 
 from rankmatch_keras import evaluation
+from rankmatch_keras.data.readers.folders import ending_of
 from rankmatch_keras.data.readers.images import image_info
 from rankmatch_keras.data.readers.json_files import read_json
 from rankmatch_keras.data.readers.scenes import open_scene
@@ -154,7 +155,7 @@ def _segment(predictor, sample, out, class_names, settings, window_batch):
     path, page = getattr(sample.image, "path", None), getattr(sample.image, "page", None)
     scene = open_scene(sample.image)
     place = None if path is None else read_georeference(path, page)
-    file = {"file": f"{sample.name}{'' if path is None else path.suffix}"}
+    file = {"file": f"{sample.name}{'' if path is None else ending_of(path)}"}
     if scene is not None:
         known = segment_scene(predictor, scene, out, sample.name, class_names, settings, window_batch, place)
         write_compact(_done(out, sample), {**file, **known})
@@ -244,7 +245,7 @@ def _join_volumes(out, samples, finished, settings):
             continue
         size = image_info(known[0])[:2]
         if "stack" in settings.save:
-            save_stack(out / "stack" / f"{name}.tif", members, masks, size)
+            save_stack(out / "stack" / name, members, masks, size)
         if "overlays" in settings.save and _is_frame(members[0]):
             say(f"Writing overlays/{name}.mp4")
             save_video(out / "overlays" / f"{name}.mp4", members, masks, size, settings.overlay)

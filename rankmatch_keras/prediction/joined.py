@@ -1,14 +1,17 @@
-"""Files of many predictions: the slices of a volume as one stack, the frames of a video as one video.
+"""Files of many predictions: the slices of a volume as one file, the frames of a video as one video.
 
 They are made of the masks of single images when all are done, one image in memory at a time.
 """
+
+import gzip
 
 import numpy as np
 
 from rankmatch_keras import IGNORE_INDEX, evaluation
 from rankmatch_keras.data.masks.mask_files import MaskFile
-from rankmatch_keras.data.readers.folders import natural_order
+from rankmatch_keras.data.readers.folders import ending_of, natural_order
 from rankmatch_keras.data.readers.images import image_info
+from rankmatch_keras.data.readers.nifti import NIFTI_ENDINGS, mask_header
 from rankmatch_keras.data.readers.slices import volume_of
 from rankmatch_keras.data.readers.videos import Frame, frames_per_second
 from rankmatch_keras.errors import UserError
@@ -55,16 +58,28 @@ def require_one_size(samples):
 
 
 def save_stack(path, samples, masks, size):
-    """Write the masks of a volume as the pages of one TIFF file.
+    """Write the masks of a volume as one file: that of a NIfTI volume is one in its place, any other a TIFF stack.
 
     Args:
-        path: the file.
+        path: the file, without ending.
         samples: the slices.
         masks: files of their masks by name; a slice that was left out is 255.
         size: height and width.
     """
-    pages = _classes(samples, masks, size)
-    save_mask_tiff(path, pages, shape=(len(samples), *size), dtype=np.uint8)
+    pages, volume = _classes(samples, masks, size), volume_of(samples[0].image)
+    if ending_of(volume) in NIFTI_ENDINGS:
+        _save_nifti(path.with_name(f"{path.name}.nii.gz"), pages, mask_header(volume))
+    else:
+        file = path.with_name(f"{path.name}.tif")
+        save_mask_tiff(file, pages, shape=(len(samples), *size), dtype=np.uint8)
+
+
+def _save_nifti(path, slices, header):
+    with replacing(path) as temporary, open(temporary, "wb") as file:
+        with gzip.GzipFile("", "wb", fileobj=file, mtime=0) as packed:
+            packed.write(header)
+            for one in slices:
+                packed.write(one.tobytes())
 
 
 def save_video(path, samples, masks, size, style):

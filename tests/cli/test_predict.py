@@ -216,7 +216,7 @@ def test_a_scene_is_never_in_memory_as_a_whole(run_folder, tmp_path, rankmatch, 
 MISTAKES = {
     "nothing there": (
         ["--images", "nowhere"],
-        "Expected a folder of images, an image, a TIFF stack, or a video; found nothing",
+        "Expected a folder of images, an image, a stack, or a video; found nothing",
     ),
     "unknown kind": (["--save", "masks,tables"], "found 'tables'. Correct --save"),
     "unknown scales": (["--scales", "big"], "scales as numbers"),

@@ -75,6 +75,33 @@ def test_slices_are_written_as_one_stack(run_folder, volume, tmp_path, rankmatch
     assert not (tmp_path / "seen/masks").exists()
 
 
+def test_a_nifti_volume_is_segmented_in_its_place(run_folder, volume, tmp_path, rankmatch):
+    nibabel = pytest.importorskip("nibabel")
+    affine = np.array([[-0.5, 0, 0, 10], [0, 0.25, 0.1, -20], [0, -0.1, 3, 30], [0, 0, 0, 1]])
+    scan = nibabel.Nifti1Image(volume.T, affine)
+    scan.header["descrip"] = b"Jane Doe"
+    scan.header.set_xyzt_units("mm")
+    nibabel.save(scan, tmp_path / "scan.nii.gz")
+    nibabel.save(nibabel.Nifti2Image(volume.T, affine), tmp_path / "second.nii")
+    for name in ("scan.nii.gz", "second.nii"):
+        command = ("predict", run_folder, "--save", "stack,masks", "--out", tmp_path / name[:4], "--images")
+        code, _, err = rankmatch(*command, tmp_path / name)
+        assert code == 0, err
+        masks = tmp_path / name[:4] / f"stack/{name.partition('.')[0]}.nii.gz"
+        found = nibabel.load(masks)
+        assert found.get_data_dtype() == np.uint8
+        np.testing.assert_array_equal(np.asarray(found.dataobj), classes_of(volume).T)
+        np.testing.assert_allclose(found.affine, affine, rtol=1e-6)
+        np.testing.assert_allclose(found.header.get_zooms(), nibabel.load(tmp_path / name).header.get_zooms())
+        assert not list(masks.parent.glob(".*"))
+        assert b"Jane" not in found.header.binaryblock
+        where = ("--images", tmp_path / name, "--masks", masks, "--out", tmp_path / f"scores-{name}")
+        code, said, err = rankmatch("evaluate", run_folder, *where)
+        assert code == 0, err
+        assert "mIoU 1" in said or "100" in said
+    assert found.header["sizeof_hdr"] == 540
+
+
 def test_a_slice_that_is_left_out_is_ignored_in_the_stack(run_folder, volume, tmp_path, rankmatch):
     (tmp_path / "slices").mkdir()
     for number in range(3):

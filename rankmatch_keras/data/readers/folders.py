@@ -1,8 +1,8 @@
-"""Pictures in folders and TIFF stacks, and the mask that belongs to each, whatever the file endings.
+"""Pictures in folders and stacks, and the mask that belongs to each, whatever the file endings.
 
-A picture is named by its path below the folder without ending (`a`, `cells/a`); a page of a stack by the stack's name
-and its number from 0 (`stack/0007`). Hidden files and folders are skipped. Links to files are followed, as people link
-data; links to folders are refused, because they may lead in circles.
+A picture is named by its path below the folder without ending (`a`, `cells/a`); a page of a TIFF stack, or a slice of a
+NIfTI volume, by the name of its file and its number from 0 (`stack/0007`). Hidden files and folders are skipped. Links
+to files are followed, as people link data; links to folders are refused, because they may lead in circles.
 """
 
 import os
@@ -16,12 +16,14 @@ from typing import Any, NamedTuple
 from rankmatch_keras.data.readers.archives import archive_of, files_in, is_file, is_folder
 from rankmatch_keras.data.readers.guards import printable, reading
 from rankmatch_keras.data.readers.mask_names import masks_of
+from rankmatch_keras.data.readers.nifti import NIFTI_ENDINGS, count_slices
 from rankmatch_keras.data.readers.tiff import count_pages
 from rankmatch_keras.errors import UserError
 from rankmatch_keras.texts import counted
 
 TIFF_ENDINGS = (".tif", ".tiff")
-_FIRST_ENDINGS = (".jpg", ".jpeg", ".png", *TIFF_ENDINGS)
+STACK_ENDINGS = (*TIFF_ENDINGS, *NIFTI_ENDINGS)
+_FIRST_ENDINGS = (".jpg", ".jpeg", ".png", *STACK_ENDINGS)
 # Read where no file with one of the first endings has the name: previews lie beside pictures.
 _SECOND_ENDINGS = (".jpe", ".jfif", ".bmp", ".webp", ".gif")
 IMAGE_ENDINGS = (*_FIRST_ENDINGS, *_SECOND_ENDINGS)
@@ -37,7 +39,7 @@ _UNFIT = ("Cc", "Cs", "Zl", "Zp")
 
 
 class Picture(NamedTuple):
-    """A file with one picture, or one page of a TIFF stack."""
+    """A file with one picture, or one page of a stack."""
 
     path: Path
     page: int | None = None
@@ -50,10 +52,10 @@ class Picture(NamedTuple):
 def pictures_by_name(
     place: str | Path, what: str = "images", stack: str | None = None, endings: tuple[str, ...] = IMAGE_ENDINGS
 ) -> dict[str, Picture]:
-    """Find the pictures of a folder and its subfolders, or of one TIFF stack, by name in sorted order.
+    """Find the pictures of a folder and its subfolders, or of one stack, by name in sorted order.
 
     Args:
-        place: a folder, a zip file or a folder in one, or a TIFF file.
+        place: a folder, a zip file or a folder in one, or a TIFF or NIfTI file.
         what: what it should hold, for messages.
         stack: name of the stack in the names of its pages, where `place` is a file; its own stem by default.
         endings: of the files that are read.
@@ -63,12 +65,14 @@ def pictures_by_name(
             folder or nowhere, a folder cannot be read, or a name is not printable text.
     """
     place = Path(place)
-    if os.path.isfile(place) and place.suffix.lower() in TIFF_ENDINGS:
+    if os.path.isfile(place) and ending_of(place) in STACK_ENDINGS:
         return _pages(place, stack or _name(place, place.parent))
     # `os.path` has an answer for paths that cannot be, e.g. with NUL or too long.
     if not is_folder(place):
         found = "a file" if os.path.exists(place) else "nothing"
-        raise UserError(f"a folder of {what}, or a TIFF stack", f"{found} at '{place}'", "Check the path.")
+        raise UserError(
+            f"a folder of {what}, or a TIFF stack or NIfTI volume", f"{found} at '{place}'", "Check the path."
+        )
     files = _without_previews(files_below(place, endings, what), place)
     if not files:
         others = endings_of(files_not_read(place))
@@ -79,7 +83,7 @@ def pictures_by_name(
     for file in files:
         name = _name(file, place)
         try:
-            pages = _pages(file, name) if file.suffix.lower() in TIFF_ENDINGS else {name: Picture(file)}
+            pages = _pages(file, name) if ending_of(file) in STACK_ENDINGS else {name: Picture(file)}
         except UserError:
             pages = {name: Picture(file)}  # one of many: reading it will tell what is wrong
         for name in pages.keys() & found_by_name.keys():
@@ -103,7 +107,7 @@ def files_below(folder: str | Path, endings: tuple[str, ...], what: str) -> list
     Raises:
         UserError: see `pictures_by_name`.
     """
-    wanted = [file for file in _all_below(folder, what) if file.suffix.lower() in endings]
+    wanted = [file for file in _all_below(folder, what) if ending_of(file) in endings]
     wanted.sort(key=lambda file: file.parts)  # the order of paths, which compare slowly
     for file in wanted:
         if not is_file(file):
@@ -121,14 +125,19 @@ def files_not_read(place: str | Path) -> list[Path]:
     if not os.path.isdir(place):
         return []
     files = _all_below(place, "images")
-    pictures = [file for file in files if file.suffix.lower() in IMAGE_ENDINGS]
+    pictures = [file for file in files if ending_of(file) in IMAGE_ENDINGS]
     previews = set(pictures) - set(_without_previews(pictures, Path(place)))
-    return sorted(file for file in files if file in previews or file.suffix.lower() not in (*IMAGE_ENDINGS, *_BESIDE))
+    return sorted(file for file in files if file in previews or ending_of(file) not in (*IMAGE_ENDINGS, *_BESIDE))
+
+
+def ending_of(file: Path) -> str:
+    """Return the ending of a file in lower case, with both parts of `.nii.gz`."""
+    return ".nii.gz" if file.name.lower().endswith(".nii.gz") else file.suffix.lower()
 
 
 def endings_of(files: Sequence[Path]) -> str:
     """Count files by their ending, as text: "12 .heic, 1 .nd2"; empty without files."""
-    counts = Counter(file.suffix.lower() for file in files)
+    counts = Counter(ending_of(file) for file in files)
     return ", ".join(f"{count} {printable(ending)}" for ending, count in counts.most_common())
 
 
@@ -139,14 +148,10 @@ def not_read(place: str | Path) -> str | None:
 
 
 def _without_previews(files: Sequence[Path], folder: Path) -> Sequence[Path]:
-    if all(file.suffix.lower() in _FIRST_ENDINGS for file in files):
+    if all(ending_of(file) in _FIRST_ENDINGS for file in files):
         return files
-    known = {_below(file, folder).rsplit(".", 1)[0] for file in files if file.suffix.lower() in _FIRST_ENDINGS}
-    return [
-        file
-        for file in files
-        if file.suffix.lower() in _FIRST_ENDINGS or _below(file, folder).rsplit(".", 1)[0] not in known
-    ]
+    known = {_stem(file, folder) for file in files if ending_of(file) in _FIRST_ENDINGS}
+    return [file for file in files if ending_of(file) in _FIRST_ENDINGS or _stem(file, folder) not in known]
 
 
 def _all_below(folder: str | Path, what: str) -> list[Path]:
@@ -254,18 +259,24 @@ def require_files(paths: Iterable[Path], source: str | Path) -> None:
 
 
 def _pages(file: Path, name: str) -> dict[str, Picture]:
-    count = count_pages(file)
-    if count == 1:
+    is_volume = ending_of(file) in NIFTI_ENDINGS
+    count = count_slices(file) if is_volume else count_pages(file)
+    if count == 1 and not is_volume:
         return {name: Picture(file)}
     return {f"{name}/{page:04d}": Picture(file, page) for page in range(count)}
 
 
 def _name(file: Path, folder: Path) -> str:
     # Composed, because some file systems store accents as separate characters and others do not.
-    name = unicodedata.normalize("NFC", _below(file, folder).rsplit(".", 1)[0])
+    name = unicodedata.normalize("NFC", _stem(file, folder))
     if not name.isprintable() and any(unicodedata.category(character) in _UNFIT for character in name):
         raise UserError("file names of one line of text", f"{str(file)!r}", "Rename the file.")
     return name
+
+
+def _stem(file: Path, folder: Path) -> str:
+    path = _below(file, folder)
+    return path[: -len(".nii.gz")] if ending_of(file) == ".nii.gz" else path.rsplit(".", 1)[0]
 
 
 def _below(file: Path, folder: Path) -> str:

@@ -5,12 +5,16 @@ from types import ModuleType
 
 import numpy as np
 
-from rankmatch_keras.data.readers import matlab, pillow_files, tiff
+from rankmatch_keras.data.readers import matlab, nifti, pillow_files, tiff
 from rankmatch_keras.data.readers.guards import ImageInfo, as_int32, open_regular, printable, reading
 from rankmatch_keras.errors import UserError
 from rankmatch_keras.texts import counted
 
-_READERS = {name: pillow_files for name in ("JPEG", "PNG", "BMP", "WebP", "GIF")} | {"TIFF": tiff, "MATLAB": matlab}
+_READERS = {name: pillow_files for name in ("JPEG", "PNG", "BMP", "WebP", "GIF")} | {
+    "TIFF": tiff,
+    "MATLAB": matlab,
+    "NIfTI": nifti,
+}
 _FORMATS = "a JPEG, PNG, TIFF, BMP, WebP or GIF file"
 # Offset, bytes there, and the format they stand for; formats without a reader are listed to be refused by name.
 _SIGNATURES = (
@@ -21,6 +25,9 @@ _SIGNATURES = (
     (0, b"II+\0", "TIFF"),
     (0, b"MM\0+", "TIFF"),
     (0, b"MATLAB ", "MATLAB"),
+    (344, b"n+1\0", "NIfTI"),
+    (4, b"n+2\0", "NIfTI"),
+    (0, b"\x1f\x8b", "NIfTI"),  # gzip
     (0, b"GIF8", "GIF"),
     (0, b"BM", "BMP"),
     (8, b"WEBP", "WebP"),
@@ -163,7 +170,7 @@ def is_animated(path: str | Path) -> bool:
 
 def _reader(path: str | Path) -> ModuleType:
     with open_regular(path) as file:
-        head = file.read(132)
+        head = file.read(348)
     name = next((name for at, magic, name in _SIGNATURES if head.startswith(magic, at)), None)
     if name in _READERS:
         return _READERS[name]

@@ -1,4 +1,4 @@
-"""Your own images: folders or TIFF stacks of images and masks."""
+"""Your own images: folders or stacks of images and masks."""
 
 import os
 from collections import Counter
@@ -14,7 +14,7 @@ from rankmatch_keras.data.masks.mask_sets import (
     kind_of_masks,
     place_of_masks,
 )
-from rankmatch_keras.data.readers.folders import TIFF_ENDINGS, Picture, pictures_by_name
+from rankmatch_keras.data.readers.folders import STACK_ENDINGS, Picture, ending_of, pictures_by_name
 from rankmatch_keras.data.readers.guards import only_readable
 from rankmatch_keras.data.readers.images import image_info
 from rankmatch_keras.data.readers.slices import image_files
@@ -50,8 +50,9 @@ def image_folder(
     Folders are searched with their subfolders. Image and mask are matched by their path below the folder without
     ending; where no mask has the name of an image, by usual names such as `a_mask` or `mask_a` for `a`. One folder may
     hold both. Endings are jpg, jpeg, jpe, jfif, png, tif, tiff, bmp, webp or gif in any case. Instead of a folder each
-    argument may be a TIFF stack, of which every page is a sample; masks may also be a folder of LabelMe files, one
-    JSON file of COCO's or Label Studio's kind, one file per object, a zip file of masks, or an export of CVAT.
+    argument may be a TIFF stack or a NIfTI volume, of which every slice is a sample; masks may also be a folder of
+    LabelMe files, one JSON file of COCO's or Label Studio's kind, one file per object, a zip file of masks, or an
+    export of CVAT.
 
     The meaning of the masks is judged for each of them, and all must agree: class ids with 255 for pixels to ignore;
     two gray values such as 0 and 255, of which the smaller one is the background; or colors, named by a legend or as
@@ -149,12 +150,10 @@ def images_to_segment(place: str | Path, channels: int | None = 3, context: int 
             raise UserError("slices for a network that looks at their neighbors", f"the video {place}", "Give a stack.")
         numbers = range(count_frames(place))
         return tuple(Sample(f"{place.stem}/{number:06d}", Frame(place, number, channels)) for number in numbers)
-    if place.is_file() and place.suffix.lower() not in TIFF_ENDINGS:
+    if place.is_file() and ending_of(place) not in STACK_ENDINGS:
         found = {place.stem: Picture(place)}
     elif not os.path.exists(place):
-        raise UserError(
-            "a folder of images, an image, a TIFF stack, or a video", f"nothing at '{place}'", "Check --images."
-        )
+        raise UserError("a folder of images, an image, a stack, or a video", f"nothing at '{place}'", "Check --images.")
     else:
         found = pictures_by_name(place)
     return tuple(Sample(name, image) for name, image in image_files(found, channels, context).items())

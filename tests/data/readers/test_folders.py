@@ -139,7 +139,7 @@ def test_places_without_pictures(tmp_path):
     with pytest.raises(UserError, match="none of them in"):
         pictures_by_name(tmp_path)
     save(tmp_path / "a.png")
-    with pytest.raises(UserError, match="or a TIFF stack; found a file at"):
+    with pytest.raises(UserError, match="or a TIFF stack or NIfTI volume; found a file at"):
         pictures_by_name(tmp_path / "a.png")
     (tmp_path / "b.tif").write_bytes(b"II*\0broken")
     with pytest.raises(UserError, match="b.tif"):
