@@ -6,6 +6,7 @@ import os
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from rankmatch_keras import data
 from rankmatch_keras.data.readers.archives import archive_of
@@ -29,14 +30,22 @@ def fingerprints(parts: Mapping[str, Sequence[data.Sample]]) -> Fingerprints:
     of_file = functools.cache(_of_file)
 
     def of(source):
-        path = getattr(source, "path", None)
-        return "" if path is None else of_file(archive_of(path) or path)  # arrays have no file
+        files = dict.fromkeys(archive_of(path) or path for path in _files(source))
+        found = " ".join(map(of_file, files))
+        return found if len(files) < 2 else f"{len(files)}-{zlib.crc32(found.encode()):08x}"
 
     return {
         (part, sample.name): f"{of(sample.image)} {of(sample.mask)}".strip()
         for part, samples in parts.items()
         for sample in samples
     }
+
+
+def _files(source: Any) -> Sequence[Path]:
+    """Return the files of a source: its objects', its neighboring slices', or its one; arrays have none."""
+    path = getattr(source, "path", None)
+    slices = [file for file, _ in getattr(source, "slices", ())]
+    return getattr(source, "files", slices) or ([] if path is None else [path])
 
 
 def _of_file(path: Path) -> str:

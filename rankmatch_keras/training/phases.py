@@ -8,6 +8,7 @@ from typing import Any
 import keras
 
 from rankmatch_keras import methods
+from rankmatch_keras.data.batches.reading_errors import reading_errors
 from rankmatch_keras.texts import say
 from rankmatch_keras.training.checkpoint import Checkpoint
 from rankmatch_keras.training.duration import Duration
@@ -105,6 +106,7 @@ class FallBack(keras.callbacks.Callback):
             self.model.stop_training = True
 
 
+@reading_errors()
 def fit(
     method: methods.Method,
     options: Options,

@@ -13,6 +13,7 @@ import numpy as np
 
 from rankmatch_keras import data, evaluation
 from rankmatch_keras.backend.distribution import running
+from rankmatch_keras.data.batches.reading_errors import reading_errors
 from rankmatch_keras.texts import say
 from rankmatch_keras.training.duration import Speed
 from rankmatch_keras.training.options import Options
@@ -74,6 +75,7 @@ def agreed(values) -> list[float]:
     return [float(value) for value in running().sum(own if running().is_main else 0.0 * own)]
 
 
+@reading_errors()
 def _time_steps(method, batches, accumulate):
     """Return what the first step takes more than the others, and what an optimizer step takes."""
     clock = _Clock()

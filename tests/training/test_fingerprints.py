@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rankmatch_keras.data.readers.sources import Array
+from rankmatch_keras.data.masks.objects import ObjectMask
+from rankmatch_keras.data.readers.sources import Array, ImageFile
 from rankmatch_keras.data.sets.samples import Sample
 from rankmatch_keras.errors import UserError
 from rankmatch_keras.training.fingerprints import fingerprints, require_same, write
@@ -40,6 +41,23 @@ def test_what_changed_is_named(parts, tmp_path):
         require_same(table, fingerprints(parts))
     with pytest.raises(UserError, match="1 new: validation a; 4 missing: labeled a, labeled b, labeled c, ..."):
         require_same(table, fingerprints({"labeled": [], "validation": [*parts["validation"], parts["labeled"][0]]}))
+
+
+def test_all_objects_of_an_image_and_all_neighbors_of_a_slice_count(parts, tmp_path):
+    masks = [tmp_path / f"masks/{name}.png" for name in "abc"]
+    slices = tuple((tmp_path / f"images/{name}.png", None) for name in "abb")
+
+    def now(count=2):
+        sample = Sample("s", ImageFile(slices[1][0], slices=slices), ObjectMask(masks[0].parent, tuple(masks[:count])))
+        (value,) = fingerprints({"labeled": [sample]}).values()
+        return value
+
+    found = [now(), now(3)]
+    for changed in (masks[1], slices[0][0]):
+        Image.fromarray(np.zeros((8, 8), np.uint8)).save(changed)
+        found.append(now())
+    assert len({*found}) == 4
+    assert found[-1] == now()
 
 
 def test_the_begin_the_end_and_the_size_of_a_large_file_count(tmp_path):

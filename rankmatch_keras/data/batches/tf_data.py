@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from rankmatch_keras.backend.numerics import keep_tensorflow_off_gpus
+from rankmatch_keras.data.batches.reading_errors import remembered
 from rankmatch_keras.data.batches.sample_order import SampleOrder, require_masks
 from rankmatch_keras.data.batches.settings import BatchRows, BatchSettings, Normalization, require_same_format
 from rankmatch_keras.data.sets.pixel_statistics import ImageFormat, image_format
@@ -106,15 +107,15 @@ class ListImages:
         dtype, channels = tf.as_dtype(self.format.dtype), self.format.channels
         if self.augmentation is not None:
             image, *masks = tf.numpy_function(
-                self._augmented, [n], [dtype, *[tf.int32] * self.with_masks], stateful=False
+                remembered(self._augmented), [n], [dtype, *[tf.int32] * self.with_masks], stateful=False
             )
             masks = [tf.ensure_shape(mask, (None, None)) for mask in masks]
             return n, tf.ensure_shape(image, (None, None, channels)), *masks
-        image = tf.numpy_function(lambda n: self.order[n].read_image(), [n], dtype, stateful=False)
+        image = tf.numpy_function(remembered(lambda n: self.order[n].read_image()), [n], dtype, stateful=False)
         image = tf.ensure_shape(image, (None, None, channels))
         if not self.with_masks:
             return n, image
-        mask = tf.numpy_function(lambda n: self.order[n].read_mask(), [n], tf.int32, stateful=False)
+        mask = tf.numpy_function(remembered(lambda n: self.order[n].read_mask()), [n], tf.int32, stateful=False)
         return n, image, tf.ensure_shape(mask, (None, None))
 
     def _augmented(self, n: np.ndarray) -> tuple[Any, ...]:

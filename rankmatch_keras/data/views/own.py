@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from rankmatch_keras import IGNORE_INDEX
+from rankmatch_keras.data.readers.guards import MAX_PIXELS
 from rankmatch_keras.data.sets.samples import Sample
 from rankmatch_keras.errors import UserError, did_you_mean
 
@@ -61,7 +62,7 @@ class OwnAugmentation:
         rng = np.random.default_rng((seed, STREAM, int(labeled), number))
         try:
             found = function(image.copy(), None if mask is None else mask.copy(), rng)
-        except Exception as error:  # of any type: it is not our code
+        except (Exception, SystemExit) as error:  # of any type: it is not our code
             raise self._wrong("a pair of image and mask", f"{type(error).__name__}: {error}") from error
         if not isinstance(found, tuple | list) or len(found) != 2:
             raise self._wrong("a pair of image and mask", type(found).__name__)
@@ -75,6 +76,8 @@ class OwnAugmentation:
             raise self._wrong(expected, _kind(found))
         if found.shape[-1] != image.shape[-1] or found.dtype != image.dtype or 0 in found.shape:
             raise self._wrong(expected, _kind(found))
+        if found.shape[0] * found.shape[1] > MAX_PIXELS:
+            raise self._wrong(f"an image of at most {MAX_PIXELS // 10**6} megapixels", _kind(found))
         if image.dtype.kind == "f" and not np.isfinite(found).all() and np.isfinite(image).all():
             raise self._wrong("finite numbers, as in the image that it got", "NaN or infinite ones")
 
@@ -154,7 +157,7 @@ def _load(file: Path, function: str, sha256: str) -> Callable[..., Any]:
     sys.modules[module.__name__] = module  # where dataclasses and pickle look
     try:
         exec(compile(content, file, "exec"), module.__dict__)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         raise UserError("a Python file that runs", f"{reason} in {file}", "Mend it.") from error
     found = getattr(module, function, None)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from rankmatch_keras.data import Array, Sample, read_augmentation, training_batches
+from rankmatch_keras.data.batches.reading_errors import reading_errors
 from rankmatch_keras.errors import UserError
 from rankmatch_keras.layers import ChannelNormalization
 
@@ -57,6 +58,11 @@ def test_it_cannot_change_what_it_got_and_may_change_the_size(own):
         ("return image, mask + 1", "class ids from 0 to 2, or 255 .*found 3"),
         ("return image, None", "no mask where none is given, and one where one is .*found NoneType"),
         ("return image.no_such, mask", "found AttributeError: .*no_such"),
+        ("raise SystemExit(0)", "found SystemExit: 0"),
+        (
+            "return np.broadcast_to(image[:1, :1], (10**4, 10**4 + 1, 3)), mask",
+            r"at most 100 megapixels .*found \(10000, 10001, 3\)",
+        ),
     ],
 )
 def test_wrong_results_are_refused(body, message, own):
@@ -91,15 +97,39 @@ def test_a_file_that_changes_is_not_run(own, tmp_path):
         ("own.py:a.b", "FILE.py:NAME"),
         ("nowhere.py:mine", "the Python file of --augment; found none at nowhere.py"),
         ("{}/good.py:main", "no main in .*good.py. Did you mean mine"),
+        ("{}/quits.py:mine", "a Python file that runs; found SystemExit: 0 in .*quits.py"),
         ("{}/bad.py:mine", "a Python file that runs; found SyntaxError: .* in .*bad.py"),
     ],
 )
 def test_mistakes_in_the_name_are_one_line(text, message, tmp_path):
     (tmp_path / "good.py").write_text("def mine(image, mask, rng): return image, mask")
+    (tmp_path / "quits.py").write_text("raise SystemExit(0)")
     (tmp_path / "bad.py").write_text("def mine(:")
     with pytest.raises(UserError, match=message) as caught:
         read_augmentation(text.format(tmp_path))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("keras_cv") is None, reason="needs keras-cv")
+def test_tf_data_ends_with_the_error_of_the_function_itself(own):
+    augment = own("return image, 7 if mask.any() else mask")
+    masks = [Array(np.full((40, 40), value, np.int32), "mask") for value in (0, 1)]
+    samples = [Sample(str(n), Array(np.zeros((40, 40, 3), np.uint8), "image"), mask) for n, mask in enumerate(masks)]
+    batches = training_batches(
+        samples,
+        None,
+        crop=32,
+        batch_size=1,
+        normalization=ChannelNormalization(mean=(0.0,) * 3, std=(1.0,) * 3),
+        steps=2,
+        pipeline="tf.data",
+        augmentation=augment,
+    )
+    with (
+        pytest.raises(UserError, match=r"^Expected a mask \(40, 40\) of whole numbers from --augment .*found int"),
+        reading_errors(),
+    ):
+        list(batches)
 
 
 @pytest.mark.parametrize("pipeline", ["workers", "tf.data"])
