@@ -1,5 +1,6 @@
 """The Keras callbacks under their public name."""
 
+from rankmatch_keras.training.callbacks import EpochLines as EpochLines
 from rankmatch_keras.training.callbacks import Evaluation as Evaluation
 from rankmatch_keras.training.callbacks import ProgressLines as ProgressLines
 from rankmatch_keras.training.callbacks import Snapshots as Snapshots

@@ -52,7 +52,8 @@ class TrainingCommand(GroupedCommand):
         from rankmatch_keras.training.configuration import read_options
 
         names = [name for name in context.params if name in CATALOG]
-        return read_options(self.defaults, given_values(context, names), context.params["config"])
+        given = given_values(context, names)
+        return read_options(self.defaults, given, context.params["config"] or _file_of_run({**self.defaults, **given}))
 
     def read(self, arguments: Sequence[str]) -> Options:
         """Read a command line as training would.
@@ -122,6 +123,16 @@ def training_command(
         help="\b\n" + (text or "").replace("\n\n", "\n\n\b\n"),
         context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
     )
+
+
+def _file_of_run(named):
+    """Return the `run.yaml` of the run to resume where nothing else names its data, or `None`."""
+    from rankmatch_keras.training.run_folder import Run
+
+    if not (named.get("resume") and named.get("out")) or named.get("dataset") or named.get("images"):
+        return None
+    file = Run(Path(named["out"])).options
+    return file if file.is_file() else None
 
 
 def _require_output(values):

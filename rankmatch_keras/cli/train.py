@@ -20,7 +20,7 @@ Examples:
   rankmatch train --dataset Cityscapes --data cityscapes --labels 186 --out runs/city
   rankmatch train --config runs/first/run.yaml --seed 1 --out runs/again
   rankmatch train recipes/lucchi.py --data lucchi --labels 10 --out runs/l10
-  rankmatch train recipes/lucchi.py --data lucchi --labels 10 --out runs/l10 --resume
+  rankmatch train --out runs/l10 --resume
   rankmatch train recipes/lucchi.py --help
 
 Masks may hold class ids, two gray values such as 0 and 255, or colors; images any number of channels of 8 or 16 bits

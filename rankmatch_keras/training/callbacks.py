@@ -103,7 +103,6 @@ class Evaluation(keras.callbacks.Callback):
         scores = self.evaluator.evaluate(running().local(self.predictor))
         logs["mean_iou"] = scores.mean_iou
         logs.update({f"iou_{printable(name)}": iou for name, iou in zip(scores.class_names, scores.iou, strict=True)})
-        say(f" - mean IoU {100 * scores.mean_iou:.2f} %")
 
 
 class Snapshots(keras.callbacks.Callback):
@@ -134,11 +133,41 @@ class Snapshots(keras.callbacks.Callback):
             self.predictor.save(temporary)
 
 
+class EpochLines(keras.callbacks.Callback):
+    """A line per epoch, for `fit(..., verbose=0)`: score, loss, kept pseudo-labels, seconds. Put it after `Evaluation`.
+
+    Keras' own line has every term and every class, too many to read.
+
+    Args:
+        epochs: epochs of the whole run; by default those of `fit`.
+    """
+
+    def __init__(self, epochs: int | None = None):
+        super().__init__()
+        self.epochs = epochs
+        self._begin = 0.0
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Start the clock."""
+        self._begin = time.perf_counter()
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Print the line."""
+        logs, parts = logs or {}, []
+        if math.isfinite(logs.get("mean_iou", math.nan)):
+            parts.append(f"mean IoU {100 * logs['mean_iou']:.2f} %")
+        parts.append(f"loss {float(logs['loss']):.4g}")
+        if "mask_ratio" in logs and not getattr(self.model, "labels_only", False):
+            parts.append(f"{100 * float(logs['mask_ratio']):.0f} % of the pseudo-labels kept")
+        seconds = time.perf_counter() - self._begin
+        say(f"Epoch {epoch + 1}/{self.epochs or self.params['epochs']}: {', '.join(parts)}, {seconds:.0f} s")
+
+
 class ProgressLines(keras.callbacks.Callback):
-    """Occasional lines of progress, for output that goes to a file, where Keras' bar leaves a line per step.
+    """Occasional lines of progress, where Keras' bar would leave a line per step, as in a file.
 
     A line has the step, the mean seconds per step since the epoch began (compilation included), the minutes to its
-    end and the logs. Use it with `fit(..., verbose=2)`, which sums up each epoch.
+    end and the logs. Use it with `fit(..., verbose=2)`, which sums up each epoch, or with `EpochLines`.
 
     Args:
         seconds: seconds between two lines.

@@ -83,7 +83,7 @@ def sparse_labels(dataset: data.SegmentationData) -> str | None:
 
 def _held_out(dataset):
     if not are_slices(dataset.val):
-        return f"{len(dataset.val)} of the labeled images are"
+        return f"{len(dataset.val)} of the labeled images {'is' if len(dataset.val) == 1 else 'are'}"
     names = natural_order(sample.name for sample in dataset.val)
     block = f"{names[0]} to {names[-1]}, {len(names)} labeled slices side by side," if len(names) > 1 else names[0]
     return f"{block} {'are' if len(names) > 1 else 'is'}"

@@ -1,7 +1,6 @@
 """Phases of a run: labels alone, all images, and labels alone again where unlabeled images do harm."""
 
 import math
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -151,9 +150,7 @@ def fit(
             steps_per_epoch=(steps_per_epoch - within) * options.accumulate,
             initial_epoch=done,
             shuffle=False,  # the batches come in their own seeded order
-            # A bar leaves a line per step where the output goes to a file: there one line per epoch, and
-            # `ProgressLines`.
-            verbose=1 if sys.stdout.isatty() else 2,
+            verbose=0,  # `EpochLines` and `ProgressLines` say it shorter
             callbacks=[*callbacks, EarlyStop(checkpoint, options.patience, start)] if options.patience else callbacks,
         )
         done = len(checkpoint.history)

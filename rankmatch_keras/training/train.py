@@ -20,6 +20,7 @@ from rankmatch_keras.files import replacing
 from rankmatch_keras.texts import say
 from rankmatch_keras.training.assembly import Assembly
 from rankmatch_keras.training.callbacks import (
+    EpochLines,
     Evaluation,
     NothingLearned,
     ProgressLines,
@@ -296,8 +297,9 @@ def _callbacks(dataset, split, options, predictor, validation, checkpoint, durat
         NothingLearned(),
         Cost(),
         TimeToGo(duration, duration.burn_in(options)),
-        *([] if sys.stdout.isatty() else [ProgressLines()]),
+        ProgressLines(),
         Evaluation(validation, predictor),
+        EpochLines(duration.epochs),
         PseudoLabelHealth(
             checkpoint.run, _samples_with_hidden_masks(dataset, split, options), dataset.class_names, predictor
         ),

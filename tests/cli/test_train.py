@@ -10,7 +10,9 @@ from PIL import Image
 
 import rankmatch_keras
 from rankmatch_keras import data, models
+from rankmatch_keras.cli.recipes import training_command
 from rankmatch_keras.errors import UserError
+from rankmatch_keras.training.configuration import OWN_DATA
 from rankmatch_keras.training.options import Options
 
 pytestmark = pytest.mark.once
@@ -85,7 +87,7 @@ def test_train_evaluate_and_predict(kind, write, tmp_path, rankmatch):
     flags = write(image, mask, ending)
     code, out, err = rankmatch("train", *flags, "--out", tmp_path / "run", *SMALL)
     assert code == 0, err
-    assert "1 of the labeled images are held out" in out and "4 labeled, 4 unlabeled" in out
+    assert "1 of the labeled images is held out" in out and "4 labeled, 4 unlabeled" in out
     config = json.loads((tmp_path / "run/config.json").read_text())
     assert config["data"]["classes"] == classes
     assert models.load_predictor(tmp_path / "run/last.keras").input_shape[-1] == channels
@@ -253,3 +255,13 @@ def test_training_on_data_made_in_python(tmp_path, rankmatch):
     assert trained.scores.images == 2
     code, _, err = rankmatch("evaluate", tmp_path / "run")
     assert code == 2 and "data made in Python" in err and "Traceback" not in err
+
+
+def test_a_run_goes_on_without_naming_its_data_again(tmp_path):
+    command = training_command("", own_data=True, **OWN_DATA)
+    (tmp_path / "run.yaml").write_text("images: photos\nmasks: masks\nsteps: 40\nseed: 3\n")
+    resumed = command.read(["--out", str(tmp_path), "--resume", "--steps", "60"])
+    assert (resumed.images, resumed.masks, resumed.steps, resumed.seed) == ("photos", "masks", 60, 3)
+    named = command.read(["--images", "others", "--masks", "m", "--out", str(tmp_path), "--resume"])
+    assert (named.images, named.seed) == ("others", 0)
+    assert command.read(["--out", str(tmp_path), "--steps", "60"]).images is None

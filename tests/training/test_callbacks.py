@@ -3,13 +3,14 @@
 import csv
 import math
 import time
+import types
 
 import keras
 import numpy as np
 import pytest
 
 from rankmatch_keras import methods, models
-from rankmatch_keras.callbacks import Checkpoint, Evaluation, ProgressLines, StopOnNonFinite
+from rankmatch_keras.callbacks import Checkpoint, EpochLines, Evaluation, ProgressLines, StopOnNonFinite
 from rankmatch_keras.errors import NonFiniteLoss
 from rankmatch_keras.evaluation import Scores
 from rankmatch_keras.training import Run
@@ -127,6 +128,23 @@ def test_without_a_known_end_it_does_not_say_when(clock, capsys):
     callback.set_params({"steps": None})
     lines_of(callback, clock, (31.0,))
     assert capsys.readouterr().out == "step 1, 31.00 s a step - loss 1.235 - rank_1 2e-05\n"
+
+
+@pytest.mark.once
+def test_an_epoch_is_one_short_line(clock, capsys):
+    callback = EpochLines(epochs=10)
+    callback.set_params({"epochs": 2})  # of a phase
+    callback.set_model(types.SimpleNamespace(labels_only=False))
+    logs = {"loss": 1.33051, "mask_ratio": 0.4526, "rank_1": 0.1, "mean_iou": 0.46914, "iou_cell": 0.01}
+    callback.on_epoch_begin(2)
+    clock(12.3)
+    callback.on_epoch_end(2, logs)
+    callback.model.labels_only = True
+    callback.on_epoch_end(3, logs | {"mean_iou": math.nan})
+    assert capsys.readouterr().out.splitlines() == [
+        "Epoch 3/10: mean IoU 46.91 %, loss 1.331, 45 % of the pseudo-labels kept, 12 s",
+        "Epoch 4/10: loss 1.331, 12 s",
+    ]
 
 
 def test_it_reads_the_logs_of_fit(capsys):
