@@ -28,6 +28,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "ema_decay": 0.97,
         "average": 0.97,
         "soft_labels": True,
+        "strong_labeled": True,  # else pseudo-labels alone teach how strong views look
         "selection": "confidence",
         "unlabeled_weight": 3.0,
         "box_source": "in_batch",
