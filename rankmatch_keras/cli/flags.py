@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from rankmatch_keras.errors import did_you_mean
 from rankmatch_keras.training.catalog import Option, names_where
 from rankmatch_keras.training.configuration import RECIPES, with_recipe
 from rankmatch_keras.training.data_options import DATA
@@ -30,6 +31,15 @@ class GroupedCommand(click.Command):
         for group, records in sections.items():
             with formatter.section(group):
                 formatter.write_dl(records)
+
+
+class NamedChoice(click.Choice):
+    """One of several names; a mistyped one is answered with the nearest."""
+
+    def get_invalid_choice_message(self, value, ctx):
+        """Say what the choices are."""
+        message = super().get_invalid_choice_message(value, ctx)
+        return f"{message} {did_you_mean(value, map(str, self.choices), '')}".rstrip()
 
 
 class CountOrAll(click.IntRange):
@@ -103,7 +113,7 @@ def _flag(option: Option, default: Any) -> click.Option:
 
 def _click_type(option: Option) -> Any:
     if option.choices:
-        return click.Choice(option.choices)
+        return NamedChoice(option.choices)
     if option.kind is Path:
         return PATH
     if option.name == "labels":

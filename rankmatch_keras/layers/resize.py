@@ -1,4 +1,4 @@
-"""Align-corners bilinear resizing, and a convolution that includes it."""
+"""Align-corners bilinear resizing, a convolution that includes it, and averages on a coarser grid."""
 
 import keras
 from keras import ops
@@ -48,10 +48,15 @@ def resize_align_corners(x, size):
     height, width = size
     if isinstance(height, int) and isinstance(width, int) and (height, width) == tuple(x.shape[1:3]):
         return x
+    in_height, in_width = ops.shape(x)[1:3]
+    return _weigh(x, hat_weights(height, in_height), hat_weights(width, in_width), size)
+
+
+def _weigh(x, rows, columns, size):
+    """Turn the pixels `(B, h, w, C)` into sums weighted by `(H, h)` and `(W, w)`."""
     _, in_height, in_width, channels = ops.shape(x)
-    dtype = keras.backend.standardize_dtype(x.dtype)
-    rows = ops.cast(hat_weights(height, in_height), dtype)
-    columns = ops.cast(hat_weights(width, in_width), dtype)
+    (height, width), dtype = size, keras.backend.standardize_dtype(x.dtype)
+    rows, columns = ops.cast(rows, dtype), ops.cast(columns, dtype)
     # Height first: the map is still narrow then, and needs no transposition.
     x = ops.reshape(x, (-1, in_height, in_width * channels))
     x = ops.matmul(rows, x)  # (B, H, w * C)
@@ -88,6 +93,53 @@ class ResizeLike(keras.layers.Layer):
     def compute_output_shape(self, x_shape, reference_shape):
         """Return `(B, H, W, C)`."""
         return (x_shape[0], *reference_shape[1:3], x_shape[3])
+
+
+@keras.saving.register_keras_serializable(package="rankmatch_keras")
+class CoarseAverage(ConfigFromArguments, keras.layers.Layer):
+    """Averages of a map around every `step`-th pixel, corners included, with weights that fall linearly to 0 at `step`.
+
+    With `step` 4 they are 1, 2, 3, 4, 3, 2, 1 in each direction, over their sum inside the map. On a side that is not 1
+    modulo `step`, the averages are a little closer together. Average pooling pads such sides differently per backend.
+
+    Args:
+        step: pixels between the averages.
+        **kwargs: of `keras.layers.Layer`.
+
+    Call arguments:
+        x: `(B, H, W, C)` float.
+
+    Returns:
+        `(B, h, w, C)` with `h = ceil(H / step)`, the same for w.
+    """
+
+    def __init__(self, step: int, **kwargs):
+        super().__init__(**kwargs)
+        self.step = step
+
+    def call(self, x):
+        """Average `x`."""
+        height, width = ops.shape(x)[1:3]
+        size = (self._coarse(height), self._coarse(width))
+        return _weigh(x, self._weights(height), self._weights(width), size)
+
+    def _coarse(self, size):
+        return (size + self.step - 1) // self.step
+
+    def _weights(self, size):
+        centers, pixels = (ops.arange(0, count, dtype="float32") for count in (self._coarse(size), size))
+        positions = centers * pixels[-1:] / ops.maximum(centers[-1:], 1.0)
+        weights = ops.relu(self.step - ops.abs(positions[:, None] - pixels[None, :]))
+        return weights / ops.sum(weights, axis=1, keepdims=True)
+
+    def compute_output_shape(self, input_shape):
+        """Return `(B, h, w, C)`."""
+        batch, *sides, channels = input_shape
+        return (batch, *(None if side is None else self._coarse(side) for side in sides), channels)
+
+    def compute_output_spec(self, x):
+        """Return the spec of `(B, h, w, C)` without tracing the call."""
+        return keras.KerasTensor(self.compute_output_shape(x.shape), dtype=self.compute_dtype)
 
 
 @keras.saving.register_keras_serializable(package="rankmatch_keras")

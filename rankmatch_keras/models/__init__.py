@@ -1,4 +1,4 @@
-"""Segmentation models: backbones, DeepLabV3+, and the predictor that is saved."""
+"""Segmentation models: backbones, DeepLabV3+, SegFormer's decoder, and the predictor that is saved."""
 
 import importlib
 
@@ -10,6 +10,7 @@ from rankmatch_keras.models.backbones import (
     measured_normalization,
     renormalized,
     require_backbone,
+    require_decoder,
 )
 from rankmatch_keras.models.deeplab_v3_plus import deeplab_v3_plus
 from rankmatch_keras.models.dilation import dilate
@@ -18,6 +19,7 @@ from rankmatch_keras.models.keras_2 import from_tf_keras
 from rankmatch_keras.models.loading import load_predictor, load_weights, start_from
 from rankmatch_keras.models.neural_process import NeuralProcess
 from rankmatch_keras.models.predictor import feature_model, predictor
+from rankmatch_keras.models.segformer import segformer
 from rankmatch_keras.models.segmenter import Segmenter, class_count
 from rankmatch_keras.models.tree_segmenter import TreeSegmenter, with_tree
 
@@ -42,6 +44,8 @@ __all__ = [
     "predictor",
     "renormalized",
     "require_backbone",
+    "require_decoder",
+    "segformer",
     "segmenter_from_keras_cv",
     "start_from",
     "with_tree",

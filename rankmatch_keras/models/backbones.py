@@ -16,6 +16,8 @@ from rankmatch_keras.models.deeplab_v3_plus import checked_output_stride
 from rankmatch_keras.models.dilation import dilate, size_aware_padding
 from rankmatch_keras.models.loading import load_weights
 from rankmatch_keras.models.preset_folders import is_folder
+from rankmatch_keras.models.segmenter import by_level
+from rankmatch_keras.models.tiny import tiny_encoder
 
 # In units of 0..255. Caffe's means belong to weights that were trained on unscaled BGR images.
 CAFFE: dict[str, Any] = {"mean": (123.68, 116.779, 103.939), "std": (1.0, 1.0, 1.0), "reverse_channels": True}
@@ -33,15 +35,14 @@ BATCH_NORM_MOMENTUM = 0.9
 
 @dataclass(frozen=True)
 class BackboneSpec:
-    """Constructor of a backbone, the layers that yield its maps, and the inputs of its pretrained weights."""
+    """Constructor of a backbone, the layers that yield its levels, and the inputs of its pretrained weights."""
 
     build: Callable
-    low: str
-    high: str
+    levels: tuple[str, ...]  # finest first, at stride 4
     normalization: dict[str, Any]
 
 
-def create_backbone(name, weights=None, output_stride=16, channels=3):
+def create_backbone(name, weights=None, output_stride=16, channels=3, levels=False):
     """Build a backbone with its strides beyond `output_stride` turned into dilation.
 
     Every batch normalization gets momentum 0.9. For images with other than 3 channels, all pretrained weights are kept
@@ -54,10 +55,11 @@ def create_backbone(name, weights=None, output_stride=16, channels=3):
             `.h5` file of the library's network without top, or None for random weights.
         output_stride: 8, 16 or 32.
         channels: number of image channels C, 1 or more.
+        levels: whether the last map of every stage is wanted, which `segformer` reads.
 
     Returns:
         functional `keras.Model` from normalized images (B, H, W, C) (see `backbone_normalization`) to a dict of
-        "low", the map at stride 4, and "high", the map at `output_stride`.
+        "low", the map at stride 4, and "high", the map at `output_stride`; or of "level_1", ..., low to high.
 
     Raises:
         UserError: unknown name or output stride, weights that are unavailable or do not fit.
@@ -74,10 +76,10 @@ def create_backbone(name, weights=None, output_stride=16, channels=3):
     for layer in network.layers:
         if isinstance(layer, layers.BatchNormalization):
             layer.momentum = BATCH_NORM_MOMENTUM
-    maps = {"low": network.get_layer(spec.low).output, "high": network.get_layer(spec.high).output}
-    encoder = keras.Model(network.inputs[0], maps, name=name)
+    maps = [network.get_layer(layer).output for layer in spec.levels]
+    encoder = keras.Model(network.inputs[0], {"low": maps[0], "high": maps[-1]}, name=name)
     checked_output_stride(encoder, output_stride)
-    return encoder
+    return keras.Model(network.inputs[0], by_level(maps), name=name) if levels else encoder
 
 
 def backbone_normalization(name):
@@ -107,6 +109,16 @@ def require_backbone(name: str) -> None:
     """
     if name not in BACKBONES:
         _keras_hub(name).require_preset(name)
+
+
+def require_decoder(name: str, decoder: str) -> None:
+    """Check that a backbone that `require_backbone` accepts can have a decoder: "deeplab" or "segformer".
+
+    Raises:
+        UserError: it cannot, since its maps all have one stride.
+    """
+    if decoder == "segformer" and name not in BACKBONES:
+        _keras_hub(name).require_pyramid(name)
 
 
 def _keras_hub(name):
@@ -255,60 +267,25 @@ def _tiny(weights, channels=3):
     return tiny_encoder(channels)
 
 
-def tiny_encoder(channels=3):
-    """Build a residual encoder of 0.17 million parameters, for demonstrations and tests on small machines.
-
-    A stem of 16 channels at stride 2 and residual blocks of 24, 48 and 96 channels at strides 4, 8 and 16.
-
-    Args:
-        channels: number of image channels C.
-
-    Returns:
-        functional `keras.Model` from (B, H, W, C) to (B, H/16, W/16, 96); "stage_1_out" is the stride 4 map.
-    """
-    image = keras.Input((None, None, channels), name="image")
-    x = _conv_norm(image, 16, 3, 2, "stem")
-    x = layers.ReLU(name="stem_out")(x)
-    for i, filters in enumerate((24, 48, 96), start=1):
-        x = _residual_block(x, filters, f"stage_{i}")
-    return keras.Model(image, x, name="tiny")
+def _stages(pattern, first, blocks):
+    """Return the layers that end each stage, named after stage and block."""
+    return tuple(pattern.format(stage, block) for stage, block in enumerate(blocks, start=first))
 
 
-def _residual_block(x, filters, name):
-    """Apply two 3x3 convolutions, the first of stride 2, beside a 1x1 shortcut of stride 2."""
-    shortcut = _conv_norm(x, filters, 1, 2, f"{name}_shortcut")
-    x = _conv_norm(x, filters, 3, 2, f"{name}_1")
-    x = layers.ReLU(name=f"{name}_1_relu")(x)
-    x = _conv_norm(x, filters, 3, 1, f"{name}_2")
-    x = layers.Add(name=f"{name}_add")([x, shortcut])
-    return layers.ReLU(name=f"{name}_out")(x)
+def _resnet(class_name, blocks):
+    return BackboneSpec(_application(class_name), _stages("conv{}_block{}_out", 2, blocks), CAFFE)
 
 
-def _conv_norm(x, filters, kernel_size, strides, name):
-    x = layers.Conv2D(
-        filters,
-        kernel_size,
-        strides=strides,
-        padding="same",
-        use_bias=False,
-        kernel_initializer="he_normal",
-        name=f"{name}_conv",
-    )(x)
-    return layers.BatchNormalization(momentum=BATCH_NORM_MOMENTUM, epsilon=1e-5, name=f"{name}_bn")(x)
+def _resnet_of_keras_cv(blocks, preset):
+    return BackboneSpec(_keras_cv_resnet(blocks, preset), _stages("v2_stack_{}_block{}_out", 0, blocks), ZERO_TO_ONE)
 
 
+MOBILENET_V2 = ("block_2_add", "block_5_add", "block_12_add", "out_relu")
 BACKBONES = {
-    "resnet50": BackboneSpec(_application("ResNet50"), "conv2_block3_out", "conv5_block3_out", CAFFE),
-    "resnet101": BackboneSpec(_application("ResNet101"), "conv2_block3_out", "conv5_block3_out", CAFFE),
-    "mobilenet_v2": BackboneSpec(_application("MobileNetV2"), "block_2_add", "out_relu", MINUS_ONE_TO_ONE),
-    "kerascv_resnet50": BackboneSpec(
-        _keras_cv_resnet([3, 4, 6, 3], "resnet50_imagenet"),
-        "v2_stack_0_block3_out",
-        "v2_stack_3_block3_out",
-        ZERO_TO_ONE,
-    ),
-    "kerascv_resnet101": BackboneSpec(
-        _keras_cv_resnet([3, 4, 23, 3], None), "v2_stack_0_block3_out", "v2_stack_3_block3_out", ZERO_TO_ONE
-    ),
-    "tiny": BackboneSpec(_tiny, "stage_1_out", "stage_3_out", IMAGENET),
+    "resnet50": _resnet("ResNet50", [3, 4, 6, 3]),
+    "resnet101": _resnet("ResNet101", [3, 4, 23, 3]),
+    "mobilenet_v2": BackboneSpec(_application("MobileNetV2"), MOBILENET_V2, MINUS_ONE_TO_ONE),
+    "kerascv_resnet50": _resnet_of_keras_cv([3, 4, 6, 3], "resnet50_imagenet"),
+    "kerascv_resnet101": _resnet_of_keras_cv([3, 4, 23, 3], None),
+    "tiny": BackboneSpec(_tiny, ("stage_1_out", "stage_2_out", "stage_3_out"), IMAGENET),
 }

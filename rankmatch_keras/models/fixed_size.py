@@ -11,6 +11,7 @@ from keras import layers, ops
 from rankmatch_keras.errors import UserError
 from rankmatch_keras.layers.base import ConfigFromArguments
 from rankmatch_keras.layers.resize import resize_align_corners
+from rankmatch_keras.models.segmenter import by_level
 
 PYRAMIDS = ("MiTBackbone",)
 TOKENS = ("DINOV2Backbone", "DINOV3Backbone", "ViTBackbone")
@@ -52,6 +53,7 @@ class FixedSizeMaps(ConfigFromArguments, layers.Layer):
 
     Args:
         backbone: keras-hub's MiT, DINOv2, DINOv3 or ViT with a square `image_shape`; its weights are used.
+        levels: whether a pyramid yields each of its levels, which `segformer` reads.
         **kwargs: of `keras.layers.Layer`.
 
     Call arguments:
@@ -60,23 +62,28 @@ class FixedSizeMaps(ConfigFromArguments, layers.Layer):
     Returns:
         dict of "low" (B, l, l, c) and "high" (B, h, h, d). A pyramid yields its first level, and its last two levels
         concatenated at the finer one; a vision transformer its tokens after a third of the layers, interpolated to
-        four times the resolution, and the normalized last ones, without class and register tokens.
+        four times the resolution, and the normalized last ones, without class and register tokens. With `levels`, dict
+        of "level_1", "level_2", ..., finest first.
 
     Raises:
-        UserError: another class, or an image shape that is unknown, not square or not a multiple of the step.
+        UserError: another class, levels of a vision transformer, or an image shape that is unknown, not square or not a
+            multiple of the step.
     """
 
-    def __init__(self, backbone, **kwargs):
+    def __init__(self, backbone, levels=False, **kwargs):
         super().__init__(**kwargs)
         name, side = type(backbone).__name__, _side(backbone)
         self.backbone = backbone
+        self.levels = levels
         token = getattr(getattr(backbone, "embeddings", None), "mask_token", None)
         if token is not None:
             token.trainable = False  # for DINO's own training: images here have no masked patches
         self.step = grid_step(name, backbone.get_config())
         self.image_size = side - self.step + 1
         self.side = side
-        outputs = _pyramid(backbone) if name in PYRAMIDS else _tokens(backbone)
+        if levels:
+            require_levels(name)
+        outputs = _pyramid(backbone, levels) if name in PYRAMIDS else _tokens(backbone)
         self._shapes = self._map_shapes(outputs)
         # Only the bound method is kept, so that the layers are tracked and saved once, as part of the backbone.
         self._run = keras.Function(backbone.input, outputs).call
@@ -97,9 +104,12 @@ class FixedSizeMaps(ConfigFromArguments, layers.Layer):
         """True for backbones that yield maps of several strides."""
         return type(self.backbone).__name__ in PYRAMIDS
 
-    def _pyramid_maps(self, low, middle, last):
+    def _pyramid_maps(self, *maps):
         # Pixels of a level beyond the image's corner saw only padding.
-        low, middle, last = (self._inside(x) for x in (low, middle, last))
+        inside = [self._inside(x) for x in maps]
+        if self.levels:
+            return by_level(inside)
+        low, middle, last = inside
         last = resize_align_corners(last, tuple(middle.shape[1:3]))
         return {"low": low, "high": ops.concatenate([middle, last], axis=-1)}
 
@@ -121,6 +131,8 @@ class FixedSizeMaps(ConfigFromArguments, layers.Layer):
             grid = self.side // self.step
             return {"low": (4 * (grid - 1) + 1, low.shape[-1]), "high": (grid, last.shape[-1])}
         sides = [(self.image_size - 1) * x.shape[1] // self.side + 1 for x in outputs]
+        if self.levels:
+            return by_level([(side, x.shape[-1]) for side, x in zip(sides, outputs, strict=True)])
         return {"low": (sides[0], low.shape[-1]), "high": (sides[1], outputs[1].shape[-1] + last.shape[-1])}
 
     def compute_output_spec(self, images):
@@ -144,6 +156,20 @@ class FixedSizeMaps(ConfigFromArguments, layers.Layer):
             raise UserError(f"{wanted} of keras-hub", f"none that can be used ({reason})", INSTALL) from error
 
 
+def require_levels(kind, preset=None):
+    """Check that a class of keras-hub yields maps at several strides.
+
+    Raises:
+        UserError: it does not.
+    """
+    if kind in TOKENS:
+        raise UserError(
+            "an encoder with maps at several strides for the decoder segformer, such as MiT or ResNet",
+            f"{kind}, whose maps all have one" if preset is None else f"{preset}, a {kind}, whose maps all have one",
+            "Take the decoder deeplab.",
+        )
+
+
 def _side(backbone):
     """Return N of the backbone's N x N images."""
     shape = tuple(backbone.image_shape)
@@ -160,14 +186,15 @@ def _side(backbone):
     return height
 
 
-def _pyramid(backbone):
-    """Return the first and the last two levels."""
+def _pyramid(backbone, all_levels):
+    """Return all levels, or the first and the last two."""
     levels = sorted(backbone.pyramid_outputs, key=lambda level: int(level[1:]))
     if len(levels) < 3:
         raise UserError(
             f"three levels or more of {type(backbone).__name__}", f"{len(levels)}", "Give more layers in the config."
         )
-    return [backbone.pyramid_outputs[level] for level in (levels[0], *levels[-2:])]
+    wanted = levels if all_levels else (levels[0], *levels[-2:])
+    return [backbone.pyramid_outputs[level] for level in wanted]
 
 
 def _tokens(backbone):

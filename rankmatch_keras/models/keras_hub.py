@@ -1,8 +1,7 @@
 """keras-hub's encoders (ResNet, SegFormer's MiT, DINOv2, DINOv3, ViT) as segmenters.
 
-This module alone imports keras-hub; it is imported on first use. All encoders get the decoder of DeepLabV3+, whose
-"features", which the rank loss compares, have stride 16 (a SegFormer head fuses its maps at stride 4, 16 times the
-pixels).
+This module alone imports keras-hub; it is imported on first use. All encoders can have the decoder of DeepLabV3+,
+those with maps at several strides also SegFormer's.
 """
 
 from pathlib import Path
@@ -14,15 +13,18 @@ from rankmatch_keras.models.backbones import BACKBONES, IMAGENET, MINUS_ONE_TO_O
 from rankmatch_keras.models.copies import call_copy, clone_with, copy_layer
 from rankmatch_keras.models.deeplab_v3_plus import ATROUS_RATES, build_decoder, deeplab_v3_plus
 from rankmatch_keras.models.dilation import InfinitePadding2D, dilate
-from rankmatch_keras.models.fixed_size import INSTALL, FixedSizeMaps, grid_step
+from rankmatch_keras.models.fixed_size import INSTALL, FixedSizeMaps, grid_step, require_levels
 from rankmatch_keras.models.loading import load_weights
 from rankmatch_keras.models.preset_folders import CLASSES, CONVERTER, RESNETS, is_folder, require_safe
-from rankmatch_keras.models.segmenter import Segmenter
+from rankmatch_keras.models.segformer import segformer
+from rankmatch_keras.models.segmenter import Segmenter, by_level
 
 try:
     import keras_hub
 except ImportError as error:
     raise UserError("keras-hub", f"it cannot be imported ({error})", INSTALL) from error
+
+DECODERS = ("deeplab", "segformer")
 
 
 def segmenter(
@@ -34,7 +36,8 @@ def segmenter(
     channels=3,
     pretrained=True,
     name=None,
-    **decoder,
+    decoder="deeplab",
+    **sizes,
 ):
     """Build a segmenter on an encoder of keras-hub.
 
@@ -53,28 +56,35 @@ def segmenter(
         channels: those of the images: the backbone's own, or 1, which it gets three times.
         pretrained: whether a preset comes with its weights.
         name: name of the model, None for the backbone's class.
-        **decoder: projection_filters, aspp_filters, decoder_filters, pool_norm of `build_decoder`.
+        decoder: "deeplab", or for a ResNet or MiT "segformer".
+        **sizes: projection_filters, aspp_filters, decoder_filters, pool_norm of `build_decoder`; filters, dropout of
+            `segformer`.
 
     Returns:
         `Segmenter` with "logits" (B, H, W, K) and "features" (B, h, w, D).
 
     Raises:
-        UserError: an unknown class, an impossible image size or stride, weights that are unavailable or do not fit,
-            images of other channels.
+        UserError: an unknown class, an impossible image size, stride or decoder, weights that are unavailable or do not
+            fit, images of other channels.
     """
+    if decoder not in DECODERS:
+        raise UserError(f"a decoder of {', '.join(DECODERS)}", f"{decoder!r}", did_you_mean(decoder, DECODERS))
     backbone = _backbone(backbone, image_size, pretrained)
     if weights is not None:
         load_weights(backbone, weights)
-    kind = type(backbone).__name__
+    kind, levels = type(backbone).__name__, decoder == "segformer"
     name = name or kind.removesuffix("Backbone").lower()
-    if kind in RESNETS:
-        encoder = _for_channels(_resnet_encoder(backbone, output_stride), channels)
-        return deeplab_v3_plus(encoder, num_classes, name=name, **decoder)
-    image = keras.Input((None, None, backbone.image_shape[-1]), name="image")
-    encoder = keras.Model(image, FixedSizeMaps(backbone, name="maps")(image), name=f"{name}_encoder")
+    resnet = kind in RESNETS
+    encoder = (
+        _resnet_encoder(backbone, output_stride, levels) if resnet else _fixed_size_encoder(backbone, name, levels)
+    )
     encoder = _for_channels(encoder, channels)
+    if levels:
+        return segformer(encoder, num_classes, output_stride=output_stride if resnet else 16, name=name, **sizes)
+    if resnet:
+        return deeplab_v3_plus(encoder, num_classes, name=name, **sizes)
     low, high = encoder.output["low"].shape[-1], encoder.output["high"].shape[-1]
-    return Segmenter(encoder, build_decoder(low, high, num_classes, rates=ATROUS_RATES[16], **decoder), name=name)
+    return Segmenter(encoder, build_decoder(low, high, num_classes, rates=ATROUS_RATES[16], **sizes), name=name)
 
 
 def preset_names() -> tuple[str, ...]:
@@ -98,6 +108,19 @@ def require_preset(preset) -> None:
             f"{str(preset)!r}",
             f"Did you mean {begun[0]}?" if begun else did_you_mean(preset, (*BACKBONES, *names), otherwise),
         )
+
+
+def require_pyramid(preset) -> None:
+    """Check that a known preset yields maps at several strides.
+
+    Raises:
+        UserError: it does not.
+    """
+    if is_folder(preset):
+        kind = require_safe(preset)
+    else:
+        kind = next(kind for kind in CLASSES if str(preset) in getattr(keras_hub.models, kind).presets)
+    require_levels(kind, preset)
 
 
 def crop_of(preset, side: int) -> int:
@@ -273,11 +296,17 @@ def _for_channels(encoder, channels):
     return keras.Model(image, encoder(colors), name=encoder.name)
 
 
-def _resnet_encoder(backbone, output_stride):
-    low = backbone.pyramid_outputs["P2"]._keras_history.operation.name
+def _resnet_encoder(backbone, output_stride, levels):
+    names = [backbone.pyramid_outputs[level]._keras_history.operation.name for level in ("P2", "P3", "P4")]
     network = dilate(clone_with(backbone, _call_plain), output_stride)
-    maps = {"low": network.get_layer(low).output, "high": network.output}
-    return keras.Model(network.inputs[0], maps, name="resnet_encoder")
+    maps = [*(network.get_layer(name).output for name in names), network.output]
+    outputs = by_level(maps) if levels else {"low": maps[0], "high": maps[-1]}
+    return keras.Model(network.inputs[0], outputs, name="resnet_encoder")
+
+
+def _fixed_size_encoder(backbone, name, levels):
+    image = keras.Input((None, None, backbone.image_shape[-1]), name="image")
+    return keras.Model(image, FixedSizeMaps(backbone, levels, name="maps")(image), name=f"{name}_encoder")
 
 
 def _call_plain(layer, *args, **kwargs):

@@ -96,7 +96,7 @@ def start_from(segmenter, path):
         raise UserError(
             "a network as the flags describe it",
             f"{difference} in {Path(path)}",
-            "Give the backbone, --output-stride, filters and classes of the run that made the file.",
+            "Give the backbone, decoder, --output-stride, filters and classes of the run that made the file.",
         )
     for variable, value in zip(own, saved, strict=True):
         variable.assign(value)

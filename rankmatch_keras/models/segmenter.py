@@ -23,6 +23,11 @@ def as_maps(outputs):
     return {"map_0": outputs}
 
 
+def by_level(maps):
+    """Return the maps of a pyramid, finest first, by name: level_1, level_2, ..."""
+    return {f"level_{number}": x for number, x in enumerate(maps, start=1)}
+
+
 def class_count(segmenter):
     """Return the number of classes K, read off the decoder's logits."""
     return int(segmenter.decoder.output["logits"].shape[-1])

@@ -98,6 +98,7 @@ def read_options(defaults: Mapping[str, Any], given: Mapping[str, Any], file: Pa
             "Give --statistics all.",
         )
     require_fitting_method(options, {*from_file, *given})
+    _require_fitting_decoder(options, {*given})
     _require_trackers(options.log)
     return options
 
@@ -172,6 +173,21 @@ def require_fitting_method(options: Options, given: set[str]) -> None:
     if options.second_backbone is None and options.second_weights is not None:
         raise UserError("--second-backbone with --second-weights", "the weights alone", "Give both.")
     check_hierarchy(options)
+
+
+def _require_fitting_decoder(options: Options, given: set[str]) -> None:
+    """Check that nothing of DeepLabV3+'s own is asked of another decoder; a file may keep it for when it is back."""
+    if options.decoder == "deeplab":
+        return
+    for name in ("aspp_filters", "pool_norm"):
+        if name in given:
+            raise UserError(
+                f"flags for --decoder {options.decoder}",
+                f"{CATALOG[name].flag}, which only that of DeepLabV3+ has",
+                "Leave it out.",
+            )
+    if options.network == "keras-cv":
+        raise UserError(f"--network keras or auto with --decoder {options.decoder}", "keras-cv", "Leave it out.")
 
 
 def tracker_names(text: str | None) -> list[str]:
@@ -275,7 +291,8 @@ def _merged(first, second) -> tuple[str, ...]:
 def _user_error(error: pydantic.ValidationError) -> UserError:
     first = error.errors()[0]
     option = CATALOG[str(first["loc"][0])]
-    return UserError(f"{_expected(option)} as {option.flag}", repr(first["input"])[:100], "Correct it.")
+    remedy = did_you_mean(first["input"], map(str, option.choices), "Correct it.")
+    return UserError(f"{_expected(option)} as {option.flag}", repr(first["input"])[:100], remedy)
 
 
 def _expected(option: Option) -> str:

@@ -13,6 +13,8 @@ from rankmatch_keras.training.options import CATALOG, Options
 from rankmatch_keras.training.records import read_config
 from rankmatch_keras.training.run_folder import Run
 
+DECODERS = {"deeplab": "DeepLabV3+", "segformer": "SegFormer"}
+
 
 def build_segmenter(dataset: data.SegmentationData, split: data.Split, options: Options) -> models.Segmenter:
     """Build the network on the chosen backbone, for the channels and classes of the data.
@@ -24,7 +26,7 @@ def build_segmenter(dataset: data.SegmentationData, split: data.Split, options: 
     channels = data.image_format(split.labeled).channels
     weights = None if options.start_from else options.weights
     if options.backbone in models.BACKBONES:
-        backbone = models.create_backbone(options.backbone, weights, options.output_stride, channels)
+        backbone = _backbone(options.backbone, weights, channels, options)
         segmenter = _network(backbone, dataset.num_classes, options)
     else:
         segmenter = _on_preset(weights, channels, dataset.num_classes, options)
@@ -38,7 +40,7 @@ def build_segmenter(dataset: data.SegmentationData, split: data.Split, options: 
 def _on_preset(weights, channels, num_classes, options) -> models.Segmenter:
     """Build the network on a preset of keras-hub; `imagenet` stands for the weights that it comes with."""
     own = weights == "imagenet"
-    say(f"Network: {options.backbone} of keras-hub, decoder of DeepLabV3+")
+    say(f"Network: {options.backbone} of keras-hub, decoder of {DECODERS[options.decoder]}")
     return models.keras_hub.segmenter(
         options.backbone,
         num_classes,
@@ -47,10 +49,17 @@ def _on_preset(weights, channels, num_classes, options) -> models.Segmenter:
         output_stride=options.output_stride,
         channels=channels,
         pretrained=own,
-        aspp_filters=options.aspp_filters,
-        decoder_filters=options.decoder_filters,
-        pool_norm=options.pool_norm,
+        decoder=options.decoder,
+        **_sizes(options),
     )
+
+
+def _sizes(options) -> dict[str, Any]:
+    """Return the sizes of the decoder, as its function has them."""
+    if options.decoder == "segformer":
+        return {"filters": options.decoder_filters}
+    names = ("aspp_filters", "decoder_filters", "pool_norm")
+    return {name: getattr(options, name) for name in names}
 
 
 def start_of(options: Options) -> dict[str, Any] | None:
@@ -77,23 +86,24 @@ def _second_segmenter(segmenter, options) -> models.Segmenter | None:
     if options.second_backbone is None:
         return None
     channels = segmenter.encoder.input_shape[-1]
-    backbone = models.create_backbone(options.second_backbone, options.second_weights, options.output_stride, channels)
+    backbone = _backbone(options.second_backbone, options.second_weights, channels, options)
     backbone = models.renormalized(backbone, options.second_backbone, options.backbone)
     return _network(backbone, models.class_count(segmenter), options)
 
 
+def _backbone(name, weights, channels, options):
+    return models.create_backbone(name, weights, options.output_stride, channels, options.decoder == "segformer")
+
+
 def _network(backbone, num_classes, options):
+    if options.decoder == "segformer":
+        say(f"Network: {backbone.name}, decoder of SegFormer")
+        return models.segformer(backbone, num_classes, output_stride=options.output_stride, **_sizes(options))
     if _takes_keras_cv(options):
         say("Network: DeepLabV3Plus, subclass of keras-cv's")
         return models.DeepLabV3Plus(backbone, num_classes, pool_norm=options.pool_norm)
     say("Network: DeepLabV3+ of plain Keras layers")
-    return models.deeplab_v3_plus(
-        backbone,
-        num_classes,
-        aspp_filters=options.aspp_filters,
-        decoder_filters=options.decoder_filters,
-        pool_norm=options.pool_norm,
-    )
+    return models.deeplab_v3_plus(backbone, num_classes, **_sizes(options))
 
 
 def _takes_keras_cv(options):

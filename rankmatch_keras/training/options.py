@@ -55,6 +55,10 @@ class Options(MethodOptions, DataOptions, TrainingOptions):
             smoke="tiny",
         ),
     ] = "mobilenet_v2"
+    decoder: Annotated[
+        Literal["deeplab", "segformer"],
+        About(NETWORK, "Decoder: that of DeepLabV3+, or SegFormer's for encoders with maps at several strides."),
+    ] = "deeplab"
     weights: Annotated[
         str | None,
         About(
@@ -82,7 +86,7 @@ class Options(MethodOptions, DataOptions, TrainingOptions):
         int, Ge(1), About(NETWORK, "Channels of the ASPP output; 256 in the articles, fewer are faster.")
     ] = 256
     decoder_filters: Annotated[
-        int, Ge(1), About(NETWORK, "Channels of the two decoder convolutions; 256 in the articles, fewer are faster.")
+        int, Ge(1), About(NETWORK, "Channels of the decoder's convolutions; 256 in the articles, fewer are faster.")
     ] = 256
     pool_norm: Annotated[
         bool,

@@ -142,6 +142,7 @@ def assembled(options: Options, dataset: data.SegmentationData | None, begin: fl
         begin: when the run began, by `time.perf_counter`.
     """
     models.require_backbone(options.backbone)
+    models.require_decoder(options.backbone, options.decoder)
     augmentation = None if options.augment is None else read_augmentation(options.augment)
     dataset = with_hierarchy(open_dataset(options) if dataset is None else dataset, options)
     dataset, split = checked(dataset, choose_split(dataset, options), options)

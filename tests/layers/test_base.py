@@ -34,6 +34,7 @@ ARGUMENTS: dict[str, dict] = {
     "ConfidenceWeight": {"num_classes": 3, "momentum": 0.5},
     "ContextMasking": {"seed": 1},
     "ContrastiveLoss": {"temperature": 0.25},
+    "CoarseAverage": {"step": 3},
     "CorrelationConsistencyLoss": {**RELATED, "divergence": "l2", "seed": 1},
     "CorrelationPropagation": {"num_classes": 3},
     "DensityContrast": {
@@ -50,6 +51,7 @@ ARGUMENTS: dict[str, dict] = {
     "FineCoarseConv2D": {"filters": 2, "kernel_size": 5, "kernel_initializer": keras.initializers.HeNormal(seed=1)},
     "GaussianThreshold": {"num_classes": 3, "initial": 0.5, "momentum": 0.25},
     "GuidedCutout": {"seed": 1},
+    "NeighboringSlices": {"slices": 5},
     "NeuralProcess": {"num_classes": 3, "channels": 4, "hidden": 5, "draws": 2, "seed": 1},
     "NodeLoss": {
         **{"parents": (2, 2, -1), "ignore_index": 9, "ohem": (0.5, 3), "kind": "focal", "class_weights": (1.0, 2.0)}

@@ -15,7 +15,8 @@ from rankmatch_keras.models import (
     measured_normalization,
     renormalized,
 )
-from rankmatch_keras.models.backbones import IMAGENET, tiny_encoder
+from rankmatch_keras.models.backbones import IMAGENET
+from rankmatch_keras.models.tiny import tiny_encoder
 
 WEIGHTS = Path(__file__).resolve().parents[3] / "shared/data/weights/mobilenet_v2_imagenet_no_top.weights.h5"
 

@@ -5,8 +5,8 @@ from keras import layers, ops
 
 from rankmatch_keras.errors import UserError
 from rankmatch_keras.models import dilate
-from rankmatch_keras.models.backbones import tiny_encoder
 from rankmatch_keras.models.dilation import size_aware_padding
+from rankmatch_keras.models.tiny import tiny_encoder
 
 
 def randomize(model, seed=0):

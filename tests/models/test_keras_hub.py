@@ -170,6 +170,56 @@ def test_pyramid_levels_are_keras_hubs_own():
     np.testing.assert_allclose(numbers(maps["high"])[:, ::2, ::2, 8:], numbers(levels["P4"])[:, :3, :3], atol=1e-5)
 
 
+@pytest.mark.parametrize("kind", ["mit", "resnet"])
+def test_segformers_decoder_reads_every_level(kind, tmp_path):
+    keras.utils.set_random_seed(0)
+    segmenter = hub.segmenter(CONFIGS[kind], 3, image_size=SIZES[kind], decoder="segformer", filters=8)
+    x = ops.convert_to_tensor(images(65, 65))
+    maps = segmenter.encode(x, training=False)
+    sides = [maps[f"level_{number}"].shape[1] for number in (1, 2, 3, 4)]
+    assert sides == [17, 9, 5, 3 if kind == "mit" else 5]  # a ResNet is dilated to stride 16
+    outputs = segmenter.decode(maps, training=False)
+    assert tuple(outputs["logits"].shape) == (2, 65, 65, 3) and tuple(outputs["features"].shape) == (2, 5, 5, 8)
+    for number in (1, 2, 3, 4):
+        altered = {**maps, f"level_{number}": maps[f"level_{number}"] * 0.0}
+        assert np.abs(numbers(segmenter.decode(altered, training=False)["logits"] - outputs["logits"])).max() > 1e-4
+    model = predictor(segmenter, ChannelNormalization(**hub.normalization(CONFIGS[kind])))
+    model.save(tmp_path / "p.keras")
+    raw = np.random.default_rng(0).integers(0, 256, (1, 37, 50, 3)).astype("uint8")
+    expected = numbers(model(raw, training=False))
+    loaded = numbers(load_predictor(tmp_path / "p.keras")(raw, training=False))
+    np.testing.assert_allclose(loaded, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_levels_of_a_pyramid_are_keras_hubs_own():
+    keras.utils.set_random_seed(0)
+    config = {k: v for k, v in CONFIGS["mit"].items() if k != "class_name"}
+    backbone = keras_hub.models.MiTBackbone(**config, image_shape=(96, 96, 3))
+    x = images(65, 65)
+    layer = FixedSizeMaps(backbone, levels=True)
+    maps = layer(x)
+    levels = keras.Model(backbone.input, backbone.pyramid_outputs)(np.pad(x, ((0, 0), (0, 31), (0, 31), (0, 0))))
+    for number, side in ((1, 17), (2, 9), (3, 5), (4, 3)):
+        expected = numbers(levels[f"P{number}"])[:, :side, :side]
+        np.testing.assert_allclose(numbers(maps[f"level_{number}"]), expected, atol=1e-5)
+        assert layer.compute_output_shape((2, 65, 65, 3))[f"level_{number}"] == expected.shape
+
+
+def test_segformers_decoder_is_refused_where_all_maps_have_one_stride(tmp_path):
+    saved("vit", tmp_path / "vit", image_shape=(80, 80, 3))
+    saved("mit", tmp_path / "mit", image_shape=(96, 96, 3))
+    for name in ("tiny", "mit_b0_ade20k_512", "resnet_50_imagenet", str(tmp_path / "mit")):
+        models.require_decoder(name, "segformer")
+    models.require_decoder("dinov2_small", "deeplab")
+    for name, kind in (("dinov2_small", "DINOV2Backbone"), (str(tmp_path / "vit"), "ViTBackbone")):
+        with pytest.raises(UserError, match=f"several strides for the decoder segformer.*{name}, a {kind}"):
+            models.require_decoder(name, "segformer")
+    with pytest.raises(UserError, match="found ViTBackbone, whose maps all have one"):
+        hub.segmenter(CONFIGS["vit"], 3, image_size=65, decoder="segformer")
+    with pytest.raises(UserError, match="found 'segfomer'. Did you mean segformer"):
+        hub.segmenter(CONFIGS["mit"], 3, image_size=65, decoder="segfomer")
+
+
 def test_weights_and_presets_from_local_files(tmp_path):
     config = {k: v for k, v in CONFIGS["vit"].items() if k != "class_name"}
     backbone = keras_hub.models.ViTBackbone(**config, image_shape=(80, 80, 3))
@@ -328,10 +378,12 @@ def test_a_run_on_a_preset_by_flag(tmp_path, write_lucchi, rankmatch):
     saved("mit", tmp_path / "preset", image_shape=(96, 96, 3))
     tree, run = write_lucchi(tmp_path / "tree", train=4), tmp_path / "run"
     flags = ["--dataset", "Lucchi", "--data", tree, "--labels", 2, "--smoke", "--method", "supervised", "--out", run]
-    code, out, err = rankmatch("train", *flags, "--backbone", tmp_path / "preset", "--weights", "imagenet")
-    assert code == 0 and "of keras-hub, decoder of DeepLabV3+" in out, err
+    preset = ["--backbone", tmp_path / "preset", "--weights", "imagenet", "--decoder", "segformer"]
+    code, out, err = rankmatch("train", *flags, *preset)
+    assert code == 0 and "of keras-hub, decoder of SegFormer" in out, err
     options = json.loads((run / "config.json").read_text())["options"]
     assert options["backbone"] == str(tmp_path / "preset") and options["weights"] == "imagenet"
+    assert options["decoder"] == "segformer"
     assert load_predictor(run / "last.keras").input_shape[-1] == 1
     code, _, err = rankmatch("train", *flags[:-1], tmp_path / "other", "--backbone", "mit_b0")
     assert code == 2 and "Did you mean mit_b0_" in err and "Traceback" not in err

@@ -81,6 +81,11 @@ def test_the_record_has_one_truth_whichever_way_an_option_is_given():
             "--statistics all or labeled\\+weak with --normalize joint; found labeled",
         ),
         ({"method": "supervised", "selection": "adaptive"}, "flags for --method supervised; found --selection"),
+        ({"decoder": "segfomer"}, "one of deeplab, segformer as --decoder; found 'segfomer'. Did you mean segformer"),
+        ({"decoder": "dpt"}, "one of deeplab, segformer as --decoder; found 'dpt'"),
+        ({"decoder": "segformer", "aspp_filters": 8}, "flags for --decoder segformer; found --aspp-filters"),
+        ({"decoder": "segformer", "pool_norm": False}, "flags for --decoder segformer; found --pool-norm"),
+        ({"decoder": "segformer", "network": "keras-cv"}, "--network keras or auto with --decoder segformer"),
         ({"burn_in": 1.0}, "at least 0 and at most 0.9 as --burn-in; found 1.0"),
     ],
 )
@@ -93,6 +98,13 @@ def test_second_networks_that_fit():
     for values in ({"method": "cotraining", "second_backbone": "tiny"}, {"method": "cps"}, {"method": "rankmatch"}):
         require_fitting_method(Options(**values), set())
     require_fitting_method(Options(method="cps", second_backbone="tiny"), set())
+
+
+def test_another_decoder_leaves_what_a_file_says_of_deeplab(tmp_path):
+    (tmp_path / "run.yaml").write_text("aspp_filters: 8\npool_norm: true\n")
+    options = read_options(OWN_DATA, {"decoder": "segformer"}, tmp_path / "run.yaml")
+    assert (options.decoder, options.aspp_filters) == ("segformer", 8)
+    assert Options().decoder == "deeplab"
 
 
 def test_a_default_for_another_method_is_no_mistake():
@@ -151,6 +163,7 @@ def test_files_that_cannot_work_are_one_line(content, message, tmp_path):
 def values_of(option):
     # Some fit only together with others; of a hierarchy, the file is read.
     alone = ("method", "set", "stage", "smoke", "second_backbone", "second_weights", "statistics", "hierarchy")
+    alone += ("decoder", "log")
     if option.name in alone:
         return st.just(option.default)
     if option.choices:

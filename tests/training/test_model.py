@@ -1,10 +1,11 @@
 """Networks from options."""
 
+import keras
 import pytest
 
 from rankmatch_keras import data, models
 from rankmatch_keras.training.inputs import choose_split
-from rankmatch_keras.training.model import build_method, build_segmenter
+from rankmatch_keras.training.model import build_method, build_optimizer, build_segmenter
 from rankmatch_keras.training.options import Options
 
 
@@ -29,6 +30,21 @@ def test_the_second_network_sees_the_images_of_the_first():
     kinds = [type(layer).__name__ for layer in method.second.encoder.layers]
     assert "ChannelNormalization" in kinds
     assert method.students[0] is first
+
+
+@pytest.mark.once
+def test_segformers_decoder_learns_at_the_rate_of_the_head(checkout):
+    sizes = {"backbone": "tiny", "labels": 2, "decoder": "segformer", "decoder_filters": 8, "output_stride": 8}
+    options = Options(method="cps", head_multiplier=10.0, **sizes)
+    scenes = data.SampleScenes(checkout / "data" / "sample")
+    segmenter = build_segmenter(scenes, choose_split(scenes, options), options)
+    assert segmenter.decoder.output["decoded"].shape[-1] == 8
+    assert segmenter(keras.Input((65, 65, 3)))["features"].shape[1:] == (9, 9, 8)  # at the output stride
+    method = build_method(segmenter, options, total_steps=5)
+    method.compile(build_optimizer(options, 5))
+    rates = {v.path: method.optimizer.rate_factor(v) for v in segmenter.trainable_variables}
+    assert {rates[v.path] for v in segmenter.decoder.trainable_variables} == {10.0}
+    assert {rates[v.path] for v in segmenter.encoder.trainable_variables} == {1.0}
 
 
 def test_an_option_wins_over_the_preset():
