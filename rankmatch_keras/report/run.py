@@ -101,6 +101,7 @@ def write_report(scored: Scored, out: Path, number: int = 3) -> None:
         out,
         "run.html",
         title=run.folder.resolve().name,
+        folder=str(run.folder),
         scores=scores,
         dataset=dataset.name,
         part={"val": "validation", "test": "test"}[scored.part],

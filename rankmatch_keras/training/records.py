@@ -114,6 +114,7 @@ class RunRecord(TypedDict):
 
     options: RecordedOptions
     backend: NotRequired[str | None]
+    versions: NotRequired[dict[str, str | None]]
     data: NotRequired[RecordedData]
     split: NotRequired[RecordedSplit]
     start: NotRequired[RecordedStart | None]

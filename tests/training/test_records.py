@@ -46,6 +46,7 @@ def test_a_whole_file_is_read_also_with_a_byte_order_mark(name, tmp_path):
     [
         ({"options": {"seed": "one"}}, "options.seed: .*not 'one'"),
         ({"options": {"set": "top_k=6"}}, "options.set: "),
+        ({"options": {}, "versions": None}, "versions: "),
         ({"options": {}, "split": {"labeled": [1]}}, "split.labeled.0: "),
         ({"options": {}, "protocol": {"mode": "whole", "grid": 1}}, "protocol.grid: "),
         ({"options": {}, "start": {"method": "a", "start": {"method": 3}}}, "start.start.method: "),
