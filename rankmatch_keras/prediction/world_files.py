@@ -1,6 +1,7 @@
 """World files: six numbers in a text file beside a picture, from its pixels to the map."""
 
 import math
+import os
 from pathlib import Path
 
 from rankmatch_keras.data.readers.images import read_orientation
@@ -17,7 +18,8 @@ def copy_world_file(image: Path, mask: Path) -> None:
     """
     letters = image.suffix[1:].lower()
     endings = (letters[0] + letters[-1] + "w", letters + "w", "wld") if len(letters) > 1 else ()
-    found = [file for ending in endings if (file := image.with_suffix(f".{ending}")).is_file()]
+    # `os.path` has an answer for names that are too long with another ending.
+    found = [file for ending in endings if os.path.isfile(file := image.with_suffix(f".{ending}"))]
     if not found:
         return
     with open(found[0], "rb") as opened:

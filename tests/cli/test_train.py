@@ -1,6 +1,7 @@
 """Training on one's own images, by flags alone, as a user meets it."""
 
 import json
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -261,7 +262,8 @@ def test_a_run_goes_on_without_naming_its_data_again(tmp_path):
     command = training_command("", own_data=True, **OWN_DATA)
     (tmp_path / "run.yaml").write_text("images: photos\nmasks: masks\nsteps: 40\nseed: 3\n")
     resumed = command.read(["--out", str(tmp_path), "--resume", "--steps", "60"])
-    assert (resumed.images, resumed.masks, resumed.steps, resumed.seed) == ("photos", "masks", 60, 3)
+    assert (resumed.images, resumed.masks) == (Path("photos"), Path("masks"))
+    assert (resumed.steps, resumed.seed) == (60, 3)
     named = command.read(["--images", "others", "--masks", "m", "--out", str(tmp_path), "--resume"])
-    assert (named.images, named.seed) == ("others", 0)
+    assert (named.images, named.seed) == (Path("others"), 0)
     assert command.read(["--out", str(tmp_path), "--steps", "60"]).images is None

@@ -146,7 +146,7 @@ def test_a_mask_with_unknown_ids_is_named(samples, brightness_predictor, odd):
 
 def test_a_mask_of_another_size_is_named(samples, brightness_predictor):
     samples[2].ids = np.zeros((2, 2), int)
-    with pytest.raises(UserError, match=r"\(2, 2\) in 2\.png"):
+    with pytest.raises(UserError, match=r"2 x 2 in '2\.png'"):
         Evaluator(samples, NAMES).evaluate(brightness_predictor)
 
 
