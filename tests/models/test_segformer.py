@@ -101,11 +101,16 @@ def test_contract(network):
 
 def test_dropout_of_channels_is_for_training():
     keras.utils.set_random_seed(0)
-    network, x = segformer(create_backbone("tiny", levels=True), 3, filters=8, dropout=0.5), images(33, 33)
-    decoded = numbers(network(x, training=True)["decoded"])
-    silent = (decoded == 0).all(axis=(1, 2))  # (B, C)
-    assert silent.any() and not silent.all()
-    assert not (numbers(network(x, training=False)["decoded"]) == 0).all(axis=(1, 2)).any()
+    decoder = segformer_decoder((3,), 2, filters=16, dropout=0.5)
+    decoder.get_layer("fuse_bn").beta.assign(np.full(16, 100.0))  # no other channel is 0
+    maps = {"level_1": images(9, 9)}
+    trained, used = (numbers(decoder(maps, training=training)["decoded"]) for training in (True, False))
+    dropped = (trained == 0).all(axis=(1, 2))  # (B, C)
+    assert 0 < dropped.sum() < dropped.size
+    # The others grow by 1 / (1 - 0.5).
+    np.testing.assert_allclose(trained.mean(axis=(1, 2))[~dropped], 200.0, atol=5.0)
+    assert (used > 0).all()
+    assert not (numbers(decoder(maps, training=True)["features"]) == 0).any()  # the rank loss sees all channels
 
 
 def test_rankmatch_trains_every_level(network):
