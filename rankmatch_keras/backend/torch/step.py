@@ -2,11 +2,15 @@
 
 import contextlib
 import functools
+import weakref
 
 import keras
 import torch
 
+from rankmatch_keras.backend.torch.direct_calls import use_direct_calls
 from rankmatch_keras.backend.torch.kernels import use_torch_kernels, use_torch_update
+
+_PREPARED: weakref.WeakSet = weakref.WeakSet()  # models that predict in PyTorch's kernels already
 
 
 def train_step(method, data, replicated=None):
@@ -80,6 +84,7 @@ def prepare(networks, optimizer):
     """Let networks and optimizer run in PyTorch's own kernels: the same numbers, faster and in half the memory."""
     for network in networks:
         use_torch_kernels(network)
+        use_direct_calls(network)
     use_torch_update(optimizer)
 
 
@@ -88,7 +93,15 @@ def synchronize(method):
 
 
 def prepare_prediction(predictor):
-    """Do nothing: prediction needs no compilation."""
+    """Let a model predict in PyTorch's own kernels; once.
+
+    Args:
+        predictor: a `keras.Model`; anything else is left alone.
+    """
+    if isinstance(predictor, keras.Model) and predictor not in _PREPARED:
+        _PREPARED.add(predictor)
+        use_torch_kernels(predictor)
+        use_direct_calls(predictor)
 
 
 def default_jit_compile():
