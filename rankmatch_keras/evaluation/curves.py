@@ -2,20 +2,31 @@
 
 import csv
 import math
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
 from rankmatch_keras.errors import UserError
-from rankmatch_keras.evaluation.plots import legend_below, save_figure, tidy_axes
+from rankmatch_keras.evaluation.plots import legend_below, legend_below_panel, save_figure, tidy_axes
 from rankmatch_keras.texts import shown
 
 # Panel title, y label, factor, words in the names of its columns; the first panel that fits a column takes it.
+LOSSES = ("loss", "supervised", "strong", "feature_dropout", "rank", "correlation")
 PANELS = (
     ("IoU on the validation set", "IoU (%)", 100.0, ("iou",)),
     ("Pseudo-labels", "fraction or probability (%)", 100.0, ("mask_ratio", "confidence", "conflict")),
-    ("Losses", "loss (nats)", 1.0, ("loss", "supervised", "strong", "feature_dropout", "rank", "correlation")),
+    ("Losses", "loss (nats)", 1.0, LOSSES),
 )
-IN_PANEL = 10  # lines whose legend a panel has room for
+MEAN = "mean IoU"
+NAMES = {
+    "mean_iou": MEAN,
+    "mask_ratio": "pseudo-labels kept",
+    "confidence": "mean confidence",
+    "loss": "total loss",
+    "strong": "strong view loss",
+}
+BELOW_PANEL = 24  # lines whose legend fits below a panel; that of more is as wide as the picture
+PANEL = 4.6, 3.4  # inches
 DASHES = ("-", "--", ":", "-.")  # ten colors repeat
 
 
@@ -23,8 +34,8 @@ def save_curves(path, history, title="Training"):
     """Write learning curves as a PNG: IoU, pseudo-labels and losses over epochs.
 
     Columns are recognized by name: `iou` (0..1, shown in percent), `mask_ratio`, `confidence` or `conflict` (likewise),
-    `loss` or a loss term (`supervised`, `rank`, ...). Panels without a column are left out; several runs share one
-    panel per column.
+    `loss` or a loss term (`supervised`, `rank`, ...), and shown by a `readable` one. Panels without a column are left
+    out; several runs share one panel per column. Legends stand below the panels and cover nothing.
 
     Args:
         path: file to write.
@@ -48,6 +59,19 @@ def save_curves(path, history, title="Training"):
     # A run keeps its color in every panel, even where it is the only one with that column.
     colors = {label: f"C{i % 10}" for i, label in enumerate(series)} if len(series) > 1 else {}
     _draw(path, panels, title, colors)
+
+
+def readable(column):
+    """Return what a column of a history holds, in words: "mean IoU", "supervised loss", a class by its name alone."""
+    column = column.removeprefix("val_")
+    if column not in NAMES and column.startswith("iou_"):
+        return column.removeprefix("iou_")
+    term = re.sub(r"_[0-9]+$", "", column)
+    number = column[len(term) + 1 :]
+    name = NAMES.get(term, term.replace("_", " "))
+    if term not in NAMES and _belongs(column, LOSSES):
+        name += " loss"
+    return f"{name} {number}" if number else name
 
 
 def _rows(run):
@@ -86,17 +110,23 @@ def _panels(series):
         names = dict.fromkeys(n for run in series.values() for n in run if _belongs(n, words))
         lines = {
             name: [
-                (label or name, run[name][0], [factor * v for v in run[name][1]])
+                (label or readable(name), run[name][0], [factor * v for v in run[name][1]])
                 for label, run in series.items()
                 if name in run
             ]
             for name in names
         }
         if len(series) > 1:
-            panels += [(name, unit, runs) for name, runs in lines.items()]
+            panels += [(_panel_title(name), unit, runs) for name, runs in lines.items()]
         elif lines:
             panels.append((title, unit, [line for runs in lines.values() for line in runs]))
     return panels
+
+
+def _panel_title(column):
+    """Return the title of the panel that a column has for itself."""
+    name = readable(column)
+    return f"IoU of {name}" if _belongs(column, PANELS[0][-1]) and name != MEAN else name
 
 
 def _belongs(name, words):
@@ -111,7 +141,7 @@ def _draw(path, panels, title, colors):
 
     columns = min(3, len(panels))
     rows = -(-len(panels) // columns)
-    figure = Figure(figsize=(4.6 * columns, 3.4 * rows + 0.4), dpi=130, layout="constrained")
+    figure = Figure(figsize=(PANEL[0] * columns, PANEL[1] * rows + 0.4), dpi=130, layout="constrained")
     figure.suptitle(shown(title, "picture"), fontsize=13)
     every = [epoch for _, _, lines in panels for _, epochs, _ in lines for epoch in epochs]
     margin = max(0.5, 0.03 * (max(every) - min(every)))
@@ -120,14 +150,32 @@ def _draw(path, panels, title, colors):
         for number, (label, epochs, values) in enumerate(lines):
             marker = "o" if len(epochs) < 20 else None  # without markers, a run of one epoch would be invisible
             style = {"color": colors.get(label, f"C{number % 10}"), "linestyle": DASHES[number // 10 % len(DASHES)]}
+            if not colors and label == MEAN:
+                style = {"color": "0", "zorder": 3}  # above the classes
             text = shown(label, "picture")
             axes.plot(epochs, values, label=text, marker=marker, markersize=3.5, linewidth=1.6, **style)
         limits = (min(every) - margin, max(every) + margin)
         axes.set(title=shown(name, "picture"), xlabel="epoch", ylabel=unit, xlim=limits)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         tidy_axes(axes)
-        if len(lines) > IN_PANEL:
-            legend_below(figure, axes.get_lines(), fontsize=8)
-        elif len(lines) > 1 or lines[0][0] != name:
-            axes.legend(fontsize=8, frameon=False)
+    _add_legends(figure, columns, one_for_all=bool(colors))
     save_figure(figure, path)
+
+
+def _add_legends(figure, columns, one_for_all):
+    """Draw a legend below each panel, or one below all, and make the figure higher by them."""
+    every = figure.get_axes()
+    if one_for_all:
+        legend_below(figure, list({line.get_label(): line for axes in every for line in axes.get_lines()}.values()), 8)
+        return
+    heights = [_add_legend(figure, axes) for axes in every]
+    rows = [heights[start : start + columns] for start in range(0, len(heights), columns)]
+    figure.set_figheight(figure.get_figheight() + sum(map(max, rows)))
+
+
+def _add_legend(figure, axes):
+    """Draw the legend of a panel; return by how many inches the figure should be higher."""
+    if len(axes.get_lines()) <= BELOW_PANEL:
+        return legend_below_panel(axes, PANEL[0])
+    legend_below(figure, axes.get_lines(), 8)
+    return 0.0

@@ -15,6 +15,7 @@ from rankmatch_keras.files import replacing
 from rankmatch_keras.texts import counted, printable, say, shown
 
 CELL_INCHES = 3.2  # width of one picture on a sheet
+BELOW_AXIS = 0.45  # inches from an x axis to below its label
 CELL_PIXELS = 832  # wider pictures are thinned out: twice what a cell shows
 
 
@@ -136,18 +137,41 @@ def legend_below(figure, handles, fontsize=9):
     if not handles:
         return 0.0
     place = "lower center" if figure.get_layout_engine() is None else "outside lower center"
-
-    def legend(columns, size):
-        style = {"frameon": False, "handlelength": 1.6, "handleheight": 1.0, "columnspacing": 1.2, "borderaxespad": 0.2}
-        return figure.legend(handles=handles, loc=place, ncols=columns, fontsize=size, **style)
-
-    column = legend(1, fontsize)
-    share = figure.get_figwidth() / (_inches(figure, column)[0] + 1.2 * fontsize / 72)  # columns that fit
-    column.remove()
-    found = legend(max(1, min(len(handles), int(share))), min(1.0, share) * fontsize)
+    found = _fitting_legend(figure.legend, handles, figure.get_figwidth(), fontsize, loc=place)
     height = _inches(figure, found)[1]
     figure.set_figheight(figure.get_figheight() + height)
     return height
+
+
+def legend_below_panel(axes, width, fontsize=8):
+    """Draw the legend of a panel below the label of its x axis, in as many columns as fit.
+
+    Args:
+        axes: the panel, with labeled lines.
+        width: of the panel with what stands around it, in inches.
+        fontsize: in points.
+
+    Returns:
+        The height of the legend in inches, by which the figure should be higher.
+    """
+    from matplotlib.transforms import ScaledTranslation
+
+    down = ScaledTranslation(0, -BELOW_AXIS, axes.figure.dpi_scale_trans)
+    place = {"loc": "upper center", "bbox_to_anchor": (0.5, 0.0), "bbox_transform": axes.transAxes + down}
+    return _inches(axes.figure, _fitting_legend(axes.legend, axes.get_lines(), width, fontsize, **place))[1]
+
+
+def _fitting_legend(draw, handles, width, fontsize, **place):
+    """Draw a legend in as many columns as fit into a width in inches, in smaller letters if not even one does."""
+    style = {"frameon": False, "handlelength": 1.6, "handleheight": 1.0, "columnspacing": 1.2, "borderaxespad": 0.2}
+
+    def legend(columns, size):
+        return draw(handles=handles, ncols=columns, fontsize=size, **style, **place)
+
+    column = legend(1, fontsize)
+    share = width / (_inches(column.figure, column)[0] + 1.2 * fontsize / 72)  # columns that fit
+    column.remove()
+    return legend(max(1, min(len(handles), int(share))), min(1.0, share) * fontsize)
 
 
 def patches(legend):

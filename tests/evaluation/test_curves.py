@@ -1,9 +1,10 @@
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
 from rankmatch_keras.errors import UserError
 from rankmatch_keras.evaluation import save_curves
-from rankmatch_keras.evaluation.curves import _panels, _rows, _series
+from rankmatch_keras.evaluation.curves import _panels, _rows, _series, readable
 
 pytestmark = pytest.mark.once
 
@@ -16,19 +17,63 @@ HISTORY = [
 def test_one_run_has_a_panel_per_kind():
     panels = _panels({"": _series(HISTORY)})
     assert [(unit, [line[0] for line in lines]) for _, unit, lines in panels] == [
-        ("IoU (%)", ["val_mean_iou"]),
-        ("fraction or probability (%)", ["mask_ratio"]),
-        ("loss (nats)", ["loss", "supervised", "rank_1"]),
+        ("IoU (%)", ["mean IoU"]),
+        ("fraction or probability (%)", ["pseudo-labels kept"]),
+        ("loss (nats)", ["total loss", "supervised loss", "rank loss 1"]),
     ]
-    assert panels[0][2] == [("val_mean_iou", [1.0], [25.0])]
-    assert panels[1][2] == [("mask_ratio", [0.0, 1.0], [10.0, 40.0])]
+    assert panels[0][2] == [("mean IoU", [1.0], [25.0])]
+    assert panels[1][2] == [("pseudo-labels kept", [0.0, 1.0], [10.0, 40.0])]
 
 
 def test_several_runs_share_a_panel_per_column():
     panels = _panels({"a": _series(HISTORY), "b": _series([{"loss": 3.0}, {"loss": 2.5}])})
-    loss = next(lines for name, _, lines in panels if name == "loss")
+    loss = next(lines for name, _, lines in panels if name == "total loss")
     assert loss == [("a", [0.0, 1.0], [2.0, 1.0]), ("b", [1.0, 2.0], [3.0, 2.5])]
-    assert [name for name, _, _ in panels] == ["val_mean_iou", "mask_ratio", "loss", "supervised", "rank_1"]
+    names = ["mean IoU", "pseudo-labels kept", "total loss", "supervised loss", "rank loss 1"]
+    assert [name for name, _, _ in panels] == names
+
+
+@pytest.mark.parametrize(
+    ("column", "name"),
+    [
+        ("val_mean_iou", "mean IoU"),
+        ("iou_val_strong_1", "val_strong_1"),  # a class keeps its name
+        ("strong_1", "strong view loss 1"),
+        ("weak_correlation", "weak correlation loss"),
+        ("val_loss", "total loss"),
+    ],
+)
+def test_columns_have_readable_names(column, name):
+    assert readable(column) == name
+
+
+@pytest.mark.parametrize("classes", [3, 30])
+def test_legends_cover_nothing(tmp_path, monkeypatch, classes):
+    drawn = []
+    save = Figure.savefig
+    monkeypatch.setattr(Figure, "savefig", lambda self, *a, **k: (save(self, *a, **k), drawn.append(self)))
+    rows = [
+        {
+            "epoch": e,
+            "loss": 1.0 / e,
+            "supervised": 0.5,
+            **{f"iou_a class with a name {k}": 0.1 * e for k in range(classes)},
+        }
+        for e in (1, 2)
+    ]
+    save_curves(tmp_path / "curves.png", rows)
+    (figure,) = drawn
+    panels = figure.get_axes()
+    legends = [*figure.legends, *(axes.get_legend() for axes in panels if axes.get_legend())]
+    assert len(legends) == 2
+    boxes = [legend.get_window_extent() for legend in legends]
+    covered = [
+        *(axes.get_window_extent() for axes in panels),
+        *(axes.xaxis.label.get_window_extent() for axes in panels),
+    ]
+    assert not any(box.overlaps(other) for box in boxes for other in covered)
+    assert not boxes[0].overlaps(boxes[1])
+    assert all(figure.bbox.x0 <= box.x0 and figure.bbox.y0 <= box.y0 and box.x1 <= figure.bbox.x1 for box in boxes)
 
 
 def test_gaps_in_a_csv(tmp_path):
