@@ -10,6 +10,7 @@ from scipy import ndimage
 
 from rankmatch_keras import IGNORE_INDEX
 from rankmatch_keras.files import replacing
+from rankmatch_keras.prediction.outlines import is_background
 from rankmatch_keras.texts import shown
 
 CLASS_COLUMNS = ("image", "class_id", "class", "area", "share", "objects", "confidence")
@@ -28,7 +29,8 @@ def measure_classes(classes, class_names, confidence=None):
         confidence: float (H, W); None: unknown.
 
     Returns:
-        list of a dict per class, with JSON values; the confidence of a class without pixels is None.
+        list of a dict per class, with JSON values; the confidence of a class without pixels is None, and a background
+        has no objects.
     """
     pixels = np.bincount(classes.ravel(), minlength=256)
     total = max(1, int(pixels.sum() - pixels[IGNORE_INDEX]))
@@ -36,14 +38,15 @@ def measure_classes(classes, class_names, confidence=None):
     for k, name in enumerate(class_names):
         area = int(pixels[k])
         mean = float(confidence[classes == k].mean()) if confidence is not None and area else None
-        objects = ndimage.label(classes == k)[1] if area else 0
+        bare = area == 0 or (k == 0 and is_background(name))
+        objects = 0 if bare else ndimage.label(classes == k)[1]
         rows.append({"class_id": k, "class": name, "area": area, "share": area / total, "objects": int(objects)})
         rows[-1]["confidence"] = mean
     return rows
 
 
 def measure_objects(classes, class_names, confidence=None):
-    """Measure the connected components of each class; pixels that touch by a corner alone are not connected.
+    """Measure the connected components of each class, background included; corners that touch connect no pixels.
 
     Args:
         classes: integer (H, W), 255 without data.

@@ -54,10 +54,12 @@ def save(out, name, image, maps, class_names, kinds=USUAL, style=STYLES[0], plac
         known["classes"] = measure_classes(maps.classes, class_names, maps.confidence)
     if "table" in kinds or "polygons" in kinds:
         found = list(measure_objects(maps.classes, class_names, maps.confidence))
+        if is_background(class_names[0]):
+            found = [one for one in found if one[0]["class_id"] > 0]
         if "table" in kinds:
             known["objects"] = [row for row, _ in found]
         if "polygons" in kinds:
-            known["annotations"] = _save_polygons(out / "polygons" / f"{name}.geojson", maps, found, class_names, place)
+            known["annotations"] = _save_polygons(out / "polygons" / f"{name}.geojson", maps, found, place)
     return known
 
 
@@ -80,9 +82,8 @@ def write_compact(path, content):
         temporary.write_text(json.dumps(content), encoding="utf-8", errors="backslashreplace")
 
 
-def _save_polygons(path, maps, found, class_names, place):
+def _save_polygons(path, maps, found, place):
     """Write the objects as GeoJSON; return their COCO annotations with the ids of their classes."""
-    found = [one for one in found if one[0]["class_id"] > 0 or not is_background(class_names[0])]
     on_map = place is not None and place.matrix is not None
     features = [feature(row, region, place.to_map if on_map else None) for row, region in found]
     content: dict[str, Any] = {"type": "FeatureCollection", "features": features}

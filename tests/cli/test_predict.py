@@ -100,6 +100,7 @@ def test_everything_that_can_be_saved(run_folder, photos, tmp_path, rankmatch):
     objects = [row for row in rows(out / "objects.csv") if row["image"] == "sub/c"]
     assert sum(int(row["area"]) for row in objects if row["class_id"] == "1") == (classes == 1).sum()
     assert len([row for row in objects if row["class_id"] == "1"]) == int(table[1]["objects"])
+    assert {row["class"] for row in objects} == {"cell", "'=dust"} and table[0]["objects"] == "0"
     total = sum((probabilities(photo(number)).argmax(-1) == 1).sum() for number in range(3)) / (3 * math.prod(SIZE))
     assert f"cell {100 * total:.1f} %" in said
 

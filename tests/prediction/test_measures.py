@@ -17,8 +17,12 @@ def test_classes_by_hand():
     # 12 pixels, one of them without data; (1, 1) and the two below touch by a corner alone.
     assert (cell["area"], cell["share"], cell["objects"]) == (4, 4 / 11, 2)
     assert cell["confidence"] == pytest.approx((0.9 + 0.7 + 0.5 + 1.0) / 4)
-    assert (background["area"], background["objects"], background["confidence"]) == (7, 2, pytest.approx(0.6))
+    assert (background["area"], background["objects"], background["confidence"]) == (7, 0, pytest.approx(0.6))
     assert (never["area"], never["share"], never["objects"], never["confidence"]) == (0, 0.0, 0, None)
+
+
+def test_a_class_0_of_another_name_has_objects():
+    assert measure_classes(CLASSES, ("road", "cell", "never"), CONFIDENCE)[0]["objects"] == 2
 
 
 def test_objects_by_hand():
