@@ -1,7 +1,7 @@
 """Duplicate and near-duplicate images, found by small fingerprints of their pixels."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -77,7 +77,9 @@ def identical(prints: Sequence[Fingerprint], others: Sequence[Fingerprint]) -> d
     return {i: j for i, j in twins.items() if i != j} if prints is others else twins
 
 
-def near(prints: Sequence[Fingerprint], others: Sequence[Fingerprint]) -> dict[int, int]:
+def near(
+    prints: Sequence[Fingerprint], others: Sequence[Fingerprint], volumes: Sequence[Hashable | None] = ()
+) -> dict[int, int]:
     """Find images that look alike but are not equal: close hashes, confirmed by correlated thumbnails.
 
     Other encodings, sizes and brightness of a picture are found, and consecutive frames; mirrored images are not, nor
@@ -86,6 +88,8 @@ def near(prints: Sequence[Fingerprint], others: Sequence[Fingerprint]) -> dict[i
     Args:
         prints: the images in question.
         others: the images to search; the same object as `prints` to search within one list.
+        volumes: within one list, the volume that each image is a slice of, None for any other: slices of one volume,
+            which are alike by nature, are not compared. Empty: no image is a slice.
 
     Returns:
         Index in `prints` -> index of the most similar one in `others`, or, within one list, before it; images without
@@ -103,6 +107,8 @@ def near(prints: Sequence[Fingerprint], others: Sequence[Fingerprint]) -> dict[i
         close = block @ signs.T >= 64 - 2 * MAX_BITS
         for i, row in enumerate(close, start):
             candidates = np.flatnonzero(row[:i] if prints is others else row)
+            if volumes and volumes[i] is not None:
+                candidates = np.array([j for j in candidates.tolist() if volumes[j] != volumes[i]], np.intp)
             if i in skip or not candidates.size:
                 continue
             correlation = thumbnails[candidates] @ prints[i].thumbnail

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 
 import numpy as np
 
@@ -20,6 +21,7 @@ from rankmatch_keras.check.kinds import (
     make_finding,
 )
 from rankmatch_keras.data.masks.encodings import IDS
+from rankmatch_keras.data.readers.slices import stack_of
 from rankmatch_keras.data.readers.sources import Array, MaskSource
 from rankmatch_keras.errors import UserError
 from rankmatch_keras.texts import counted
@@ -220,7 +222,8 @@ def _duplicates(inspections: Iterable[Inspection]) -> Iterator[Finding]:
     yield from _matched("near-duplicates", near, both)
     yield from _matched("labeled-and-unlabeled", identical, [(unlabeled, labeled)])
     yield from _matched("repeated-images", identical, [(labeled, labeled), (unlabeled, unlabeled)])
-    yield from _matched("similar-images", near, [(training, training)])
+    volumes = [stack_of(one.sample.image) for one in training]
+    yield from _matched("similar-images", partial(near, volumes=volumes), [(training, training)])
 
 
 def _matched(kind, search, comparisons) -> Iterator[Finding]:

@@ -9,6 +9,8 @@ from PIL import Image
 
 from rankmatch_keras.check import check, remarks_of
 from rankmatch_keras.check.kinds import ERROR, KINDS, NOTE, WARNING
+from rankmatch_keras.data.readers.folders import Picture
+from rankmatch_keras.data.readers.slices import image_files
 from rankmatch_keras.data.readers.sources import Array, Remark
 from rankmatch_keras.data.sets.samples import Sample, SegmentationData
 
@@ -247,6 +249,20 @@ def test_leaks_are_found_between_all_parts():
         ("x1", "test, like labeled t2"),
         ("x2", "test, like validation v1"),
     ]
+
+
+@pytest.mark.parametrize("context", [0, 1])
+def test_slices_of_one_stack_are_no_near_copies_of_each_other(tmp_path, context):
+    pages = [picture(1, 1)[..., 0] + np.uint8(9 * n) for n in range(4)]
+    for name, stack in (("a", pages[:2]), ("b", pages[2:])):
+        tifffile.imwrite(tmp_path / f"{name}.tif", np.stack(stack), photometric="minisblack")
+    paths = {name: tmp_path / f"{name}.tif" for name in "ab"}
+    slices = image_files({f"{name}{n}": Picture(paths[name], n) for name in "ab" for n in (0, 1)}, 1, context)
+    first, second, other, _ = (Sample(name, source) for name, source in slices.items())
+    assert "similar-images" not in found(data([first], unlabeled=[second]))
+    # In another file it is a copy, and so it is across the split.
+    assert found(data([first, second, other]))["similar-images"].names == (str(other.image),)
+    assert found(data([first], val=[second]))["near-duplicates"].names == (str(second.image),)
 
 
 def test_masks_of_unlabeled_images_are_not_read():

@@ -44,6 +44,13 @@ def volume_of(picture: Picture | ImageFile) -> Path:
     return picture.path.parent if picture.page is None else picture.path
 
 
+def stack_of(source: object) -> Path | None:
+    """Return the volume of an image that is known to be a slice, a page or read with its neighbors; None otherwise."""
+    if isinstance(source, ImageFile) and (source.page is not None or slices_of(source) > 1):
+        return volume_of(source)
+    return None
+
+
 def slices_of(source: object) -> int:
     """Return how many slices the channels of an image are; 1 for any image without context."""
     return max(1, len(getattr(source, "slices", ())))
