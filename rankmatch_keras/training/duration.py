@@ -1,6 +1,7 @@
 """How long a run trains: what is asked for, what fits into a time, or what follows from the number of images."""
 
 import dataclasses
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -14,7 +15,8 @@ from rankmatch_keras.training.training_options import seconds_of
 PASSES = 30  # over all training images
 STEPS = (600, 3000)  # smallest and largest duration that follows from the number of images
 USUAL = 1800.0  # seconds that such a duration takes at most
-INTERVALS = 12  # evaluations of a run
+INTERVALS = 12  # evaluations of a run at most
+LEAST = 5  # steps between them
 SHARE = 0.25  # of a time that evaluations may take
 
 
@@ -119,17 +121,23 @@ def chosen_duration(
         raise UserError(
             f"a --time-budget of more than {need}", f"{options.time_budget}", "Start and scoring take that."
         )
-    interval = min(options.interval or max(1, steps // evaluations), steps)
+    interval = min(options.interval or _at_most(evaluations, steps), steps)
     steps = steps // interval * interval
     time = about(begun + others + steps * each)
     say(f"{steps} steps, evaluated every {interval}: {time} in all on this machine (--time-budget changes it)")
     return dataclasses.replace(options, steps=steps, interval=interval)
 
 
+def _at_most(evaluations: int, steps: int) -> int:
+    """Return the smallest interval with so many evaluations at most, but for the steps that are left over."""
+    return next(size for size in range(max(1, steps // evaluations), steps + 1) if steps // size <= evaluations)
+
+
 def _interval(steps: int, interval: int | None) -> int:
-    """Return the interval, by default about a twelfth of the steps that divides them."""
+    """Return the interval, by default a twelfth of the steps or somewhat more: it divides them, and has `LEAST`."""
     if interval is not None:
         return min(interval, steps)
-    interval = next(size for size in range(max(1, steps // INTERVALS), steps + 1) if steps % size == 0)
+    least = min(steps, max(LEAST, math.ceil(steps / INTERVALS)))
+    interval = next(size for size in range(least, steps + 1) if steps % size == 0)
     say(f"{steps} steps, evaluated every {interval}")
     return interval

@@ -59,7 +59,7 @@ class TrainingOptions:
     interval: Annotated[
         int | None,
         Ge(1),
-        _same("Steps between evaluations and checkpoints; default: a twelfth of the run.", smoke=1),
+        _same("Steps between evaluations and checkpoints; default: a twelfth of the run, at least 5.", smoke=1),
     ] = None
     optimizer: Annotated[
         Literal["sgd", "adamw"],

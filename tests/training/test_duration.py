@@ -31,6 +31,8 @@ SPEED = Speed(start=20.0, labeled=1.0, all=2.25, evaluation=5.0, scoring=10.0)
         # 120 images in batches of 4 and 30 passes: 900 steps; half an hour has room for 840.
         ({}, Speed(20.0, 0.1, 0.225, 5.0, 10.0), 900, 75),
         ({}, SPEED, 840, 70),
+        # 96 s - 20 s - 12 x 2 s - 10 s: 21 steps, and no 21 evaluations of 2 s.
+        ({"time_budget": "126s"}, Speed(20.0, 1.0, 2.25, 2.0, 10.0), 20, 2),
     ],
 )
 def test_the_steps_that_fit(values, speed, steps, interval, capsys):
@@ -46,12 +48,17 @@ def test_a_time_that_is_too_short_is_refused():
 
 
 def test_a_given_duration_is_not_measured():
-    options = read_options(OWN_DATA, {"steps": 10})
-    assert chosen_duration(options, 0, None, None).interval == 1  # divides the steps
     options = read_options(OWN_DATA, {"epochs": 3})
     assert chosen_duration(options, 0, None, None) == options
     options = read_options(OWN_DATA, {"steps": 4, "interval": 10})
     assert chosen_duration(options, 0, None, None).interval == 4
+
+
+@pytest.mark.parametrize(
+    ("steps", "interval"), [(3, 3), (10, 5), (20, 5), (23, 23), (60, 5), (70, 7), (90, 9), (100, 10), (800, 80)]
+)
+def test_the_usual_interval_divides_the_steps_into_twelve_at_most(steps, interval):
+    assert chosen_duration(read_options(OWN_DATA, {"steps": steps}), 0, None, None).interval == interval
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("30m", 1800), ("2h", 7200), (" 1.5 h", 5400)])
