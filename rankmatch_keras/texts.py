@@ -2,6 +2,7 @@
 
 import html
 import re
+import shutil
 import sys
 import unicodedata
 
@@ -77,10 +78,37 @@ def say(text: object = "", error: bool = False) -> None:
         text: one line or several.
         error: whether it goes to the standard error.
     """
+    if _Progress.waits:
+        show_progress("")
     stream = sys.stderr if error else sys.stdout
+    print(_in_letters_of(stream, printable(text, keep="\n\t")), file=stream, flush=True)
+
+
+class _Progress:
+    """Whether the terminal shows a line of progress, which the next text replaces."""
+
+    waits = False
+
+
+def show_progress(text: str, last: bool = False) -> None:
+    """Write a line of progress on the standard error in place of the one before; nothing where it is no terminal.
+
+    Args:
+        text: what fits into the terminal is shown; empty: the line is wiped.
+        last: whether the line stays.
+    """
+    _Progress.waits = bool(text) and not last
+    if not sys.stderr.isatty():
+        return
+    width = shutil.get_terminal_size().columns - 1  # a full line would begin the next one
+    line = _in_letters_of(sys.stderr, printable(text))[:width].ljust(width)
+    sys.stderr.write(f"\r{line}" + ("\n" if last else "" if text else "\r"))
+    sys.stderr.flush()
+
+
+def _in_letters_of(stream, text):
     encoding = getattr(stream, "encoding", None) or "utf-8"
-    line = printable(text, keep="\n\t").encode(encoding, "backslashreplace").decode(encoding)
-    print(line, file=stream, flush=True)
+    return text.encode(encoding, "backslashreplace").decode(encoding)
 
 
 def _for_csv(text):

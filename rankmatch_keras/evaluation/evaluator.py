@@ -17,6 +17,7 @@ from rankmatch_keras.evaluation.inference import WHOLE, predict_classes
 from rankmatch_keras.evaluation.metrics import ConfusionMatrix, iou_of, mean_iou_interval, mean_of_present
 from rankmatch_keras.evaluation.scores import Scores, default_provenance
 from rankmatch_keras.evaluation.windows import scored_part
+from rankmatch_keras.texts import show_progress
 
 THREADS = 2
 LOOKAHEAD = 4  # items waiting at most
@@ -236,9 +237,7 @@ def progress_bar(verb: str) -> Callable[[int, int], None]:
         nonlocal calls
         calls += 1
         if sys.stderr.isatty():
-            end = "\n" if done == total else ""
-            sys.stderr.write(f"\r{done} of {total} {verb}, {rate(calls, time.monotonic() - start)} {end}")
-            sys.stderr.flush()
+            show_progress(f"{done} of {total} {verb}, {rate(calls, time.monotonic() - start)}", last=done == total)
 
     return show
 

@@ -3,13 +3,14 @@
 import functools
 import math
 import statistics
+import sys
 import time
 
 import keras
 
 from rankmatch_keras.backend.distribution import running
 from rankmatch_keras.errors import NonFiniteLoss
-from rankmatch_keras.texts import about, printable, say
+from rankmatch_keras.texts import about, printable, say, show_progress
 
 SNAPSHOTS = 3
 # A step on all images over one on labels alone: labeled images and one strong view forward and backward, which is about
@@ -164,33 +165,63 @@ class EpochLines(keras.callbacks.Callback):
 
 
 class ProgressLines(keras.callbacks.Callback):
-    """Occasional lines of progress, where Keras' bar would leave a line per step, as in a file.
+    """Progress within an epoch: on a terminal one line, rewritten in place; elsewhere, as in a file, occasional lines.
 
-    A line has the step, the mean seconds per step since the epoch began (compilation included), the minutes to its
-    end and the logs. Use it with `fit(..., verbose=2)`, which sums up each epoch, or with `EpochLines`.
+    An occasional line has the step, the mean seconds per step since the epoch began (compilation included), the minutes
+    to its end and the logs. The line of a terminal is shorter, and leaves the first step out of the mean. Use it with
+    `fit(..., verbose=2)`, which sums up each epoch, or with `EpochLines`.
 
     Args:
         seconds: seconds between two lines.
+        epochs: epochs of the whole run; by default those of `fit`.
+        refresh: seconds after which the line of a terminal is rewritten.
     """
 
-    def __init__(self, seconds: float = 30.0):
+    def __init__(self, seconds: float = 30.0, epochs: int | None = None, refresh: float = 0.1):
         super().__init__()
         self.seconds = seconds
-        self._begin = self._said = 0.0
+        self.epochs = epochs
+        self.refresh = refresh
+        self._epoch = 0
+        self._begin = self._first = self._said = 0.0
 
     def on_epoch_begin(self, epoch, logs=None):
         """Start the clock."""
-        self._begin = self._said = time.perf_counter()
+        self._epoch = epoch
+        self._begin = self._first = self._said = time.perf_counter()
 
     def on_train_batch_end(self, batch, logs=None):
         """Print a line when it is time."""
         now = time.perf_counter()
-        if now - self._said < self.seconds:
+        if batch == 0:
+            self._first = now
+        live = sys.stderr.isatty() and sys.stdout.isatty()
+        if now - self._said < (self.refresh if live else self.seconds):
             return
         self._said = now
+        if live:
+            self._rewrite(batch, now, logs or {})
+            return
         each = (now - self._begin) / (batch + 1)
         values = "".join(f" - {name} {float(value):.4g}" for name, value in (logs or {}).items())
         say(f"step {batch + 1}{self._to_go(batch, each)}, {each:.2f} s a step{values}")
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Wipe the line of a terminal."""
+        show_progress("")
+
+    def _rewrite(self, batch, now, logs):
+        if not running().is_main:
+            return
+        # The first step compiles: it is as long as many others.
+        each = (now - self._first) / batch if batch else now - self._begin
+        epochs, steps = self.epochs or self.params.get("epochs"), self.params.get("steps")
+        of_epochs, of_steps = (f"/{epochs}" if epochs else ""), (f" of {steps}" if steps else "")
+        loss = f", loss {float(logs['loss']):.4g}" if "loss" in logs else ""
+        to_go = f", {about(each * (steps - batch - 1))} to go" if steps else ""
+        show_progress(
+            f"Epoch {self._epoch + 1}{of_epochs}: step {batch + 1}{of_steps}, {each:.2f} s a step{loss}{to_go}"
+        )
 
     def _to_go(self, batch, each):
         steps = self.params.get("steps")

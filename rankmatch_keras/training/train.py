@@ -298,7 +298,7 @@ def _callbacks(dataset, split, options, predictor, validation, checkpoint, durat
         NothingLearned(),
         Cost(),
         TimeToGo(duration, duration.burn_in(options)),
-        ProgressLines(),
+        ProgressLines(epochs=duration.epochs),
         Evaluation(validation, predictor),
         EpochLines(duration.epochs),
         PseudoLabelHealth(

@@ -267,6 +267,7 @@ def test_progress_counts_on_a_terminal_only(capsys, monkeypatch):
     clock = iter([100.0, 100.25, 110.0])
     monkeypatch.setattr("time.monotonic", lambda: next(clock))
     show = progress_bar("scored")
+    monkeypatch.setenv("COLUMNS", "33")
     show(1, 2)
     show(2, 2)
-    assert capsys.readouterr().err == "\r1 of 2 scored, 4.0 images/s \r2 of 2 scored, 5.0 s an image \n"
+    assert capsys.readouterr().err == "\r1 of 2 scored, 4.0 images/s     \r2 of 2 scored, 5.0 s an image   \n"

@@ -2,6 +2,7 @@
 
 import csv
 import math
+import sys
 import time
 import types
 
@@ -13,6 +14,7 @@ from rankmatch_keras import methods, models
 from rankmatch_keras.callbacks import Checkpoint, EpochLines, Evaluation, ProgressLines, StopOnNonFinite
 from rankmatch_keras.errors import NonFiniteLoss
 from rankmatch_keras.evaluation import Scores
+from rankmatch_keras.texts import say
 from rankmatch_keras.training import Run
 from rankmatch_keras.training.callbacks import TimeToGo
 from rankmatch_keras.training.duration import Duration
@@ -121,6 +123,55 @@ def test_a_line_comes_when_the_time_is_up_and_not_before(clock, capsys):
         "step 3 of 8, 1.0 minutes to go in this epoch, 12.00 s a step - loss 1.235 - rank_1 2e-05",
         "step 6 of 8, 0.4 minutes to go in this epoch, 12.00 s a step - loss 1.235 - rank_1 2e-05",
     ]
+
+
+def be_a_terminal(monkeypatch):
+    """Makes both streams look like a terminal of 80 columns."""
+    monkeypatch.setenv("COLUMNS", "80")
+    for stream in (sys.stdout, sys.stderr):
+        monkeypatch.setattr(stream, "isatty", lambda: True)
+
+
+@pytest.mark.once
+def test_a_terminal_has_one_line_rewritten_in_place(clock, capsys, monkeypatch):
+    be_a_terminal(monkeypatch)
+    callback = ProgressLines(epochs=12)
+    callback.set_params({"steps": 400, "epochs": 2})
+    # The first step takes 9 s, the others 0.04 s: no more than ten updates a second.
+    lines_of(callback, clock, [9.0 + 0.04 * n for n in range(101)])
+    out, err = capsys.readouterr()
+    written = err.split("\r")[1:]
+    assert out == "" and "\n" not in err and {len(line) for line in written} == {79}
+    assert len(written) == 1 + 100 // 3  # every third step: after 0.12 s
+    assert written[0].rstrip() == "Epoch 1/12: step 1 of 400, 9.00 s a step, loss 1.235, about 60 min to go"
+    assert written[-1].rstrip() == "Epoch 1/12: step 100 of 400, 0.04 s a step, loss 1.235, about 12 s to go"
+    callback.on_epoch_end(0)
+    assert capsys.readouterr().err == "\r" + 79 * " " + "\r"
+
+
+@pytest.mark.once
+def test_a_message_replaces_the_line_of_the_terminal(clock, capsys, monkeypatch):
+    be_a_terminal(monkeypatch)
+    callback = ProgressLines()
+    callback.set_params({"steps": 4})
+    lines_of(callback, clock, (1.0,))
+    capsys.readouterr()
+    say("Something else.")
+    say("And more.")
+    out, err = capsys.readouterr()
+    assert out == "Something else.\nAnd more.\n" and err == "\r" + 79 * " " + "\r"
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("file", ["stdout", "stderr"])
+def test_where_one_stream_is_a_file_lines_are_occasional(clock, capsys, monkeypatch, file):
+    be_a_terminal(monkeypatch)
+    monkeypatch.setattr(getattr(sys, file), "isatty", lambda: False)
+    callback = ProgressLines(seconds=30)
+    callback.set_params({"steps": 8})
+    lines_of(callback, clock, (12.0, 24.0, 36.0))
+    out, err = capsys.readouterr()
+    assert out.startswith("step 3 of 8, ") and err == ""
 
 
 def test_without_a_known_end_it_does_not_say_when(clock, capsys):
