@@ -54,6 +54,9 @@ def split(like, labels, fraction, val, every, groups, seed, out, **flags):
     from rankmatch_keras.data.splits.selection import group_names, select_images
 
     dataset = _data(like, flags)
+    if like is not None and dataset.val:
+        held_out = counted(len(dataset.val), "validation image")
+        say(f"Left out of all lists: {held_out} of {like}, as networks that trained on them cannot be scored on them.")
     require_unique([*dataset.train, *dataset.unlabeled], "among the training images")
     samples = {sample.name: sample for sample in dataset.train if sample.mask is not None}
     if not samples:

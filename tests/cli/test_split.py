@@ -192,8 +192,20 @@ def test_the_data_of_a_run(frames):
     loaded = {"loader": "ImageFolder", "arguments": {"images": str(frames / "images"), "masks": str(frames / "masks")}}
     (frames / "run").mkdir()
     (frames / "run/config.json").write_text(json.dumps({"options": {}, "data": loaded}))
-    run("--like", frames / "run", "--labels", 5, "--out", frames / "like")
+    said = run("--like", frames / "run", "--labels", 5, "--out", frames / "like")
+    assert "Left out of all" not in said  # nothing is held out
     run(*flags(frames), "--labels", 5, "--out", frames / "named")
     assert (frames / "like/labeled.txt").read_text() == (frames / "named/labeled.txt").read_text()
     with pytest.raises(UserError, match="both, --masks among them"):
         run("--like", frames / "run", "--masks", frames / "masks", "--labels", 5, "--out", frames / "both")
+
+
+def test_the_validation_images_of_a_run_stay_out_and_it_says_so(frames):
+    where = {"images": str(frames / "images"), "masks": str(frames / "masks"), "hold_out": 0.25}
+    (frames / "run").mkdir()
+    record = {"options": {}, "data": {"loader": "ImageFolder", "arguments": where}}
+    (frames / "run/config.json").write_text(json.dumps(record))
+    said = run("--like", frames / "run", "--labels", 5, "--out", frames / "like")
+    assert f"Left out of all lists: 6 validation images of {frames / 'run'}, as networks that trained" in said
+    chosen = {name for part in ("labeled", "unlabeled") for name, *_ in read_list(frames / f"like/{part}.txt")}
+    assert len(chosen) == 24 - 6
