@@ -11,6 +11,7 @@ from rankmatch_keras import models
 from rankmatch_keras.data.masks.class_names import numbered
 from rankmatch_keras.errors import UserError
 from rankmatch_keras.models.exported import is_exported
+from rankmatch_keras.texts import counted
 from rankmatch_keras.training.records import CONFIG, read_config
 from rankmatch_keras.training.run_folder import Run
 
@@ -42,7 +43,7 @@ def load_trained(place: Path, weights: str | None = None) -> Trained:
         weights: "best" or "last" of a run; by default the one that it keeps.
 
     Raises:
-        UserError: there is none, or it cannot be loaded.
+        UserError: there is none, it cannot be loaded, or the record of its run names other classes.
     """
     is_file = place.suffix == ".keras" or is_exported(place)
     path = place if is_file else getattr(Run(place), weights or Run(place).kept)
@@ -55,9 +56,21 @@ def load_trained(place: Path, weights: str | None = None) -> Trained:
             "Give the .keras file of a training run.",
         )
     count = model.output_shape[-1]
-    names = tuple(record.get("data", {}).get("classes", ())) or getattr(model, "class_names", ())
+    own = tuple(getattr(model, "class_names", ()))
+    names = tuple(record.get("data", {}).get("classes", ())) or own
+    if record and names and (len(names) != count or own not in ((), names)):
+        raise UserError(
+            f"the {counted(count, 'class')} of the network in {path}{_listed(own)}",
+            f"{counted(len(names), 'class')} in {path.parent / CONFIG}{_listed(names)}",
+            "Restore the record from a copy, or give the network's file outside of the run.",
+        )
     known = len(names) == count
     return Trained(model, path, names if known else numbered(count), record, known)
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    text = ", ".join(names)
+    return f" ({text if len(text) <= 200 else f'{text[:199]}…'})" if names else ""
 
 
 def on_device(name: str | None) -> contextlib.AbstractContextManager:

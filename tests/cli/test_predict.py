@@ -3,7 +3,9 @@
 import csv
 import json
 import math
+import shutil
 import sys
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -11,11 +13,13 @@ import pytest
 import tifffile
 from PIL import Image
 
-from rankmatch_keras import data
+from rankmatch_keras import data, models
 from rankmatch_keras.data.readers import scenes
+from rankmatch_keras.errors import UserError
 from rankmatch_keras.evaluation import overlays
 from rankmatch_keras.layers import ChannelNormalization
 from rankmatch_keras.models.backbones import IMAGENET
+from rankmatch_keras.prediction.models import load_trained
 from rankmatch_keras.prediction.outputs import KINDS
 
 pytestmark = pytest.mark.once
@@ -377,3 +381,29 @@ def test_world_files_go_with_the_masks(run_folder, photos, tmp_path, rankmatch):
     code, _, err = rankmatch("predict", run_folder, "--images", photos, "--out", tmp_path / "seen", "--save", "masks")
     assert code == 0 and (tmp_path / "seen/masks/sub/c.pgw").read_bytes() == content
     assert "Not copied" in err and not (tmp_path / "seen/masks/a.pgw").exists()
+
+
+@pytest.mark.parametrize("command", ["predict", "evaluate"])
+def test_a_record_of_other_classes_than_the_network_is_refused(command, run_folder, own_set, tmp_path, rankmatch):
+    edited = tmp_path / "edited"
+    shutil.copytree(run_folder, edited)
+    record = json.loads((edited / "config.json").read_text())
+    record["data"]["classes"] = ["background", "cell"]
+    (edited / "config.json").write_text(json.dumps(record))
+    more = {"predict": ["--out", tmp_path / "out"], "evaluate": ["--masks", own_set / "masks"]}[command]
+    code, _, err = rankmatch(command, edited, "--images", own_set / "images", *more)
+    assert code == 2 and err.count("\n") == 1
+    assert (
+        f"the 3 classes of the network in {edited / 'last.keras'}; found 2 classes in {edited / 'config.json'}" in err
+    )
+    assert "(background, cell). Restore the record" in err
+
+
+def test_the_names_in_an_exported_network_are_those_of_its_run(run_folder, tmp_path, monkeypatch):
+    exported = SimpleNamespace(
+        input_shape=(None,) * 3 + (3,), output_shape=(None,) * 3 + (3,), class_names=("a", "b", "c")
+    )
+    monkeypatch.setattr(models, "load_predictor", lambda path: exported)
+    shutil.copy(run_folder / "config.json", tmp_path)
+    with pytest.raises(UserError, match=r"last.keras \(a, b, c\); found 3 classes .*\(background, cell, =dust\)"):
+        load_trained(tmp_path)
