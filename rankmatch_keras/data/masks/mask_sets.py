@@ -12,6 +12,7 @@ from rankmatch_keras.data.masks.annotations import CocoMasks, LabelMeMasks, Labe
 from rankmatch_keras.data.masks.class_names import Classes, requested
 from rankmatch_keras.data.masks.cvat import class_masks
 from rankmatch_keras.data.masks.file_masks import FileMasks, LegendSource, detect_files, mask_files
+from rankmatch_keras.data.masks.label_studio_export import project_of_strokes
 from rankmatch_keras.data.masks.objects import ObjectMasks, objects_by_image, without_objects
 from rankmatch_keras.data.readers.archives import archive_of, innermost_folder
 from rankmatch_keras.data.readers.folders import (
@@ -29,15 +30,15 @@ MaskSet = FileMasks | ObjectMasks | LabelMeMasks | CocoMasks | LabelStudioMasks
 
 
 def place_of_masks(place: Path) -> Path:
-    """Return the folder of the masks in a zip file or an export; any other place is returned as it is.
+    """Return the folder or file of the masks in a zip file or an export; any other place is returned as it is.
 
     Raises:
-        UserError: a zip file cannot be read.
+        UserError: a zip file cannot be read, or masks of an export do not say to which image they belong.
     """
     if archive_of(place) == place:
         with reading(place, "a zip file of masks"):
             place = innermost_folder(place)
-    return class_masks(place)
+    return project_of_strokes(class_masks(place))
 
 
 def kind_of_masks(place: Path, images: Path) -> type[MaskSet]:

@@ -1,4 +1,6 @@
 import json
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,7 +10,7 @@ from rankmatch_keras import data
 from rankmatch_keras.data.masks import label_studio_brush
 from rankmatch_keras.data.masks.label_studio import LabelStudioMask, read_label_studio
 from rankmatch_keras.data.masks.label_studio_brush import brushed
-from rankmatch_keras.data.masks.mask_sets import kind_of_masks
+from rankmatch_keras.data.masks.mask_sets import kind_of_masks, place_of_masks
 from rankmatch_keras.errors import UserError
 
 pytestmark = pytest.mark.once
@@ -210,3 +212,37 @@ def test_what_cannot_be_drawn_is_counted(images, tmp_path):
     path = export(tmp_path, task(1, "a.jpg", ROAD, point))
     (remark,) = LabelStudioMask(path, 1, SIZE).remarks()
     assert (remark.kind, remark.text) == ("mask-boxes", "1 result without outline left out")
+
+
+@pytest.fixture
+def strokes(tmp_path):
+    """A folder with brush strokes of tasks 1 and 3 as Label Studio exports them as PNG."""
+    folder = tmp_path / "strokes"
+    folder.mkdir()
+    for name in ("task-1-annotation-7-by-1-tag-road-0", "task-3-annotation-8-by-2-tag-traffic light-1"):
+        Image.fromarray(np.full(SIZE, 255, np.uint8)).save(folder / f"{name}.png")
+    return folder
+
+
+def test_strokes_as_png_are_read_from_the_json_in_their_folder(images, strokes):
+    tasks = [task(1, "a.jpg", ROAD), task(2, "sub/b.jpg"), task(3, "c.jpg", ROAD)]
+    path = export(strokes, *tasks)
+    found = data.ImageFolder(images, strokes)
+    assert {sample.name: sample.mask.task for sample in found.train} == {"a": 1, "sub/b": 2, "c": 3}
+    assert found.train[0].mask.path == path and found.class_names == ("background", "road")
+    export(strokes, *tasks[:2])
+    with pytest.raises(UserError, match="no annotated task 3. Export the project as JSON again"):
+        data.ImageFolder(images, strokes)
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+def test_strokes_as_png_alone_are_refused(images, strokes, zipped):
+    place = Path(shutil.make_archive(strokes, "zip", strokes)) if zipped else strokes
+    with pytest.raises(UserError, match="no JSON export beside them. Export the project as JSON, too") as error:
+        data.ImageFolder(images, place)
+    assert "task-1-annotation-7-by-1-tag-road-0.png" in str(error.value)
+
+
+def test_other_masks_beside_strokes_are_left_to_their_names(images, strokes):
+    Image.fromarray(np.zeros(SIZE, np.uint8)).save(strokes / "a.png")
+    assert place_of_masks(strokes) == strokes
