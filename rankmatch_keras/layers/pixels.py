@@ -53,6 +53,30 @@ def on_grid(values, grid):
     return values
 
 
+def sample_at(values, rows, columns):
+    """Interpolate maps at the crossings of rows and columns, bilinearly; outside, the nearest pixel counts.
+
+    Args:
+        values: `(B, h, w, D)` float.
+        rows: `(B, H)` float32, places along the height, in pixels.
+        columns: `(B, W)` float32, places along the width.
+
+    Returns:
+        `(B, H, W, D)` float.
+    """
+    rows, columns = (
+        _linear_weights(places, ops.shape(values)[axis], values.dtype) for axis, places in ((1, rows), (2, columns))
+    )
+    return ops.einsum("bjw,biwd->bijd", columns, ops.einsum("bih,bhwd->biwd", rows, values))
+
+
+def _linear_weights(places, size, dtype):
+    """Return the weights `(B, n, size)` of the pixels next to each place `(B, n)`; they sum to 1."""
+    places = ops.clip(places, 0.0, ops.cast(size, "float32") - 1.0)
+    distances = ops.abs(places[:, :, None] - ops.arange(size, dtype="float32"))
+    return ops.cast(ops.maximum(1.0 - distances, 0.0), dtype)
+
+
 def unit_length(vectors, least: float = 1e-6):
     """Divide `(..., D)` float vectors by their length, or by `least` where they are shorter: the gradient is finite."""
     return vectors * ops.rsqrt(ops.maximum(ops.sum(ops.square(vectors), axis=-1, keepdims=True), least**2))

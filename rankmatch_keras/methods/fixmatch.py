@@ -8,6 +8,7 @@ from keras import ops
 from rankmatch_keras import backend
 from rankmatch_keras.backend.replicas import ratio
 from rankmatch_keras.layers import box_mask, mix, pseudo_labels
+from rankmatch_keras.layers.pixels import grid_positions, sample_at
 from rankmatch_keras.layers.selection import (
     SELECTIONS,
     ClassThreshold,
@@ -24,6 +25,8 @@ from rankmatch_keras.models.ema import EMATeacher
 from rankmatch_keras.models.segmenter import class_count
 
 BOXES = ("cutmix", "cutout", "none")
+LABEL_VIEWS = ("weak", "image")
+CONTEXT = ("context_image", "context_rows", "context_columns")
 
 
 class PseudoLabels(NamedTuple):
@@ -95,6 +98,9 @@ class WeakToStrong(Method):
             (`DistributionAlignment`); 0 in the articles.
         boxes: what the boxes do: `"cutmix"`; beyond the articles `"cutout"`, which hides the pixels inside and leaves
             them out of the loss, or `"none"`.
+        label_view: what is labeled: the `"weak"` view as published, or, beyond the articles, the `"image"` around it at
+            its own size (`context` of `data.training_batches`), whose labels are cut out as the view is. There the
+            labeler sees what it is evaluated on: nothing enlarged, shrunk or cut off.
         unlabeled_loss: loss of the pseudo-labels, `"ce"` as published, `"dice"`, `"ce+dice"` or `"focal"`; see
             `losses.base.pixel_loss`. It weights the classes by `class_weights` too.
         **kwargs: see `Method`.
@@ -115,6 +121,7 @@ class WeakToStrong(Method):
         soft_labels: bool = False,
         alignment: float = 0.0,
         boxes: str = "cutmix",
+        label_view: str = "weak",
         unlabeled_loss: str = "ce",
         **kwargs,
     ):
@@ -132,6 +139,11 @@ class WeakToStrong(Method):
         if boxes not in BOXES:
             raise ValueError(f"Expected boxes in {BOXES}. Received: boxes={boxes!r}")
         self.boxes = boxes
+        if label_view not in LABEL_VIEWS:
+            raise ValueError(f"Expected label_view in {LABEL_VIEWS}. Received: label_view={label_view!r}")
+        self.label_view = label_view
+        if label_view == "image":
+            self.required = (*self.required, *CONTEXT)
         self.unlabeled_loss = unlabeled_loss
         self.select = make_selection(selection, threshold, segmenter)
         self.align = DistributionAlignment(class_count(segmenter), alignment) if alignment else None
@@ -183,10 +195,33 @@ class WeakToStrong(Method):
 
     def weak_decision(self, batch, outputs) -> PseudoLabels:
         """Return the pseudo-labels of the weak view, by the EMA teacher or by the student's own outputs."""
+        if self.label_view == "image":
+            with backend.step.no_gradient():
+                return self.pseudo_label(*self.cut_out(batch))
         if self.teacher is None:
             return self.pseudo_label(outputs, batch["valid"])
         with backend.step.no_gradient():
             return self.pseudo_label(self.teacher(batch["weak_image"]), batch["valid"])
+
+    def cut_out(self, batch) -> tuple[dict[str, Any], Any]:
+        """Return the weak view's part of the outputs for the image around it, and where there is such a part.
+
+        Returns:
+            The logits `(B, H, W, K)` and features `(B, h, w, D)`, as large as for the weak view, and bool `(B, H, W)`.
+        """
+        network = self.segmenter if self.teacher is None else self.teacher
+        context, places = batch["context_image"], (batch["context_rows"], batch["context_columns"])
+        outputs = network(context, training=False)
+        shape, grid = ops.shape(context)[1:3], ops.shape(outputs["features"])[1:3]
+        inside, coarse = [], []
+        for place, size, count in zip(places, shape, grid, strict=True):
+            stride = (size - 1) // (count - 1)
+            own = grid_positions(-(-place.shape[1] // stride), place.shape[1])
+            coarse.append(ops.take(place, ops.cast(ops.round(own), "int32"), axis=1) / float(stride))
+            inside.append(ops.logical_and(place >= 0.0, place <= float(size - 1)))
+        valid = ops.logical_and(inside[0][:, :, None], inside[1][:, None, :])
+        cut = {"logits": sample_at(outputs["logits"], *places), "features": sample_at(outputs["features"], *coarse)}
+        return cut, ops.logical_and(batch["valid"], valid)
 
     def pseudo_label(self, outputs, valid) -> PseudoLabels:
         """Turn a segmenter's outputs on weak views into pseudo-labels; for methods that correct them."""

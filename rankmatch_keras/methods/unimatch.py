@@ -56,7 +56,7 @@ class UniMatch(WeakToStrong):
             raise ValueError(f"Expected 1 or 2 strong views. Received: views={views}")
         self.views = views
         if views == 1:
-            self.required = WeakToStrong.required
+            self.required = tuple(name for name in self.required if not name.endswith("_2"))
         self.feature_dropout = feature_dropout
         self.seed = seed
         self.drop_features = None if feature_dropout is None else FeatureDropout(feature_dropout, seed=seed)

@@ -2,12 +2,13 @@
 
 import dataclasses
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
 from rankmatch_keras import check, data, methods, models
 from rankmatch_keras.backend.distribution import running
-from rankmatch_keras.data.sets.pixel_statistics import class_pixels
+from rankmatch_keras.data.sets.pixel_statistics import class_pixels, largest_sides
 from rankmatch_keras.data.views.own import OwnAugmentation
 from rankmatch_keras.errors import UserError
 from rankmatch_keras.layers import ChannelNormalization
@@ -17,6 +18,8 @@ from rankmatch_keras.training.self_training import pseudo_labeled
 
 BETA = 0.999  # of the effective number of samples
 PATCH = 256  # pixels that count as one sample
+LOOKED_AT = 20  # images whose sizes decide how much of an image can surround a view
+STRIDE = 16  # sides of 16 k + 1 pixels align with the feature maps best
 
 
 def choose_split(dataset: data.SegmentationData, options: Options) -> data.Split:
@@ -159,5 +162,16 @@ def build_batches(
         rows=running().rows,
         augmentation=augmentation,
         strong_labeled=options.strong_labeled,
+        context=context_of(split.unlabeled, options) if "context_image" in method.required and unlabeled else None,
     )
     return running().batches(batches)
+
+
+def context_of(unlabeled: Sequence[data.Sample], options: Options) -> tuple[int, int]:
+    """Return the height and width of the part of an image that surrounds its view: as much as the view can show.
+
+    The smallest scale shows most, a crop divided by it; images that are smaller are shown whole.
+    """
+    sides = (min(math.ceil(options.side / options.min_scale), side) for side in largest_sides(unlabeled, LOOKED_AT))
+    height, width = (STRIDE * math.ceil((side - 1) / STRIDE) + 1 for side in sides)
+    return height, width

@@ -43,6 +43,10 @@ class MethodOptions:
     soft_labels: Annotated[
         bool | None, _of_method("Learn the probabilities of pseudo-labels, not the most probable class alone.")
     ] = None
+    label_view: Annotated[
+        Literal["weak", "image"] | None,
+        _of_method("Pseudo-labels of the weak view, as published, or of the image around it at its own size."),
+    ] = None
     alignment: Annotated[
         float | None, Ge(0.0), Le(1.0), _of_method("Alignment of pseudo-labels with the labels' classes, 0 to 1.")
     ] = None

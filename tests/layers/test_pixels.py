@@ -4,7 +4,15 @@ import pytest
 from keras import ops
 
 from rankmatch_keras.layers import gather_agents
-from rankmatch_keras.layers.pixels import class_maps, flatten_pixels, masked_mean, on_grid, pixel_rows, unit_length
+from rankmatch_keras.layers.pixels import (
+    class_maps,
+    flatten_pixels,
+    masked_mean,
+    on_grid,
+    pixel_rows,
+    sample_at,
+    unit_length,
+)
 
 
 def test_gather_agents_takes_row_major_pixels():
@@ -58,3 +66,20 @@ def test_the_corners_of_the_grid_are_the_images(size, grid, rows):
     np.testing.assert_array_equal(ops.convert_to_numpy(on_grid(values, (grid, grid))), expected)
     found = ops.convert_to_numpy(on_grid(values[..., None] > 3, (grid, grid)))
     np.testing.assert_array_equal(found[..., 0], expected > 3)
+
+
+@pytest.mark.parametrize("shape", [(2, 5, 4, 3), (1, 1, 2, 1)])
+def test_maps_are_interpolated_at_crossings(shape):
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=shape).astype("float32")
+    rows = rng.uniform(-1, shape[1], (shape[0], 6)).astype("float32")
+    columns = rng.uniform(-1, shape[2], (shape[0], 7)).astype("float32")
+    found = ops.convert_to_numpy(sample_at(values, rows, columns))
+    assert found.shape == (shape[0], 6, 7, shape[3])
+    for b in range(shape[0]):
+        for i, y in enumerate(np.clip(rows[b], 0, shape[1] - 1)):
+            for j, x in enumerate(np.clip(columns[b], 0, shape[2] - 1)):
+                y0, x0 = int(y), int(x)
+                y1, x1 = min(y0 + 1, shape[1] - 1), min(x0 + 1, shape[2] - 1)
+                top, bottom = ((1 - x + x0) * values[b, r, x0] + (x - x0) * values[b, r, x1] for r in (y0, y1))
+                np.testing.assert_allclose(found[b, i, j], (1 - y + y0) * top + (y - y0) * bottom, atol=1e-5)

@@ -6,8 +6,8 @@ import pytest
 from keras import ops
 
 from rankmatch_keras import FixMatch, RankMatch, UniMatch
-from rankmatch_keras.methods.fixmatch import PseudoLabels, Targets
-from rankmatch_keras.models import Segmenter
+from rankmatch_keras.methods.fixmatch import CONTEXT, PseudoLabels, Targets
+from rankmatch_keras.models import Segmenter, create_backbone, deeplab_v3_plus
 
 
 def gradients_are_recorded():
@@ -215,6 +215,56 @@ def test_boxes_may_hide_pixels_or_do_nothing(small_segmenter, random_batch):
     np.testing.assert_array_equal(seen, valid)
     with pytest.raises(ValueError, match="boxes='mixup'"):
         FixMatch(small_segmenter(), boxes="mixup")
+
+
+def around(batch, rows, columns, size=33):
+    """Adds images around the weak views, which lie in them at some rows and columns."""
+    count = len(batch["weak_image"])
+    context = np.random.default_rng(5).normal(size=(count, size, size, 3)).astype("float32")
+    places = {
+        name: np.tile(np.float32(value), (count, 1)) for name, value in zip(CONTEXT[1:], (rows, columns), strict=True)
+    }
+    return {**batch, "context_image": context, **places}
+
+
+@pytest.mark.parametrize("ema_decay", [None, 0.9])
+def test_labels_of_the_image_around_the_view_are_cut_out(ema_decay, random_batch):
+    segmenter = deeplab_v3_plus(create_backbone("tiny"), 3)  # which takes any size
+    method = FixMatch(segmenter, label_view="image", ema_decay=ema_decay, threshold=0.0)
+    rows, columns = np.arange(16, 49), np.arange(32, 65)[::-1]  # in the feature map's steps of 16 pixels
+    batch = around(random_batch(), rows, columns, size=65)
+    network = method.segmenter if ema_decay is None else method.teacher.network
+    weak = method.weak_stage(batch, None)[1].weak  # whose pass of labeled images comes first
+    outputs = {name: ops.convert_to_numpy(x) for name, x in network(batch["context_image"], training=False).items()}
+    logits = outputs["logits"][:, 16:49, 32:65][:, :, ::-1]
+    np.testing.assert_array_equal(ops.convert_to_numpy(weak.label), logits.argmax(-1))
+    np.testing.assert_allclose(
+        ops.convert_to_numpy(weak.features), outputs["features"][:, 1:4, 2:5][:, :, ::-1], rtol=1e-5, atol=1e-6
+    )
+    np.testing.assert_array_equal(ops.convert_to_numpy(weak.valid), batch["valid"])
+
+
+def test_nothing_is_learned_outside_of_what_was_labeled(small_segmenter, random_batch):
+    method = FixMatch(small_segmenter(), label_view="image", threshold=0.0)
+    batch = around(random_batch(), np.arange(-2, 31), np.arange(8, 41))
+    valid = ops.convert_to_numpy(method.weak_stage(batch, None)[1].weak.valid)
+    expected = batch["valid"].copy()
+    expected[:, :2] = expected[:, :, 25:] = False
+    np.testing.assert_array_equal(valid, expected)
+
+
+def test_the_image_around_the_view_moves_no_statistics(recording, random_batch):
+    kinds = (FixMatch, UniMatch, RankMatch)
+    for kind, passes in zip(kinds, (FIXMATCH_PASSES, UNIMATCH_PASSES, UNIMATCH_PASSES), strict=True):
+        recording.recorder.passes.clear()
+        batch = around(random_batch(labeled=1, unlabeled=2), np.arange(33), np.arange(33))
+        kind(recording, label_view="image").compute_losses(batch)
+        extra = [("encode", 2, False), ("decode", 2, False)]
+        assert sorted(recording.recorder.passes, key=str) == sorted([*extra, *passes], key=str)
+    with pytest.raises(ValueError, match="label_view='whole'"):
+        FixMatch(recording, label_view="whole")
+    with pytest.raises(ValueError, match="context_image"):
+        UniMatch(recording, label_view="image", views=1).compute_losses(random_batch())
 
 
 def test_soft_labels_are_pasted_and_learned_as_they_are(small_segmenter, random_batch):

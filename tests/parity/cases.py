@@ -55,6 +55,7 @@ APART = {
 SOFT = {
     **{"normalize": "separate", "statistics": "labeled+weak", "average": 0.8, "selection": "soft", "alignment": 1.0},
     **{"unlabeled_loss": "focal", "labeled_loss": "focal", "views": 1, "unlabeled_weight": 0.5},
+    "label_view": "image",
 }
 REPRESENTED = {"seed": 3, "total_steps": 20, "channels": 8, "stride": 1, "anchors": 6, "negatives": 8}
 BANKS = {**REPRESENTED, "capacity": 30, "added": 10}

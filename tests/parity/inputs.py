@@ -67,8 +67,17 @@ def _make_batch(case, rng):
         "cutmix_box_1": np.int32([[8, 5, 30, 22], [0, 0, 0, 0], [0, 3, 20, 33], [11, 0, 33, 17]]),
         "cutmix_box_2": np.int32([[17, 10, 33, 31], [2, 20, 14, 33], [0, 0, 0, 0], [5, 6, 27, 28]]),
     }
+    batch |= {"context_image": _blurred(rng, (UNLABELED, CROP, CROP, 3)), **_places(rng)}
     batch["pseudo_mask"] = np.where(batch["valid"], (batch["weak_image"][..., 0] > 0).astype("int32"), 255)
     return {**batch, **_unlabeled(rng, "source_")} if case.second_view else batch
+
+
+def _places(rng):
+    """Where the views lie in the images around them: some enlarged, some shrunk, one partly outside, one mirrored."""
+    start, step = rng.uniform(0, 8, (2, UNLABELED, 1)), np.array([[0.6], [1.7], [1.0], [-0.8]])
+    rows, columns = (begin + np.abs(step) * np.arange(CROP) for begin in start)
+    columns[3] = columns[3][::-1]
+    return {"context_rows": rows.astype("float32"), "context_columns": columns.astype("float32")}
 
 
 def _unlabeled(rng, prefix):

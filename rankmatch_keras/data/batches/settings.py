@@ -50,6 +50,7 @@ class BatchSettings:
         pseudo_labels: whether the masks of the unlabeled samples are read, as pseudo-labels.
         augmentation: a person's own function for each image and mask, or None.
         strong_labeled: whether every second labeled view is made a strong one.
+        context: height and width of the part of each unlabeled image that surrounds its view, or None for none.
     """
 
     crop: tuple[int, int]
@@ -68,6 +69,7 @@ class BatchSettings:
     pseudo_labels: bool = False
     augmentation: OwnAugmentation | None = None
     strong_labeled: bool = False
+    context: tuple[int, int] | None = None
 
     def views(self, image_format: ImageFormat) -> ViewSettings:
         """Return the settings of the views of images of a format."""
@@ -75,7 +77,14 @@ class BatchSettings:
             self.strong, image_format.channels, image_format.dtype, self.hue, in_color=image_format.is_color
         )
         return ViewSettings(
-            self.seed, self.crop, self.scale, policy, self.strong_views, self.second_view, self.strong_labeled
+            self.seed,
+            self.crop,
+            self.scale,
+            policy,
+            self.strong_views,
+            self.second_view,
+            self.strong_labeled,
+            self.context,
         )
 
 

@@ -185,7 +185,6 @@ class _Views:
         self.settings = settings.views(image_format)
         self.crop = settings.crop
         self.normalization = Normalization.of(settings.normalization, image_format.channels)
-        self._mean, self._scale = self.normalization.per_row(self.crop[1])
         self.strong_view = _traced_strong_view(self.settings.policy)
 
     def labeled(self, n: tf.Tensor, image: tf.Tensor, mask: tf.Tensor) -> Example:
@@ -222,9 +221,13 @@ class _Views:
     def valid_area(self, geometry: WeakGeometry) -> tf.Tensor:
         return weak_tensorflow.valid_area(geometry, self.crop)
 
+    def context_image(self, image: tf.Tensor, top: tf.Tensor, left: tf.Tensor) -> tf.Tensor:
+        return weak_tensorflow.part_of(image, top, left, cast(tuple[int, int], self.settings.context))
+
     def normalize(self, image: tf.Tensor) -> tf.Tensor:
+        mean, scale = self.normalization.per_row(image.shape[1])
         rows = tf.reshape(image, (tf.shape(image)[0], -1))
-        image = tf.reshape((rows - self._mean) * self._scale, image.shape)
+        image = tf.reshape((rows - mean) * scale, image.shape)
         return tf.reverse(image, [-1]) if self.normalization.reverse_channels else image
 
 

@@ -41,6 +41,7 @@ def training_batches(
     rows: Callable[[int], Iterable[int]] | None = None,
     augmentation: OwnAugmentation | None = None,
     strong_labeled: bool = False,
+    context: tuple[int, int] | None = None,
 ) -> Union["tf.data.Dataset", "WorkerBatches"]:
     """Make the dataset of training batches.
 
@@ -84,6 +85,8 @@ def training_batches(
             are those of all processes together; only the process's own rows are read.
         augmentation: a function of one's own (`data.read_augmentation`) for each image and mask, before the weak view.
         strong_labeled: whether every second labeled view is made a strong one.
+        context: height and width, in pixels of the image, of a part of each unlabeled image that surrounds its view,
+            for methods that label it in the view's place (`methods.WeakToStrong`, `label_view="image"`).
 
     Returns:
         A `tf.data.Dataset`, or with "workers" an iterable `keras.utils.PyDataset`; `fit` takes both on every backend.
@@ -92,7 +95,8 @@ def training_batches(
         `strong_image_2` float32 (Bu, H, W, C), `valid` bool (Bu, H, W), False on padding, `cutmix_box_1`,
         `cutmix_box_2` int32 (Bu, 4); with "second_view" also `source_weak_image`, `source_strong_image_1`,
         `source_strong_image_2` and `source_valid`; with `pseudo_labels` also `pseudo_mask` int32 (Bu, H, W), 255 on
-        padding. Images are normalized.
+        padding; with `context` also `context_image` float32 (Bu, *context, C), and where the rows and columns of the
+        view lie in it, `context_rows` float32 (Bu, H) and `context_columns` float32 (Bu, W). Images are normalized.
 
     Raises:
         UserError: an argument is out of its range, there is no labeled sample, or one lacks its mask; labeled and
@@ -123,6 +127,7 @@ def training_batches(
         pseudo_labels=pseudo_labels,
         augmentation=augmentation,
         strong_labeled=strong_labeled,
+        context=context,
     )
     if augmentation is not None:
         _refuse_datasets("an augmentation", "Give lists of samples.", labeled, unlabeled)

@@ -1,7 +1,7 @@
 """Single examples in NumPy, as the worker processes make them."""
 
 from dataclasses import dataclass
-from functools import cached_property
+from typing import cast
 
 import numpy as np
 
@@ -69,21 +69,21 @@ class WorkerExamples:
         """See `PixelWork`."""
         return weak_numpy.valid_area(geometry, self.views.crop)
 
+    def context_image(self, image: np.ndarray, top: int, left: int) -> np.ndarray:
+        """See `PixelWork`."""
+        return weak_numpy.part_of(image, top, left, cast(tuple[int, int], self.views.context))
+
     def strong_view(self, weak: np.ndarray, factors: StrongFactors) -> np.ndarray:
         """See `PixelWork`."""
         return strong_view(weak, self.views.policy, factors)
 
     def normalize(self, image: np.ndarray) -> np.ndarray:
         """See `PixelWork`."""
-        mean, scale = self._row
+        mean, scale = self.normalization.per_row(image.shape[1])
         rows = image.reshape(len(image), -1) - mean
         rows *= scale
         image = rows.reshape(image.shape)
         return image[..., ::-1] if self.normalization.reverse_channels else image
-
-    @cached_property
-    def _row(self) -> tuple[np.ndarray, np.ndarray]:
-        return self.normalization.per_row(self.views.crop[1])
 
 
 def _read_mask(sample: Sample, image: np.ndarray) -> np.ndarray:

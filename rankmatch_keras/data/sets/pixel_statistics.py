@@ -127,6 +127,12 @@ def usual_short_side(samples: Sequence[Sample], limit: int) -> float:
     return statistics.median(min(sample.read_image().shape[:2]) for sample in thin_out(samples, limit))
 
 
+def largest_sides(samples: Sequence[Sample], limit: int) -> tuple[int, int]:
+    """Return the height of the highest image and the width of the widest, in pixels; see `usual_short_side`."""
+    heights, widths = zip(*(sample.read_image().shape[:2] for sample in thin_out(samples, limit)), strict=True)
+    return max(heights), max(widths)
+
+
 def class_pixels(samples: Sequence[Sample], num_classes: int) -> np.ndarray:
     """Count the pixels of each class in each mask.
 

@@ -21,6 +21,9 @@ class PixelWork(Protocol):
     def valid_area(self, geometry: WeakGeometry) -> Any:
         """Return where the weak view shows the image, not padding: bool (crop height, crop width)."""
 
+    def context_image(self, image: Any, top: Any, left: Any) -> Any:
+        """Cut a part out of an image at its own size, padded with 0: float32 (context height, context width, C)."""
+
     def strong_view(self, weak: Any, factors: StrongFactors) -> Any:
         """Make a strong view of a weak one."""
 
@@ -43,7 +46,7 @@ def labeled_example(work: PixelWork, factors: ExampleFactors, image: Any, mask: 
 def unlabeled_example(
     work: PixelWork, factors: ExampleFactors, image: Any, mask: Any = None, missing: Any = None
 ) -> Example:
-    """Return all views of an unlabeled image, its CutMix boxes, and its pseudo-labels if there is a mask.
+    """Return all views of an unlabeled image, its CutMix boxes, its context, and its pseudo-labels if there is a mask.
 
     Args:
         work: does the pixel work.
@@ -57,6 +60,9 @@ def unlabeled_example(
         example["pseudo_mask"] = work.weak_mask(mask, factors.view.geometry)
     for k, box in enumerate(factors.cutmix_boxes, 1):
         example[f"cutmix_box_{k}"] = box
+    for context in factors.context:
+        example["context_image"] = work.normalize(work.context_image(image, context.top, context.left))
+        example["context_rows"], example["context_columns"] = context.rows, context.columns
     for second in factors.second_view:
         example |= {f"source_{name}": value for name, value in _views(work, second, image, missing).items()}
     return example

@@ -35,6 +35,18 @@ class WeakGeometry(NamedTuple):
     flip: bool
 
 
+class Context(NamedTuple):
+    """Which part of an image at its own size surrounds a weak view, and where the view lies in it.
+
+    The part is cut from row `top` and column `left`, and padded right and bottom where the image is smaller.
+    """
+
+    top: int
+    left: int
+    rows: np.ndarray  # float32 (crop height,), the place of each row of the view, in pixels of the part
+    columns: np.ndarray  # float32 (crop width,)
+
+
 class ViewFactors(NamedTuple):
     """Everything random about one weak view and the strong views made from it."""
 
@@ -48,6 +60,7 @@ class ExampleFactors(NamedTuple):
     view: ViewFactors
     cutmix_boxes: tuple[np.ndarray, ...]  # int32 (4,), one per strong view
     second_view: tuple[ViewFactors, ...]  # one or none
+    context: tuple[Context, ...] = ()  # one or none
 
 
 @dataclass(frozen=True)
@@ -62,6 +75,7 @@ class ViewSettings:
         strong_views: strong views per unlabeled image.
         second_view: whether the unlabeled images are looked at a second time.
         strong_labeled: whether every second labeled view is made a strong one.
+        context: height and width of the part of each unlabeled image that surrounds its view, or `None` for none.
     """
 
     seed: int
@@ -71,6 +85,7 @@ class ViewSettings:
     strong_views: int
     second_view: bool
     strong_labeled: bool = False
+    context: tuple[int, int] | None = None
 
 
 def sample_example(settings: ViewSettings, labeled: bool, number: int, size: tuple[int, int]) -> ExampleFactors:
@@ -90,10 +105,12 @@ def sample_example(settings: ViewSettings, labeled: bool, number: int, size: tup
         return ExampleFactors(_sample_view(settings, LABELED, number, size, views, policy), (), ())
     strong = settings.strong_views
     rngs = [generator(settings.seed, UNLABELED, number, _BOX + k) for k in range(1, strong + 1)]
+    view = _sample_view(settings, UNLABELED, number, size, strong)
     return ExampleFactors(
-        _sample_view(settings, UNLABELED, number, size, strong),
+        view,
         tuple(sample_box(rng, settings.crop) for rng in rngs),
         (_sample_view(settings, SECOND_VIEW, number, size, strong),) if settings.second_view else (),
+        (context_of(view.geometry, size, settings.crop, settings.context),) if settings.context else (),
     )
 
 
@@ -141,6 +158,33 @@ def sample_geometry(
     top = int(rng.integers(max(height - crop[0], 0), endpoint=True))
     left = int(rng.integers(max(width - crop[1], 0), endpoint=True))
     return WeakGeometry(height, width, top, left, bool(rng.random() < 0.5))
+
+
+def context_of(
+    geometry: WeakGeometry, size: tuple[int, int], crop: tuple[int, int], context: tuple[int, int]
+) -> Context:
+    """Place the part of an image that surrounds a weak view: the view in its middle, as far as the image reaches.
+
+    Args:
+        geometry: of the view.
+        size: height and width of the image.
+        crop: height and width of the view.
+        context: height and width of the part.
+    """
+    rows = _places(geometry.top, crop[0], geometry.height, size[0])
+    columns = _places(geometry.left, crop[1], geometry.width, size[1])
+    if geometry.flip:
+        columns = columns[::-1]
+    top, left = (
+        int(np.clip(round((places.min() + places.max() - length + 1) / 2), 0, max(0, whole - length)))
+        for places, whole, length in zip((rows, columns), size, context, strict=True)
+    )
+    return Context(top, left, (rows - top).astype(np.float32), (columns - left).astype(np.float32))
+
+
+def _places(start: int, length: int, new: int, old: int) -> np.ndarray:
+    """Return where pixels from `start` on of an axis resized from `old` to `new` pixels lie on it before, float64."""
+    return np.clip((np.arange(length) + start + 0.5) * old / new - 0.5, 0, old - 1)
 
 
 def sample_box(

@@ -49,6 +49,24 @@ def weak_mask(mask: np.ndarray, geometry: WeakGeometry, crop: tuple[int, int]) -
     return np.where(valid_area(geometry, crop), view, np.int32(IGNORE_INDEX))
 
 
+def part_of(image: np.ndarray, top: int, left: int, size: tuple[int, int]) -> np.ndarray:
+    """Cut a part out of an image at its own size; padding 0.
+
+    Args:
+        image: (H, W, C), uint8 or float32.
+        top: its first row.
+        left: its first column.
+        size: height and width of the part.
+
+    Returns:
+        float32 (height, width, C), in the image's units.
+    """
+    part = np.zeros((*size, image.shape[2]), np.float32)
+    found = image[top : top + size[0], left : left + size[1]]
+    part[: found.shape[0], : found.shape[1]] = found
+    return part
+
+
 def valid_area(geometry: WeakGeometry, crop: tuple[int, int]) -> np.ndarray:
     """Return bool (crop height, crop width): True on the image, False on padding."""
     rows = np.arange(crop[0]) + geometry.top < geometry.height

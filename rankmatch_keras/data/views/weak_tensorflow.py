@@ -53,6 +53,23 @@ def weak_mask(mask: tf.Tensor, geometry: WeakGeometry, crop: tuple[int, int]) ->
     return tf.ensure_shape(_mirror(view[..., None], geometry)[..., 0], crop)
 
 
+def part_of(image: tf.Tensor, top: tf.Tensor, left: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
+    """Cut a part out of an image at its own size; padding 0.
+
+    Args:
+        image: (H, W, C), uint8 or float32; C must be known.
+        top: its first row, int32.
+        left: its first column, int32.
+        size: height and width of the part.
+
+    Returns:
+        float32 (height, width, C), in the image's units.
+    """
+    part = tf.cast(image[top : top + size[0], left : left + size[1]], tf.float32)
+    missing = tf.constant(size) - tf.shape(part)[:2]
+    return tf.ensure_shape(tf.pad(part, [[0, missing[0]], [0, missing[1]], [0, 0]]), (*size, image.shape[-1]))
+
+
 def valid_area(geometry: WeakGeometry, crop: tuple[int, int]) -> tf.Tensor:
     """Return bool (crop height, crop width): True on the image, False on padding."""
     return tf.ensure_shape(_mirror(_inside(geometry, crop)[..., None], geometry)[..., 0], crop)

@@ -85,6 +85,29 @@ def test_one_strong_view_and_none(pipeline):
         assert spec(batch) == {k: CONTRACT[k] for k in ("labeled_image", "labeled_mask")}
 
 
+def test_a_context_surrounds_each_view(pipeline):
+    (batch,) = arrays(batches(pipeline, context=(81, 97), steps=1))
+    places = {"context_rows": ((3, 40), "float32"), "context_columns": ((3, 48), "float32")}
+    assert spec(batch) == CONTRACT | {"context_image": ((3, 81, 97, 3), "float32")} | places
+    assert_same([{name: batch[name] for name in CONTRACT}], arrays(batches(pipeline, steps=1)))
+    rows, columns = (np.round(batch[name]).astype(int) for name in places)
+    for image, row, column, weak, valid in zip(
+        batch["context_image"], rows, columns, batch["weak_image"], batch["valid"], strict=True
+    ):
+        found, wanted = image[row][:, column][valid], weak[valid]
+        assert np.abs(found - wanted).mean() < 0.5 * np.abs(found[::-1] - wanted).mean()
+
+
+def test_both_pipelines_cut_the_same_contexts():
+    pytest.importorskip("tensorflow")
+    normalization = SimpleNamespace(mean=(1.0, 2.0, 3.0), std=(10.0, 20.0, 30.0), reverse_channels=True)
+    options = {"context": (113, 97), "steps": 1, "normalization": normalization}
+    (one,), (other,) = (arrays(batches(pipeline, **options)) for pipeline in ("tf.data", "workers"))
+    assert (one["context_image"][:, -1] != one["context_image"][:, 0]).any(), "scenes have 96 rows: padding below"
+    for name in ("context_image", "context_rows", "context_columns"):
+        np.testing.assert_allclose(one[name], other[name], atol=1e-5)
+
+
 def test_how_strong_views_are_made(pipeline):
     policies = POLICIES if pipeline == "workers" else ("jitter", "intensity")  # each takes seconds to trace
     made = {policy: arrays(batches(pipeline, strong=policy, steps=1, strong_views=1))[0] for policy in policies}

@@ -14,6 +14,7 @@ from rankmatch_keras.data.views.sampling import (
     sample_geometry,
 )
 from rankmatch_keras.data.views.strong_numpy import strong_view
+from rankmatch_keras.data.views.weak_numpy import part_of, valid_area, weak_image
 
 SETTINGS = ViewSettings(3, (40, 48), (0.5, 2.0), POLICIES["jitter"], 2, True)
 
@@ -108,6 +109,35 @@ def test_every_second_labeled_view_may_be_a_strong_one(policy):
     image = np.random.default_rng(0).integers(0, 256, (9, 7, 1 if isinstance(policy, ChannelJitter) else 3))
     image = image.astype(np.float32)
     np.testing.assert_array_equal(strong_view(image, policy, weak.strong[0]), image)
+
+
+@pytest.mark.parametrize("size", [(60, 90), (20, 31)])  # the smaller is shown whole, with padding
+def test_a_context_holds_the_view_where_it_says(size):
+    settings = replace(SETTINGS, crop=(33, 35), scale=(0.5, 2.0), context=(66, 70))
+    ramp = np.stack(np.mgrid[: size[0], : size[1]], axis=-1).astype(np.float32)  # each pixel says where it lies
+    for number in range(40):
+        example = sample_example(settings, False, number, size)
+        (context,), geometry = example.context, example.view.geometry
+        part = part_of(ramp, context.top, context.left, settings.context)
+        seen = valid_area(geometry, settings.crop)
+        found = np.stack(np.broadcast_arrays(context.rows[:, None] + context.top, context.columns + context.left), -1)
+        # Where an image shrinks its weak view is smoothed, which tells at the edges of the image.
+        np.testing.assert_allclose(found[seen], weak_image(ramp, geometry, settings.crop)[seen], atol=0.25)
+        rows, columns = np.round(context.rows).astype(int), np.round(context.columns).astype(int)
+        assert 0 <= rows.min() and rows.max() < 66 and 0 <= columns.min() and columns.max() < 70
+        np.testing.assert_allclose(part[rows][:, columns][seen], found[seen], atol=0.5)
+        for start, length, whole in zip(context[:2], settings.context, size, strict=True):
+            assert start == 0 if length >= whole else 0 <= start <= whole - length
+
+
+def test_a_view_lies_in_the_middle_of_its_context():
+    settings = replace(SETTINGS, crop=(33, 33), scale=(1.0, 1.0), context=(65, 65))
+    example = sample_example(settings, False, 4, (500, 700))
+    geometry, (context,) = example.view.geometry, example.context
+    assert (context.top, context.left) == (geometry.top - 16, geometry.left - 16)
+    np.testing.assert_array_equal(context.rows, np.arange(16, 49))
+    columns = np.arange(16, 49)
+    np.testing.assert_array_equal(context.columns, columns[::-1] if geometry.flip else columns)
 
 
 def test_the_numbers_of_a_seed_stay_what_they_are():
