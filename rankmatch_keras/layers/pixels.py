@@ -70,6 +70,22 @@ def sample_at(values, rows, columns):
     return ops.einsum("bjw,biwd->bijd", columns, ops.einsum("bih,bhwd->biwd", rows, values))
 
 
+def places_on_grid(places, size, cells, count):
+    """Return where the cells of one grid lie on another, both with their corners in those of what they cover.
+
+    Args:
+        places: `(B, n)` float32, where the n pixels that the first grid covers lie among those of the second.
+        size: how many pixels the second grid covers.
+        cells: how many cells it has.
+        count: how many the first one has.
+
+    Returns:
+        `(B, count)` float32, in cells of the second grid.
+    """
+    pixels = ops.cast(ops.round(grid_positions(count, places.shape[1])), "int32")
+    return ops.take(places, pixels, axis=1) * ((cells - 1.0) / max(size - 1.0, 1.0))
+
+
 def _linear_weights(places, size, dtype):
     """Return the weights `(B, n, size)` of the pixels next to each place `(B, n)`; they sum to 1."""
     places = ops.clip(places, 0.0, ops.cast(size, "float32") - 1.0)

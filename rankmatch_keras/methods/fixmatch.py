@@ -8,7 +8,7 @@ from keras import ops
 from rankmatch_keras import backend
 from rankmatch_keras.backend.replicas import ratio
 from rankmatch_keras.layers import box_mask, mix, pseudo_labels
-from rankmatch_keras.layers.pixels import grid_positions, sample_at
+from rankmatch_keras.layers.pixels import places_on_grid, sample_at
 from rankmatch_keras.layers.selection import (
     SELECTIONS,
     ClassThreshold,
@@ -197,31 +197,30 @@ class WeakToStrong(Method):
         """Return the pseudo-labels of the weak view, by the EMA teacher or by the student's own outputs."""
         if self.label_view == "image":
             with backend.step.no_gradient():
-                return self.pseudo_label(*self.cut_out(batch))
+                return self.pseudo_label(*self.cut_out(batch, outputs and ops.shape(outputs["features"])[1:3]))
         if self.teacher is None:
             return self.pseudo_label(outputs, batch["valid"])
         with backend.step.no_gradient():
             return self.pseudo_label(self.teacher(batch["weak_image"]), batch["valid"])
 
-    def cut_out(self, batch) -> tuple[dict[str, Any], Any]:
+    def cut_out(self, batch, grid=None) -> tuple[dict[str, Any], Any]:
         """Return the weak view's part of the outputs for the image around it, and where there is such a part.
 
+        Args:
+            batch: the training batch.
+            grid: `(h, w)` of the view's own features; by default as many as those of the image around it.
+
         Returns:
-            The logits `(B, H, W, K)` and features `(B, h, w, D)`, as large as for the weak view, and bool `(B, H, W)`.
+            The logits `(B, H, W, K)` and features `(B, h, w, D)`, and bool `(B, H, W)`.
         """
         network = self.segmenter if self.teacher is None else self.teacher
         context, places = batch["context_image"], (batch["context_rows"], batch["context_columns"])
         outputs = network(context, training=False)
-        shape, grid = ops.shape(context)[1:3], ops.shape(outputs["features"])[1:3]
-        inside, coarse = [], []
-        for place, size, count in zip(places, shape, grid, strict=True):
-            stride = (size - 1) // (count - 1)
-            own = grid_positions(-(-place.shape[1] // stride), place.shape[1])
-            coarse.append(ops.take(place, ops.cast(ops.round(own), "int32"), axis=1) / float(stride))
-            inside.append(ops.logical_and(place >= 0.0, place <= float(size - 1)))
-        valid = ops.logical_and(inside[0][:, :, None], inside[1][:, None, :])
-        cut = {"logits": sample_at(outputs["logits"], *places), "features": sample_at(outputs["features"], *coarse)}
-        return cut, ops.logical_and(batch["valid"], valid)
+        size, cells = ops.shape(context)[1:3], ops.shape(outputs["features"])[1:3]
+        coarse = map(places_on_grid, places, size, cells, grid or cells)
+        rows, columns = (ops.logical_and(at >= 0.0, at <= side - 1.0) for at, side in zip(places, size, strict=True))
+        valid = ops.logical_and(batch["valid"], ops.logical_and(rows[:, :, None], columns[:, None, :]))
+        return {name: sample_at(outputs[name], *at) for name, at in (("logits", places), ("features", coarse))}, valid
 
     def pseudo_label(self, outputs, valid) -> PseudoLabels:
         """Turn a segmenter's outputs on weak views into pseudo-labels; for methods that correct them."""

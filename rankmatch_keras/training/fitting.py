@@ -11,7 +11,7 @@ from rankmatch_keras.errors import UserError
 from rankmatch_keras.texts import say
 from rankmatch_keras.training.options import Options
 
-LOOKED_AT = 20  # images whose sizes decide the crop
+LOOKED_AT = 20  # images whose sizes decide the crop, and how much of an image can surround it
 LARGEST_CROP = {"accelerator": 321, "processor": 193}  # pixels a side that a step can afford
 
 

@@ -13,12 +13,12 @@ from rankmatch_keras.data.views.own import OwnAugmentation
 from rankmatch_keras.errors import UserError
 from rankmatch_keras.layers import ChannelNormalization
 from rankmatch_keras.texts import counted, say
+from rankmatch_keras.training.fitting import LOOKED_AT
 from rankmatch_keras.training.options import Options
 from rankmatch_keras.training.self_training import pseudo_labeled
 
 BETA = 0.999  # of the effective number of samples
 PATCH = 256  # pixels that count as one sample
-LOOKED_AT = 20  # images whose sizes decide how much of an image can surround a view
 STRIDE = 16  # sides of 16 k + 1 pixels align with the feature maps best
 
 

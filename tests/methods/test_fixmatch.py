@@ -244,6 +244,15 @@ def test_labels_of_the_image_around_the_view_are_cut_out(ema_decay, random_batch
     np.testing.assert_array_equal(ops.convert_to_numpy(weak.valid), batch["valid"])
 
 
+def test_feature_maps_need_not_align(random_batch):
+    # 40 pixels give 3 cells, 33 as many, and 64 give 4: no stride is common to the view and the image around it.
+    for size in (40, 64):
+        method = RankMatch(deeplab_v3_plus(create_backbone("tiny"), 3), label_view="image", num_agents=4, seed=0)
+        batch = around(random_batch(), np.arange(33), np.arange(33), size)
+        losses = {name: float(ops.convert_to_numpy(value)) for name, value in method.compute_losses(batch).items()}
+        assert losses["rank_1"] > 0 and np.isfinite(list(losses.values())).all()
+
+
 def test_nothing_is_learned_outside_of_what_was_labeled(small_segmenter, random_batch):
     method = FixMatch(small_segmenter(), label_view="image", threshold=0.0)
     batch = around(random_batch(), np.arange(-2, 31), np.arange(8, 41))
